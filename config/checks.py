@@ -1,0 +1,174 @@
+"""Checks of a config that need nothing but the config; files are checked where they are read."""
+
+import logging
+from typing import Any
+
+from yacs.config import CfgNode
+
+from config.backbones import BACKBONES
+
+_log = logging.getLogger(__name__)
+
+CHOICES = {
+    "DATA.SAMPLING": ("dense", "uniform"),
+    "MODEL.SHIFT.DIRECTION": ("both", "past"),
+    "OPTIM.NAME": ("sgd", "adamw"),
+    "OPTIM.SCHEDULE": ("multistep", "cosine"),
+    "TRAIN.AMP": ("none", "auto", "bf16", "fp16"),
+    "TRAIN.CHECKPOINT_LAYOUT": ("plain", "released"),
+    "VAL.NUM_CROPS": (1, 3, 5),
+    "TEST.NUM_CROPS": (1, 3, 5),
+}
+AT_LEAST_ONE = (
+    "DATA.NUM_FRAMES",
+    "DATA.FRAME_STRIDE",
+    "DATA.IMAGE_SIZE",
+    "DATA.TEST_SHORT_SIDE",
+    "MODEL.NUM_CLASSES",
+    "TRAIN.EPOCHS",
+    "TRAIN.CLIPS_PER_GPU",
+    "TRAIN.ACCUMULATION",
+    "TRAIN.PRINT_FREQ",
+    "VAL.NUM_CLIPS",
+    "VAL.VIDEOS_PER_GPU",
+    "TEST.NUM_CLIPS",
+    "TEST.VIEWS_PER_FORWARD",
+)
+NOT_NEGATIVE = (
+    "DATA.FIRST_FRAME",
+    "DATA.WORKERS",
+    "AUG.JITTER_ONE_IN",
+    "OPTIM.LR",
+    "OPTIM.MIN_LR",
+    "OPTIM.WEIGHT_DECAY",
+    "OPTIM.WARMUP_EPOCHS",
+    "OPTIM.CLIP_GRAD_NORM",
+    "OPTIM.REFERENCE_LR",
+    "OPTIM.REFERENCE_BATCH",
+    "SEED",
+)
+BELOW_ONE = (
+    "LOSS.LABEL_SMOOTHING",
+    "MODEL.DROP_PATH",
+    "MODEL.VIT.DROPOUT",
+    "OPTIM.MOMENTUM",
+    "TRAIN.EMA_DECAY",
+)
+
+
+def check_cfg(cfg: CfgNode, source: str) -> None:
+    """Fill in the sizes of the backbone and reject values that cannot work.
+
+    Args:
+        cfg: A config that is not frozen yet; MODEL.VIT is completed in place.
+        source: Where the config came from, for the messages.
+
+    Raises:
+        ValueError: Lists every fault found, each with key, value and what is allowed.
+    """
+    faults = _choice_faults(cfg) + _range_faults(cfg)
+    faults += _fill_backbone(cfg)
+    if not faults:
+        faults = _shape_faults(cfg)
+    if faults:
+        raise ValueError(f"{source}:\n  " + "\n  ".join(faults))
+    if cfg.MODEL.NAME == "tokshift" and cfg.DATA.NUM_FRAMES == 1:
+        _log.warning(
+            "DATA.NUM_FRAMES=1: each shift zeroes the moved channels of the only frame, as released"
+        )
+
+
+def value_at(cfg: CfgNode, key: str) -> Any:
+    """Return the value of a dotted key."""
+    node = cfg
+    for name in key.split("."):
+        node = node[name]
+    return node
+
+
+def _choice_faults(cfg: CfgNode) -> list[str]:
+    return [
+        f"{key}={value_at(cfg, key)!r}; choose one of {list(choices)}"
+        for key, choices in CHOICES.items()
+        if value_at(cfg, key) not in choices
+    ]
+
+
+def _range_faults(cfg: CfgNode) -> list[str]:
+    faults = []
+    rules = (
+        (AT_LEAST_ONE, "at least 1", lambda value: value >= 1),
+        (NOT_NEGATIVE, "0 or more", lambda value: value >= 0),
+        (BELOW_ONE, "from 0 to below 1", lambda value: value is None or 0 <= value < 1),
+    )
+    for keys, allowed, holds in rules:
+        faults += [
+            f"{key}={value_at(cfg, key)!r}; it must be {allowed}"
+            for key in keys
+            if not holds(value_at(cfg, key))
+        ]
+    low, *rest = cfg.AUG.SHORT_SIDE_RANGE
+    if len(rest) != 1 or not 1 <= low < rest[0]:
+        faults.append(
+            f"AUG.SHORT_SIDE_RANGE={cfg.AUG.SHORT_SIDE_RANGE}; "
+            "it must be [low, high), 1 <= low < high"
+        )
+    for key in ("AUG.BRIGHTNESS", "AUG.SATURATION", "AUG.GAMMA", "AUG.HUE"):
+        pair = value_at(cfg, key)
+        if len(pair) != 2 or pair[0] > pair[1]:
+            faults.append(f"{key}={pair}; it must be [low, high], low <= high")
+    for key in ("DATA.PIXEL_MEAN", "DATA.PIXEL_STD"):
+        values = value_at(cfg, key)
+        if len(values) != 3 or (key.endswith("STD") and min(values) <= 0):
+            faults.append(f"{key}={values}; it must be three numbers, a std above 0")
+    return faults
+
+
+def _fill_backbone(cfg: CfgNode) -> list[str]:
+    """Complete MODEL.VIT from the backbone's name; an unknown name may stand if all is explicit."""
+    sizes = cfg.MODEL.VIT
+    name = cfg.MODEL.BACKBONE
+    if name.startswith("R50"):
+        return [f"MODEL.BACKBONE={name!r}: the hybrid of ResNet and ViT is not supported"]
+    empty = [
+        key for key, value in sizes.items() if value is None or (value == 0 and key != "DROPOUT")
+    ]
+    if name in BACKBONES:
+        for key in empty:
+            sizes[key] = BACKBONES[name][key]
+        return []
+    if sizes.DROPOUT is None:
+        sizes.DROPOUT = 0.0
+        empty.remove("DROPOUT")
+    if not empty:
+        return []
+    return [
+        f"MODEL.BACKBONE={name!r}; choose one of {sorted(BACKBONES)} or set "
+        + ", ".join(f"MODEL.VIT.{key}" for key in empty)
+    ]
+
+
+def _shape_faults(cfg: CfgNode) -> list[str]:
+    """Return what does not fit together among sizes that are each valid."""
+    faults = []
+    size, vit = cfg.DATA.IMAGE_SIZE, cfg.MODEL.VIT
+    if min(vit.PATCH_SIZE, vit.HIDDEN_SIZE, vit.MLP_DIM, vit.NUM_HEADS, vit.NUM_LAYERS) < 1:
+        faults.append(f"MODEL.VIT holds a negative size: {dict(vit)}")
+        return faults
+    if size % vit.PATCH_SIZE:
+        faults.append(
+            f"DATA.IMAGE_SIZE={size} is not a multiple of the patch, "
+            f"MODEL.VIT.PATCH_SIZE={vit.PATCH_SIZE}"
+        )
+    if vit.HIDDEN_SIZE % vit.NUM_HEADS:
+        faults.append(
+            f"MODEL.VIT.HIDDEN_SIZE={vit.HIDDEN_SIZE} is not a multiple of "
+            f"MODEL.VIT.NUM_HEADS={vit.NUM_HEADS}"
+        )
+    fold_div = cfg.MODEL.SHIFT.FOLD_DIV
+    if cfg.MODEL.NAME == "tokshift" and not 1 <= fold_div <= vit.HIDDEN_SIZE:
+        faults.append(
+            f"MODEL.SHIFT.FOLD_DIV={fold_div}; it must lie between 1 and the width, "
+            f"MODEL.VIT.HIDDEN_SIZE={vit.HIDDEN_SIZE}, or no channel shifts"
+        )
+    return faults

@@ -1,0 +1,47 @@
+"""The command line of the main script: the release's flags with their meanings, and ours."""
+
+import argparse
+
+from config.loading import is_key
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    """Read the command line: the release's flags, a few of ours, then KEY VALUE pairs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--cfg", help="yml file of the experiment, ours or a released flat one")
+    add("--tune_from", metavar="FILE", help="start a new run from these weights (.npz, .pth)")
+    add(
+        "--resume", metavar="FILE", help="go on from, or test, a checkpoint; bare: the run's newest"
+    )
+    add("-e", "--evaluate", action="store_true", help="test --resume FILE with all views")
+    add("--output", metavar="DIR", help="run folder, instead of OUTPUT_DIR")
+    add("--seed", type=int, help="instead of SEED")
+    add("--start-epoch", type=int, default=0, help="first epoch of a run without --resume")
+    add("-j", "--workers", type=int, help="loader processes, instead of DATA.WORKERS")
+    add("-p", "--print-freq", type=int, help="iterations a log line, instead of TRAIN.PRINT_FREQ")
+    add("--amp", action="store_true", help="mixed precision, bf16 where the device has it")
+    add("--gpu", type=int, help="the one GPU to use")
+    add("--multiprocessing-distributed", action="store_true", help="a process for each GPU here")
+    add("--world-size", type=int, default=-1, help="hosts with the flag above, else processes")
+    add("--rank", type=int, default=-1, help="of this host or process")
+    add("--dist-url", default="", help="tcp://HOST:PORT of rank 0; default: a free port here")
+    add("--dist-backend", choices=("nccl", "gloo"), default="", help="default: what suits")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys, see config/defaults.py")
+    args = parser.parse_intermixed_args(_with_bare_resume(argv))
+    if args.evaluate and args.resume is None:
+        parser.error("--evaluate tests the checkpoint that --resume names")
+    if not args.cfg and not (args.evaluate and args.resume):
+        parser.error("--cfg names the experiment; only a test of our own checkpoint can do without")
+    if args.tune_from and args.resume is not None:
+        parser.error("--tune_from starts a new run and --resume goes on with one; give one of them")
+    return args
+
+
+def _with_bare_resume(argv: list[str]) -> list[str]:
+    """Give --resume an empty value where none follows, so that it does not swallow a KEY."""
+    followers = [*argv[1:], "--"]
+    return [
+        "--resume=" if word == "--resume" and (after.startswith("-") or is_key(after)) else word
+        for word, after in zip(argv, followers, strict=True)
+    ]

@@ -1,0 +1,179 @@
+"""Every option with its default, meaning, unit and source."""
+
+from yacs.config import CfgNode as CN
+
+_C = CN()
+
+# Folder of the run: logs, checkpoints, results. Empty: runs/<the release's name of the experiment>.
+_C.OUTPUT_DIR = ""
+# Seeds the initial weights, the shuffling, and every sample's own draws (with epoch and index).
+_C.SEED = 0
+# Deterministic kernels and no cuDNN search: the same weights twice on the same machine; slower.
+_C.DETERMINISTIC = False
+
+_C.DATA = CN()
+# Names the data set in the run's name.
+_C.DATA.NAME = "k400"
+# Folder that the paths in the lists start from.
+_C.DATA.ROOT = ""
+# List files: a line is `path num_frames label`, or `path label` (frames counted on disk).
+_C.DATA.TRAIN_LIST = ""
+_C.DATA.VAL_LIST = ""
+# List of the final test; empty: VAL_LIST, which the release tests on.
+_C.DATA.TEST_LIST = ""
+# File with one class name a line, line number = label - 0-based; empty: classes go by number.
+_C.DATA.CLASS_NAMES = ""
+# File name of a frame inside a video's folder, and the number of the first one. Where that file
+# does not exist the folder itself is asked.
+_C.DATA.FRAME_TEMPLATE = "img_{:05d}.jpg"
+_C.DATA.FIRST_FRAME = 1
+# Keep every 10th line of each list, for a quick look (release: USE_SUBSET).
+_C.DATA.USE_SUBSET = False
+# Make the toy set of the quickstart under ROOT when its lists are not there yet.
+_C.DATA.GENERATE_TOY = False
+# T, frames a clip; moves the sampling, the model and the test views together.
+_C.DATA.NUM_FRAMES = 8
+# Frames from one frame of a dense clip to the next.
+_C.DATA.FRAME_STRIDE = 32
+# dense: T frames FRAME_STRIDE apart, from a random or given start; uniform: one frame out of each
+# of T equal spans (TSN, arXiv:1608.00859).
+_C.DATA.SAMPLING = "dense"
+# With uniform sampling, test a second clip from the starts of the spans (release: UNIFORM_TWICE).
+_C.DATA.UNIFORM_TWICE = False
+# Uniform test clips as released: one frame early (frame 0 is an error), the second clip frozen.
+_C.DATA.UNIFORM_AS_RELEASED = False
+# Dense training clips may start at the last full start too, which the release never draws.
+_C.DATA.DRAWS_LAST_START = False
+# Side of the square frames that the model sees, pixels.
+_C.DATA.IMAGE_SIZE = 224
+# Short side that test frames are resized to before the crops, pixels.
+_C.DATA.TEST_SHORT_SIDE = 224
+# Per channel, in units of 0..1: pixel / 255, minus mean, over std.
+_C.DATA.PIXEL_MEAN = [0.5, 0.5, 0.5]
+_C.DATA.PIXEL_STD = [0.5, 0.5, 0.5]
+# Loader processes for each training process; the results do not depend on it.
+_C.DATA.WORKERS = 8
+
+_C.AUG = CN()
+# Training clips are resized to a random short side in [low, high), then cropped at random, pixels.
+_C.AUG.SHORT_SIDE_RANGE = [224, 330]
+# Mirror half of the training clips. False where left and right are different classes.
+_C.AUG.FLIP = True
+# Each of the four colour changes hits one clip in so many; 0 for none (release: 10).
+_C.AUG.JITTER_ONE_IN = 10
+# Ranges of the changes: factors of brightness, saturation and gamma, turn of the hue circle.
+_C.AUG.BRIGHTNESS = [0.5, 2.0]
+_C.AUG.SATURATION = [0.5, 3.0]
+_C.AUG.GAMMA = [0.8, 1.2]
+_C.AUG.HUE = [-0.5, 0.5]
+
+_C.MODEL = CN()
+# tokshift (arXiv:2108.02432), or vit: the same transformer without the shift.
+_C.MODEL.NAME = "tokshift"
+_C.MODEL.NUM_CLASSES = 400
+# Backbone that the empty keys of MODEL.VIT are filled from; see config/backbones.py.
+_C.MODEL.BACKBONE = "ViT-B_16"
+_C.MODEL.VIT = CN()
+# Explicit sizes; 0 = from the backbone's name.
+_C.MODEL.VIT.PATCH_SIZE = 0
+_C.MODEL.VIT.HIDDEN_SIZE = 0
+_C.MODEL.VIT.MLP_DIM = 0
+_C.MODEL.VIT.NUM_HEADS = 0
+_C.MODEL.VIT.NUM_LAYERS = 0
+# Dropout probability after the embedding and in the MLPs; empty (null) = from the backbone's name.
+_C.MODEL.VIT.DROPOUT = None
+_C.MODEL.SHIFT = CN()
+# One channel in FOLD_DIV of the class token moves back in time, and one ahead (release: SHIFT_DIV).
+_C.MODEL.SHIFT.FOLD_DIV = 4
+# both, or past: nothing comes from later frames, so that the model can run online.
+_C.MODEL.SHIFT.DIRECTION = "both"
+# The shift replaces the residual stream, as released; False: only the branches see it (ablation).
+_C.MODEL.SHIFT.ON_RESIDUAL = True
+# Stochastic-depth rate of the last block, growing from 0 in the first (arXiv:1603.09382).
+_C.MODEL.DROP_PATH = 0.0
+# Recompute each block's activations in the backward pass: far less memory, about a third slower.
+_C.MODEL.CHECKPOINTS_BLOCKS = False
+# Freeze every LayerNorm but the first (release: PARTIAL_BN).
+_C.MODEL.PARTIAL_BN = False
+
+_C.LOSS = CN()
+# Share of the target spread over all classes. The release's yml says 0.01, but its code reads that
+# as "on" and smooths by 0.1; all published models are trained so.
+_C.LOSS.LABEL_SMOOTHING = 0.1
+
+_C.OPTIM = CN()
+# sgd or adamw.
+_C.OPTIM.NAME = "sgd"
+# Base learning rate. It is not scaled by anything.
+_C.OPTIM.LR = 0.1
+# The learning rate and the effective batch (processes x clips x accumulation) that the recipe was
+# published with: a line at the start compares. 0 = unknown.
+_C.OPTIM.REFERENCE_LR = 0.0
+_C.OPTIM.REFERENCE_BATCH = 0
+_C.OPTIM.MOMENTUM = 0.9
+_C.OPTIM.NESTEROV = False
+# AdamW's betas.
+_C.OPTIM.BETAS = [0.9, 0.999]
+# On all parameters alike, as released.
+_C.OPTIM.WEIGHT_DECAY = 0.0
+# multistep: times GAMMA at each epoch of MILESTONES; cosine: to MIN_LR, every iteration.
+_C.OPTIM.SCHEDULE = "multistep"
+_C.OPTIM.MILESTONES = [10, 15, 18]
+_C.OPTIM.GAMMA = 0.1
+_C.OPTIM.MIN_LR = 0.0
+# Epochs of linear warm-up, every iteration, from WARMUP_START x the rate.
+_C.OPTIM.WARMUP_EPOCHS = 0.0
+_C.OPTIM.WARMUP_START = 0.01
+# Largest global gradient norm of a step; 0 = no limit.
+_C.OPTIM.CLIP_GRAD_NORM = 1.0
+
+_C.TRAIN = CN()
+_C.TRAIN.EPOCHS = 18
+# Clips a process takes at once, on its GPU or CPU.
+_C.TRAIN.CLIPS_PER_GPU = 21
+# Batches whose gradients are added up for one step.
+_C.TRAIN.ACCUMULATION = 10
+# The last, smaller group of an epoch is divided by ACCUMULATION too, as released; False: by its
+# size.
+_C.TRAIN.UNDERWEIGHTS_LAST_GROUP = True
+# Mixed precision: none, auto (bf16 where the device has it, else fp16), bf16, fp16.
+_C.TRAIN.AMP = "none"
+# Run the model through torch.compile.
+_C.TRAIN.COMPILE = False
+# Decay of the exponential moving average of the weights, per step; 0 = no average.
+_C.TRAIN.EMA_DECAY = 0.0
+# plain: last.pth and best.pth with our parameter names; released: ckpt_e{N}.pth and
+# best_ckpt_e{N}.pth that the released code can read.
+_C.TRAIN.CHECKPOINT_LAYOUT = "plain"
+# Iterations between two lines of the log.
+_C.TRAIN.PRINT_FREQ = 10
+
+_C.VAL = CN()
+# Views of each video after each epoch of training: clips in time x crops (1, 3 or 5).
+_C.VAL.NUM_CLIPS = 1
+_C.VAL.NUM_CROPS = 3
+# Videos a process takes at once, in validation and test.
+_C.VAL.VIDEOS_PER_GPU = 2
+
+_C.TEST = CN()
+# Run the test on the best checkpoint when the training is done.
+_C.TEST.AFTER_TRAINING = False
+# Views of each video: clips in time x crops in space, "30 views" as published.
+_C.TEST.NUM_CLIPS = 10
+_C.TEST.NUM_CROPS = 3
+# Add the mirror image of each view, in validation and test (release: VAL_FLIP).
+_C.TEST.FLIP = False
+# Spread the clips' starts evenly over the video. False: as released, where most of ten clips of a
+# short video coincide.
+_C.TEST.EVEN_STARTS = False
+# The release averages logits over the views; False: probabilities.
+_C.TEST.AVERAGE_LOGITS = True
+# List unreadable videos and leave them out of the figures; False: they are an error.
+_C.TEST.SKIPS_UNREADABLE = False
+# Distinct views that go through the model at once.
+_C.TEST.VIEWS_PER_FORWARD = 16
+
+
+def get_defaults() -> CN:
+    """Return a fresh copy of the defaults, not frozen."""
+    return _C.clone()

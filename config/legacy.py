@@ -1,0 +1,179 @@
+"""The flat yml files of the TokShift release, key by key, in our tree."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from yacs.config import CfgNode
+
+_log = logging.getLogger(__name__)
+
+
+class Legacy(NamedTuple):
+    """How one released key is read.
+
+    Attributes:
+        keys: Our dotted keys that take the value; none where it has no effect.
+        convert: From the released value to ours.
+        note: Printed when the key is met: what it does not do, or does otherwise than it says.
+        silent_values: Values for which the note would say nothing new.
+    """
+
+    keys: tuple[str, ...] = ()
+    convert: Callable[[Any], Any] = lambda value: value
+    note: str = ""
+    silent_values: tuple[Any, ...] = ()
+
+
+def _model_name(value: str) -> str:
+    names = {"ViT": "vit", "TokShift": "tokshift"}
+    if value not in names:
+        raise ValueError(f"choose one of {sorted(names)}")
+    return names[value]
+
+
+def _consensus(value: str) -> None:
+    if value != "avg":
+        raise ValueError("only 'avg', the mean of the frames' logits, makes one prediction a clip")
+
+
+def _num_crops(value: int) -> int:
+    return value if value in (3, 5) else 1
+
+
+def _unit_mean(value: list[float]) -> list[float]:
+    return [channel / 255 for channel in value]
+
+
+def _floats(value: list[float]) -> list[float]:
+    return [float(channel) for channel in value]
+
+
+_NO_EFFECT = "has no effect on a ViT, in the release either"
+
+LEGACY_KEYS: dict[str, Legacy] = {
+    "DATASET": Legacy(("DATA.NAME",)),
+    "FRAME_REPO": Legacy(("DATA.ROOT",)),
+    "TRN_LIST_TXT": Legacy(("DATA.TRAIN_LIST",)),
+    "VAL_LIST_TXT": Legacy(("DATA.VAL_LIST",)),
+    "TEST_LIST_TXT": Legacy(note="is not read: the release tests on VAL_LIST_TXT, and so do we"),
+    "FRAME_FORMAT": Legacy(("DATA.FRAME_TEMPLATE",)),
+    "USE_SUBSET": Legacy(
+        ("DATA.USE_SUBSET",), bool, "keeps every 10th video, of the validation too", (False,)
+    ),
+    "LABEL_SMOOTH": Legacy(
+        ("LOSS.LABEL_SMOOTHING",),
+        lambda value: 0.1 if value else 0.0,
+        "is read as on or off: on smooths by 0.1, whatever the number, and all published models "
+        "are trained so; set LOSS.LABEL_SMOOTHING for another amount",
+        (0, 0.1, False),
+    ),
+    "PIXEL_MEAN": Legacy(
+        ("DATA.PIXEL_MEAN",),
+        _unit_mean,
+        "is in 0..255 while PIXEL_STD is in 0..1; both of ours are in 0..1",
+    ),
+    "PIXEL_STD": Legacy(("DATA.PIXEL_STD",), _floats),
+    "TRN_BATCH": Legacy(("TRAIN.CLIPS_PER_GPU",)),
+    "VAL_BATCH": Legacy(("VAL.VIDEOS_PER_GPU",)),
+    "LR_TYPE": Legacy(note="is not read: the optimizer is SGD"),
+    "LR_SCHEME": Legacy(note="is not read: the schedule is multi-step"),
+    "LR": Legacy(("OPTIM.LR",), float),
+    "LR_STEPS": Legacy(("OPTIM.MILESTONES",)),
+    "EPOCH": Legacy(("TRAIN.EPOCHS",)),
+    "MOMENTUM": Legacy(("OPTIM.MOMENTUM",), float),
+    "WEIGHT_DECAY": Legacy(("OPTIM.WEIGHT_DECAY",), float),
+    "GRADIENT_ACCUMULATION_STEPS": Legacy(("TRAIN.ACCUMULATION",)),
+    "CLIP_GD": Legacy(("OPTIM.CLIP_GRAD_NORM",), float),
+    "T_SIZE": Legacy(("DATA.NUM_FRAMES",)),
+    "T_STEP": Legacy(("DATA.FRAME_STRIDE",)),
+    "DENSE_OR_UNIFORM": Legacy(
+        ("DATA.SAMPLING",), lambda value: "uniform" if value == "uniform" else "dense"
+    ),
+    "UNIFORM_TWICE": Legacy(("DATA.UNIFORM_TWICE",), bool),
+    "VAL_SAMPLE_TIMES": Legacy(
+        ("VAL.NUM_CLIPS",),
+        note="counts the clips of the validation in training; --evaluate takes TEST.NUM_CLIPS = 10",
+    ),
+    "VAL_FLIP": Legacy(("TEST.FLIP",), bool),
+    "VAL_TEST_AUG": Legacy(("VAL.NUM_CROPS", "TEST.NUM_CROPS"), _num_crops),
+    "TRN_PATCH_SIZE": Legacy(("DATA.IMAGE_SIZE",)),
+    "TRN_SHORT_SIDE_RANGE": Legacy(("AUG.SHORT_SIDE_RANGE",)),
+    "VAL_PATCH_SIZE": Legacy(("DATA.IMAGE_SIZE",)),
+    "VAL_SHORT_SIDE": Legacy(("DATA.TEST_SHORT_SIDE",)),
+    "NET": Legacy(("MODEL.NAME",), _model_name),
+    "BASE_NET": Legacy(("MODEL.BACKBONE",)),
+    "NUM_CLASS": Legacy(("MODEL.NUM_CLASSES",)),
+    "CONSENSUS_TYPE": Legacy((), _consensus),
+    "PARTIAL_BN": Legacy(("MODEL.PARTIAL_BN",), bool),
+    "SHIFT_DIV": Legacy(("MODEL.SHIFT.FOLD_DIV",)),
+    "IS_SHIFT": Legacy(note="is not read: NET alone decides whether tokens shift"),
+    "DROP_OUT": Legacy(note=_NO_EFFECT),
+    "DROP_BLOCK": Legacy(note=_NO_EFFECT),
+    "PRETRAIN": Legacy(note=_NO_EFFECT + "; weights come by --tune_from"),
+    "PRINT_SPEC": Legacy(note=_NO_EFFECT),
+    "USE_PRECISE_BN": Legacy(note=_NO_EFFECT),
+    "VER": Legacy(note=_NO_EFFECT),
+}
+
+
+def is_legacy(tree: dict[str, Any]) -> bool:
+    """Tell whether a parsed yml is a flat one of the release."""
+    return any(key in LEGACY_KEYS for key in tree)
+
+
+def convert_legacy(tree: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return a released flat tree as ours, with a logged note for each key that needs one.
+
+    Args:
+        tree: Released keys and values; sections of our own may stand beside them.
+        source: Where it came from, for the messages.
+
+    Raises:
+        ValueError: A value has no counterpart, or the two patch sizes differ.
+    """
+    _check_patch_sizes(tree, source)
+    ours: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key not in LEGACY_KEYS:
+            ours[key] = value
+            continue
+        legacy = LEGACY_KEYS[key]
+        try:
+            converted = legacy.convert(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{source}: {key}={value!r}: {error}") from error
+        if legacy.note and value not in legacy.silent_values:
+            _log.info("%s: %s: %r %s", source, key, value, legacy.note)
+        for path in legacy.keys:
+            section, _, name = path.rpartition(".")
+            _section(ours, section)[name] = converted
+    return ours
+
+
+def released_run_name(cfg: CfgNode) -> str:
+    """Return the release's name for an experiment, which names its folder."""
+    data, optim = cfg.DATA, cfg.OPTIM
+    net = {"vit": "ViT", "tokshift": "TokShift"}.get(cfg.MODEL.NAME, cfg.MODEL.NAME)
+    shift_div = cfg.MODEL.SHIFT.FOLD_DIV
+    return (
+        f"{net}_{cfg.MODEL.BACKBONE}_{data.NAME}_{data.SAMPLING}_cls{cfg.MODEL.NUM_CLASSES}"
+        f"_segs{data.NUM_FRAMES}x{data.FRAME_STRIDE}_e{cfg.TRAIN.EPOCHS}_lr{optim.LR}"
+        f"_gd{optim.CLIP_GRAD_NORM}_ShiftDiv{shift_div}_bch{cfg.TRAIN.CLIPS_PER_GPU}"
+        f"_VAL{data.IMAGE_SIZE}"
+    )
+
+
+def _section(tree: dict[str, Any], dotted: str) -> dict[str, Any]:
+    for name in dotted.split("."):
+        tree = tree.setdefault(name, {})
+    return tree
+
+
+def _check_patch_sizes(tree: dict[str, Any], source: str) -> None:
+    sizes = {tree[key] for key in ("TRN_PATCH_SIZE", "VAL_PATCH_SIZE") if key in tree}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"{source}: TRN_PATCH_SIZE={tree['TRN_PATCH_SIZE']} and VAL_PATCH_SIZE="
+            f"{tree['VAL_PATCH_SIZE']} differ; the model is built for one size"
+        )

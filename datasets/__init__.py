@@ -1,0 +1,1 @@
+"""Lists, frames, sampling and transforms: from files to clips."""

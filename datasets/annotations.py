@@ -1,0 +1,105 @@
+"""List files to records: every line is checked, nothing is skipped in silence."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+NUM_FAULTS_SHOWN = 10
+SUBSET_STEP = 10  # the release's USE_SUBSET keeps rows 0, 10, 20, ...
+
+
+class VideoRecord(NamedTuple):
+    """One line of a list file.
+
+    Attributes:
+        path: Folder of the frames, relative to the data set's root.
+        num_frames: Frames in it; 0 = to be counted on disk.
+        label: Class, 0-based.
+        line: 1-based line number in the list.
+    """
+
+    path: str
+    num_frames: int
+    label: int
+    line: int
+
+
+def read_list(path: str | Path, num_classes: int, use_subset: bool = False) -> list[VideoRecord]:
+    """Read a list file of lines ``path num_frames label`` or ``path label``.
+
+    Fields are split from the right, so a path may hold spaces. Blank lines and lines that start
+    with ``#`` are skipped.
+
+    Args:
+        path: The list file, UTF-8.
+        num_classes: K; labels lie in 0..K-1.
+        use_subset: Keep every 10th record, the first included.
+
+    Raises:
+        ValueError: The file cannot be read, holds no video, or has malformed lines: the first ten
+            are shown, each with its number.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read the list file {str(path)!r}: {error}") from error
+    records, faults = [], []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            records.append(_parse_line(line.strip(), number, num_classes))
+        except ValueError as error:
+            faults.append(f"line {number}: {error}: {line.strip()!r}")
+    if faults:
+        shown = faults[:NUM_FAULTS_SHOWN]
+        if len(faults) > len(shown):
+            shown.append(f"... and {len(faults) - len(shown)} more")
+        raise ValueError(
+            f"{path}: {len(faults)} malformed lines; a line is `path num_frames label` or "
+            f"`path label`, labels 0..{num_classes - 1}\n  " + "\n  ".join(shown)
+        )
+    if not records:
+        raise ValueError(f"{path}: the list names no video")
+    return records[::SUBSET_STEP] if use_subset else records
+
+
+def _parse_line(line: str, number: int, num_classes: int) -> VideoRecord:
+    fields = line.rsplit(maxsplit=2)
+    if len(fields) < 2:
+        raise ValueError("fewer than two fields")
+    label = _integer(fields[-1], "the label")
+    if not 0 <= label < num_classes:
+        hint = ", labels are 0-based" if label == num_classes else ""
+        raise ValueError(f"label {label} is not in 0..{num_classes - 1} (MODEL.NUM_CLASSES){hint}")
+    if len(fields) == 3 and _is_integer(fields[1]):
+        num_frames = int(fields[1])
+        if num_frames < 1:
+            raise ValueError(f"{num_frames} frames, at least 1 is needed")
+        return VideoRecord(fields[0], num_frames, label, number)
+    return VideoRecord(line.rsplit(maxsplit=1)[0], 0, label, number)
+
+
+def _is_integer(text: str) -> bool:
+    return text.lstrip("+-").isdecimal()
+
+
+def _integer(text: str, what: str) -> int:
+    if not _is_integer(text):
+        raise ValueError(f"{what} {text!r} is not an integer")
+    return int(text)
+
+
+def read_class_names(path: str | Path, num_classes: int) -> list[str]:
+    """Read class names, one a line, line number = label - 0-based.
+
+    Raises:
+        ValueError: The file cannot be read or does not hold num_classes names.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read DATA.CLASS_NAMES {str(path)!r}: {error}") from error
+    names = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(names) != num_classes:
+        raise ValueError(f"{path}: {len(names)} class names, MODEL.NUM_CLASSES is {num_classes}")
+    return names

@@ -1,0 +1,132 @@
+"""Which frames make a clip: arithmetic on 0-based indices alone, int64, no files and no images.
+
+Every function needs a video of at least one frame and raises ``ValueError`` for an empty one. Dense
+clips of short videos wrap around to the start, as released.
+"""
+
+import numpy as np
+
+Rng = np.random.Generator
+
+
+def dense_clips(
+    num_frames: int, clip_len: int, stride: int, num_clips: int, even_starts: bool = False
+) -> np.ndarray:
+    """Return the test clips of a video: evenly spread starts, cut off near the end, as released.
+
+    Clip k starts at ``int(k * F / num_clips)``, but at most one past the last full start, so most
+    clips of a short video coincide; a video shorter than a clip has all its starts at 0.
+
+    Args:
+        num_frames: F, frames of the video.
+        clip_len: T, frames of a clip.
+        stride: Frames from one frame of the clip to the next.
+        num_clips: Clips wanted.
+        even_starts: Spread the starts over all full starts instead, both ends included.
+
+    Returns:
+        Indices, (num_clips, clip_len).
+    """
+    bound = _num_starts(num_frames, clip_len, stride)
+    if even_starts:
+        starts = np.linspace(0, bound - 1, num_clips).round().astype(np.int64)
+    elif bound == 1:
+        starts = np.zeros(num_clips, dtype=np.int64)
+    else:
+        starts = np.array([min(int(k * num_frames / num_clips), bound) for k in range(num_clips)])
+    return _clips_from(starts, num_frames, clip_len, stride)
+
+
+def random_dense_clip(
+    num_frames: int, clip_len: int, stride: int, rng: Rng, draws_last_start: bool = False
+) -> np.ndarray:
+    """Return one training clip with a random start.
+
+    Args:
+        num_frames: F, frames of the video.
+        clip_len: T, frames of the clip.
+        stride: Frames from one frame of the clip to the next.
+        rng: One integer is drawn, none when only one start exists.
+        draws_last_start: Draw the last full start too; the release never does.
+
+    Returns:
+        Indices, (clip_len,).
+    """
+    bound = _num_starts(num_frames, clip_len, stride)
+    end = bound if draws_last_start else bound - 1
+    start = rng.integers(0, end) if bound > 1 else 0
+    return _clips_from(np.array([start]), num_frames, clip_len, stride)[0]
+
+
+def tsn_uniform(num_frames: int, num_segments: int, rng: Rng | None = None) -> np.ndarray:
+    """Pick one frame out of each of equal spans (TSN, arXiv:1608.00859).
+
+    With a generator, the spans are ``F // T`` frames long and the draw is uniform in each, as
+    released; where F < T, the spans are shorter than a frame and frames repeat in order (the
+    release crashes there). Without one, the centres of spans of F / T frames; the release opens
+    the frame before each of them, see `tsn_uniform_clips`.
+
+    Args:
+        num_frames: F, frames of the video.
+        num_segments: T, frames of the clip.
+        rng: T integers are drawn from it; None takes the centres.
+
+    Returns:
+        Indices, (num_segments,).
+    """
+    _check_not_empty(num_frames)
+    segments = np.arange(num_segments)
+    if rng is None:
+        return _centres(num_frames, num_segments)
+    span = num_frames // num_segments
+    if span:
+        return segments * span + rng.integers(span, size=num_segments)
+    inside = rng.random(num_segments)
+    return ((segments + inside) * num_frames / num_segments).astype(np.int64)
+
+
+def tsn_uniform_clips(
+    num_frames: int, num_segments: int, twice: bool = False, as_released: bool = False
+) -> np.ndarray:
+    """Return the uniform test clips: the centres of the spans and, if twice, their starts.
+
+    Args:
+        num_frames: F, frames of the video.
+        num_segments: T, frames of a clip.
+        twice: Add the second clip.
+        as_released: With the release's two faults, for parity: the first clip is one frame early,
+            index -1 where the release opens a frame 0 that does not exist, and the second is the
+            last frame of the first, T times.
+
+    Returns:
+        Indices, (1 or 2, num_segments).
+    """
+    _check_not_empty(num_frames)
+    first = _centres(num_frames, num_segments)
+    tick = num_frames / num_segments
+    second = np.array([int(tick * i) for i in range(num_segments)])
+    if as_released:
+        first = first - 1
+        second = np.full_like(first, first[-1])
+    return np.stack([first, second]) if twice else first[None]
+
+
+def _centres(num_frames: int, num_segments: int) -> np.ndarray:
+    tick = num_frames / num_segments
+    return np.array([int(tick / 2.0 + tick * i) for i in range(num_segments)])
+
+
+def _num_starts(num_frames: int, clip_len: int, stride: int) -> int:
+    """Count the starts from which a clip fits, stride after its last frame included; at least 1."""
+    _check_not_empty(num_frames)
+    return max(num_frames - clip_len * stride + 1, 1)
+
+
+def _clips_from(starts: np.ndarray, num_frames: int, clip_len: int, stride: int) -> np.ndarray:
+    steps = np.arange(clip_len) * stride
+    return ((starts[:, None] + steps) % num_frames).astype(np.int64)  # (num_clips, clip_len)
+
+
+def _check_not_empty(num_frames: int) -> None:
+    if num_frames < 1:
+        raise ValueError(f"a video needs at least one frame, got {num_frames}")

@@ -1,0 +1,134 @@
+"""Frames to what the model sees; a clip is one uint8 tensor (T, 3, H, W) and is drawn for as one.
+
+The pixel arithmetic is torchvision's on uint8 tensors; the release's is Pillow's on images. The
+tests state how far the two lie apart.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as TF
+
+from datasets.sampling import Rng
+
+Range = Sequence[float]
+Box = tuple[int, int]  # top, left
+
+
+def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Return (height, width) with the given short side, the other floored as the release does.
+
+    The order of its float operations can cost the long side a pixel even when nothing changes.
+    """
+    if width > height:
+        return short_side, int(1.0 * width / height * short_side)
+    return int(1.0 * height / width * short_side), short_side
+
+
+def resize_short_side(frames: Tensor, short_side: int) -> Tensor:
+    """Resize uint8 frames (T, 3, H, W), bicubic with antialias, to a short side in pixels."""
+    size = resized_size(frames.shape[-2], frames.shape[-1], short_side)
+    return TF.resize(frames, list(size), InterpolationMode.BICUBIC, antialias=True)
+
+
+def crop(frames: Tensor, box: Box, size: int) -> Tensor:
+    """Cut a square of side size out of (..., H, W) frames; what lies outside is black."""
+    top, left = box
+    cut = frames[..., top : top + size, left : left + size]
+    missing_rows, missing_columns = size - cut.shape[-2], size - cut.shape[-1]
+    return (
+        F.pad(cut, (0, missing_columns, 0, missing_rows))
+        if missing_rows or missing_columns
+        else cut
+    )
+
+
+def crop_boxes(height: int, width: int, size: int, num_crops: int) -> list[Box]:
+    """Return the test crops as (top, left).
+
+    Args:
+        height: Of the resized frame, pixels.
+        width: Of the resized frame, pixels.
+        size: Side of the crop, pixels.
+        num_crops: 3: centre, left, right; 5: centre and the four corners; 1: centre.
+    """
+    spare_rows, spare_columns = max(height - size, 0), max(width - size, 0)
+    middle = spare_rows // 2
+    boxes = [(middle, spare_columns // 2)]
+    if num_crops == 3:
+        boxes += [(middle, 0), (middle, spare_columns)]
+    if num_crops == 5:
+        boxes += [(0, 0), (0, spare_columns), (spare_rows, 0), (spare_rows, spare_columns)]
+    return boxes
+
+
+def normalize(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Map uint8 clips (..., 3, H, W) to float32 ``(x / 255 - mean) / std``, both in 0..1."""
+    mean_t = torch.tensor(mean, device=clips.device)[:, None, None]  # (3, 1, 1)
+    std_t = torch.tensor(std, device=clips.device)[:, None, None]  # (3, 1, 1)
+    return (clips.float() / 255 - mean_t) / std_t
+
+
+class TrainTransform:
+    """The release's training augmentation: mirror, resize, crop, four colour changes.
+
+    One set of draws serves the whole clip, in the release's order.
+
+    Args:
+        image_size: Side of the crop, pixels.
+        short_side_range: Short side before the crop, pixels, [low, high).
+        flip: Mirror half of the clips.
+        jitter_one_in: Each colour change hits one clip in so many; 0 for none.
+        brightness: Factors, [low, high).
+        saturation: Factors, [low, high).
+        gamma: Exponents, [low, high).
+        hue: Turns of the hue circle, [low, high).
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        short_side_range: Sequence[int],
+        flip: bool = True,
+        jitter_one_in: int = 10,
+        brightness: Range = (0.5, 2.0),
+        saturation: Range = (0.5, 3.0),
+        gamma: Range = (0.8, 1.2),
+        hue: Range = (-0.5, 0.5),
+    ) -> None:
+        self.image_size = image_size
+        self.short_side_range = short_side_range
+        self.flip = flip
+        self.jitter_one_in = jitter_one_in
+        self.changes: list[tuple[Callable[[Tensor, float], Tensor], Range]] = [
+            (TF.adjust_brightness, brightness),
+            (TF.adjust_saturation, saturation),
+            (TF.adjust_gamma, gamma),
+            (_turn_hue, hue),
+        ]
+
+    def __call__(self, frames: Tensor, rng: Rng) -> Tensor:
+        """Augment uint8 frames (T, 3, H, W) to (T, 3, image_size, image_size), uint8."""
+        if self.flip and rng.integers(2) == 0:
+            frames = frames.flip(-1)
+        low, high = self.short_side_range
+        frames = resize_short_side(frames, int(rng.integers(low, high)))
+        frames = crop(frames, self._random_box(frames, rng), self.image_size)
+        for change, (least, most) in self.changes:
+            if self.jitter_one_in and rng.integers(self.jitter_one_in) == 0:
+                frames = change(frames, rng.uniform(least, most))
+        return frames
+
+    def _random_box(self, frames: Tensor, rng: Rng) -> Box:
+        """Draw (top, left); the largest offset is never drawn, as released."""
+        spare = [side - self.image_size for side in frames.shape[-2:]]
+        top, left = (int(rng.integers(0, room)) if room > 0 else 0 for room in spare)
+        return top, left
+
+
+def _turn_hue(frames: Tensor, turn: float) -> Tensor:
+    """Turn the hue circle in the release's 255 steps."""
+    return TF.adjust_hue(frames, int(turn * 255) / 255)

@@ -1,0 +1,380 @@
+"""Train a video model with DDP and test it with many views; README.md has the commands."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from yacs.config import CfgNode
+
+from config import load_cfg, load_cfg_text
+from config.command_line import parse_args
+from datasets.annotations import VideoRecord, read_class_names
+from datasets.toy import make_toy
+from datasets.transforms import normalize
+from datasets.video import (
+    Clips,
+    Views,
+    build_train_loader,
+    build_view_loader,
+    describe_protocol,
+    num_test_clips,
+    read_records,
+)
+from models import build_model
+from models.checkpoints import build_checkpoint, resume
+from models.pretrained import load_weights
+from ops.checkpoint import CheckpointFolder, read_checkpoint
+from ops.distributed import LaunchOptions, World, barrier, gather_objects, launch
+from ops.learner import Learner, amp_dtype, build_learner
+from ops.metrics import topk_hits
+from ops.progress import Progress
+from ops.runlog import NullRunLog, RunLog, open_runlog, set_up_console
+from ops.schedule import build_schedule
+from ops.scores import Scores
+
+_log = logging.getLogger("main")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line and run in as many processes as it asks for."""
+    set_up_console(is_main=os.environ.get("RANK", "0") == "0")
+    args = parse_args(sys.argv[1:] if argv is None else list(argv))
+    options = LaunchOptions(
+        spawn=args.multiprocessing_distributed,
+        world_size=args.world_size,
+        rank=args.rank,
+        url=args.dist_url,
+        backend=args.dist_backend,
+        gpu=args.gpu,
+    )
+    with user_errors_shown(is_shown=os.environ.get("LOCAL_RANK", "0") == "0"):
+        launch(run, options, args, load_experiment(args))
+
+
+def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
+    """Do what the command line asks for, in one of the processes."""
+    set_up_console(world.is_main)
+    if cfg.DETERMINISTIC:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = not cfg.DETERMINISTIC
+    with user_errors_shown(is_shown=world.local_rank == 0):
+        if cfg.DATA.GENERATE_TOY:
+            if world.local_rank == 0 and not Path(cfg.DATA.VAL_LIST).exists():
+                make_toy(cfg.DATA.ROOT)
+            barrier()
+        if args.evaluate:
+            test(cfg, args.resume, world)
+            return
+        best = train(cfg, args, world)
+        if cfg.TEST.AFTER_TRAINING:
+            test(cfg, str(best), world)
+
+
+def train(cfg: CfgNode, args: argparse.Namespace, world: World) -> Path:
+    """Train as the config says; return the best checkpoint's file."""
+    records, val_records = read_records(cfg, "train"), read_records(cfg, "val")
+    loader = build_train_loader(cfg, records, world.rank, world.size)
+    val_loader = build_view_loader(cfg, val_records, "val", world.rank, world.size)
+    names = class_names(cfg)
+    torch.manual_seed(cfg.SEED)
+    model = build_model(cfg)
+    if args.tune_from:
+        _log.info("%s", load_weights(model, args.tune_from))
+    learner = build_learner(cfg, model.to(world.device), world)
+    torch.manual_seed(cfg.SEED + world.rank)  # dropout differs between processes
+    start_epoch, best = args.start_epoch, -1.0
+    if args.resume is not None:
+        start_epoch, best = resume(learner, args.resume, world)
+    checkpoints = CheckpointFolder(Path(cfg.OUTPUT_DIR), cfg.TRAIN.CHECKPOINT_LAYOUT)
+    runlog = open_runlog(checkpoints.folder, world.is_main, is_fresh=args.resume is None)
+    runlog.text("config", cfg.dump())
+    log_start(cfg, world, model, len(records), len(val_records))
+    for epoch in range(start_epoch, cfg.TRAIN.EPOCHS):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        train_one_epoch(learner, loader, epoch, cfg, world, runlog)
+        top1 = validate(learner, val_loader, val_records, epoch, cfg, world, runlog)
+        is_best, best = top1 > best, max(top1, best)
+        runlog.scalars(epoch, {"Accuracy/best_test_top1": best})
+        content = build_checkpoint(cfg, learner, epoch, best, names, world)
+        if content:
+            checkpoints.save(content, epoch, is_best)
+    runlog.close()
+    barrier()  # rank 0 has written
+    return checkpoints.best()
+
+
+def train_one_epoch(
+    learner: Learner,
+    loader: DataLoader[Clips],
+    epoch: int,
+    cfg: CfgNode,
+    world: World,
+    runlog: RunLog | NullRunLog,
+) -> None:
+    """Go once through the training clips and record what was learned."""
+    learner.model.train()
+    records, group = loader.dataset.records, cfg.TRAIN.ACCUMULATION  # type: ignore[attr-defined]
+    loss = partial(F.cross_entropy, label_smoothing=cfg.LOSS.LABEL_SMOOTHING)
+    schedule = build_schedule(cfg)
+    progress = Progress(epoch, cfg.TRAIN.EPOCHS, len(loader), world, cfg.TRAIN.PRINT_FREQ, runlog)
+    for i, batch in enumerate(progress.timed(loader)):
+        rate = schedule(epoch + i / len(loader))
+        learner.set_rate(rate)
+        clips, labels = to_device(batch.clips, cfg, world), batch.labels.to(world.device)
+        if not epoch and not i:
+            runlog.clips(batch.clips[:8].numpy())
+        first, is_last = i - i % group, (i + 1) % group == 0 or i + 1 == len(loader)
+        share = 1 / (
+            group if cfg.TRAIN.UNDERWEIGHTS_LAST_GROUP else min(group, len(loader) - first)
+        )
+        value, logits = learner.accumulate(clips, labels, loss, share, is_last)
+        names = [records[index].path for index in batch.indices.tolist()]
+        progress.add(value, topk_hits(logits, labels), len(labels), names)
+        if is_last:
+            progress.stepped(learner.step())
+        progress.report(rate)
+    means = progress.epoch_means()
+    runlog.scalars(epoch, {"Loss/train": means["loss"], "LearningRate": schedule(epoch)})
+    runlog.scalars(epoch, {f"Accuracy/train_{name}": means[name] for name in ("top1", "top5")})
+    _log.info("epoch %d trained: loss %.4f top1 %.2f top5 %.2f", epoch + 1, *means.values())
+
+
+def validate(
+    learner: Learner,
+    loader: DataLoader[Views],
+    records: list[VideoRecord],
+    epoch: int,
+    cfg: CfgNode,
+    world: World,
+    runlog: RunLog | NullRunLog,
+) -> float:
+    """Score the validation videos and record the figures; return top-1 (on rank 0, else 0)."""
+    learner.evaluated.eval()
+    with learner.autocast():
+        scores, _ = evaluate(learner.evaluated, loader, records, cfg, world, "val")
+    if scores is None:
+        return 0.0
+    mean_scores = scores.averaged(cfg.TEST.AVERAGE_LOGITS)
+    figures = scores.figures(mean_scores)
+    loss = scores.loss(cfg.LOSS.LABEL_SMOOTHING)
+    runlog.scalars(epoch, {"Loss/test": loss})
+    runlog.scalars(epoch, {f"Accuracy/test_{name}": figures[name] for name in ("top1", "top5")})
+    runlog.confusion(epoch, scores.confusion(mean_scores))
+    shown = {name: figures[name] for name in ("top1", "top5", "mean_class_accuracy")}
+    runlog.line("val", epoch=epoch, loss_single_views=loss, **shown)
+    _log.info(
+        "epoch %d validated: %d views each, top1 %.2f top5 %.2f, loss of single views %.4f",
+        *(epoch + 1, scores.view_logits.shape[1], figures["top1"], figures["top5"], loss),
+    )
+    return figures["top1"]
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    loader: DataLoader[Views],
+    records: list[VideoRecord],
+    cfg: CfgNode,
+    world: World,
+    split: str,
+) -> tuple[Scores | None, list[str]]:
+    """Score every video exactly once over all processes.
+
+    Returns:
+        On rank 0 the scores of the readable videos in the list's order, None elsewhere; and why the
+        others are unreadable, a line each.
+
+    Raises:
+        ValueError: A video is unreadable and TEST.SKIPS_UNREADABLE is off.
+    """
+    start, results = time.perf_counter(), []
+    for i, batch in enumerate(loader):
+        readable = [views for views in batch if not views.error]
+        if readable:
+            distinct = torch.cat([views.distinct for views in readable])  # (D, T, 3, H, W)
+            chunks = distinct.split(cfg.TEST.VIEWS_PER_FORWARD)
+            logits = torch.cat(
+                [model(to_device(chunk, cfg, world)).float().cpu() for chunk in chunks]
+            )
+            parts = logits.split([len(views.distinct) for views in readable])
+            results += [
+                (views.video, part[views.view_of].numpy(), "")
+                for views, part in zip(readable, parts, strict=True)
+            ]
+        results += [(views.video, None, views.error) for views in batch if views.error]
+        if split == "test" and ((i + 1) % cfg.TRAIN.PRINT_FREQ == 0 or i + 1 == len(loader)):
+            left = (time.perf_counter() - start) / (i + 1) * (len(loader) - i - 1)
+            _log.info("test %d/%d batches, %.0f s left", i + 1, len(loader), left)
+    gathered = gather_objects(results, world)
+    if gathered is None:
+        return None, []
+    return collect([result for part in gathered for result in part], records, cfg, split)
+
+
+def collect(
+    results: list[tuple[int, np.ndarray | None, str]],
+    records: list[VideoRecord],
+    cfg: CfgNode,
+    split: str,
+) -> tuple[Scores, list[str]]:
+    """Put the processes' results in the list's order and prove that each video is there once."""
+    results = sorted(results, key=lambda result: result[0])
+    if [index for index, *_ in results] != list(range(len(records))):
+        raise RuntimeError(f"scored {len(results)} videos, the list has {len(records)}")
+    unreadable = [error for *_, error in results if error]
+    if unreadable and not (cfg.TEST.SKIPS_UNREADABLE and len(unreadable) < len(records)):
+        raise ValueError(
+            f"{len(unreadable)} of {len(records)} videos are unreadable; mend them, or set "
+            "TEST.SKIPS_UNREADABLE True to leave them out of the figures in plain sight\n  "
+            + "\n  ".join(unreadable[:10])
+        )
+    kept = [(records[index], logits) for index, logits, error in results if not error]
+    num_crops = cfg.VAL.NUM_CROPS if split == "val" else cfg.TEST.NUM_CROPS
+    scores = Scores(
+        videos=np.array([record.path for record, _ in kept]),
+        labels=np.array([record.label for record, _ in kept]),
+        view_logits=np.stack([logits for _, logits in kept]),  # type: ignore[misc]
+        num_clips=num_test_clips(cfg, split),
+        num_crops=num_crops,
+    )
+    return scores, unreadable
+
+
+def test(cfg: CfgNode, path: str, world: World) -> None:
+    """Test a checkpoint with all views; write results.json and scores.npz into the run folder."""
+    records, names = read_records(cfg, "test"), class_names(cfg)
+    model = build_model(cfg)
+    _log.info("%s", load_weights(model, path, head_may_differ=False))
+    model.to(world.device).eval()
+    loader = build_view_loader(cfg, records, "test", world.rank, world.size)
+    dtype = amp_dtype(cfg.TRAIN.AMP, world.device)
+    with torch.autocast(world.device.type, dtype=dtype, enabled=dtype is not None):
+        scores, unreadable = evaluate(model, loader, records, cfg, world, "test")
+    if scores is None:
+        return
+    folder = Path(cfg.OUTPUT_DIR)
+    folder.mkdir(parents=True, exist_ok=True)
+    scores.save(folder / "scores.npz", scores.averaged())
+    figures = scores.figures(scores.averaged(cfg.TEST.AVERAGE_LOGITS))
+    per_class = zip(names, figures.pop("per_class_accuracy").values(), strict=True)
+    num_views = scores.view_logits.shape[1]
+    results = {
+        **figures,
+        "num_videos": len(scores.videos),
+        "num_listed": len(records),
+        "unreadable": unreadable,
+        "num_views": num_views,
+        "protocol": describe_protocol(cfg),
+        "checkpoint": path,
+        "list": cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST,
+        "per_class_accuracy": dict(per_class),
+    }
+    part = folder / ".results.json.part"
+    part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    part.replace(folder / "results.json")
+    for line in unreadable:
+        _log.warning("left out: %s", line)
+    _log.info(
+        "test of %d of %d videos, %d views each: top1 %.2f top5 %.2f mean class accuracy %.2f",
+        *(len(scores.videos), len(records), num_views),
+        *(figures["top1"], figures["top5"], figures["mean_class_accuracy"]),
+    )
+    _log.info("results: %s, %s", folder / "results.json", folder / "scores.npz")
+
+
+def load_experiment(args: argparse.Namespace) -> CfgNode:
+    """Return the config that the command line asks for; fill in a bare --resume."""
+    flags = {
+        "OUTPUT_DIR": args.output,
+        "SEED": args.seed,
+        "DATA.WORKERS": args.workers,
+        "TRAIN.PRINT_FREQ": args.print_freq,
+        "TRAIN.AMP": "auto" if args.amp else None,
+    }
+    overrides = [str(word) for pair in flags.items() if pair[1] is not None for word in pair]
+    overrides += args.overrides
+    if args.cfg:
+        cfg = load_cfg(args.cfg, overrides)
+    else:
+        text = read_checkpoint(args.resume).get("config")
+        if not text:
+            raise ValueError(f"{args.resume} does not hold its config; name one with --cfg")
+        cfg = load_cfg_text(text, f"the config in {args.resume}", overrides)
+    if args.resume == "":
+        args.resume = str(CheckpointFolder(Path(cfg.OUTPUT_DIR)).newest())
+    return cfg
+
+
+def log_start(cfg: CfgNode, world: World, model: nn.Module, num_train: int, num_val: int) -> None:
+    """Say what runs, on what, and whether the learning rate goes with the batch."""
+    if not world.is_main:
+        return
+    folder = Path(cfg.OUTPUT_DIR)
+    (folder / "config.yml").write_text(cfg.dump(), encoding="utf-8")
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    vit, shift = cfg.MODEL.VIT, cfg.MODEL.SHIFT
+    moved = vit.HIDDEN_SIZE // shift.FOLD_DIV if cfg.MODEL.NAME == "tokshift" else 0
+    _log.info("run folder %s; %d videos to train on, %d to validate", folder, num_train, num_val)
+    _log.info(
+        "%s %s: %d parameters; class-token channels shifted: %d of %d (%s), twice in %d blocks",
+        *(cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, moved, vit.HIDDEN_SIZE),
+        *(shift.DIRECTION if moved else "none", vit.NUM_LAYERS),
+    )
+    _log.info("%d processes, rank 0 on %s, AMP %s", world.size, world.device, cfg.TRAIN.AMP)
+    batch = world.size * cfg.TRAIN.CLIPS_PER_GPU * cfg.TRAIN.ACCUMULATION
+    _log.info(
+        "effective batch %d = %d processes x %d clips x %d accumulated, learning rate %g",
+        *(batch, world.size, cfg.TRAIN.CLIPS_PER_GPU, cfg.TRAIN.ACCUMULATION, cfg.OPTIM.LR),
+    )
+    reference, reference_lr = cfg.OPTIM.REFERENCE_BATCH, cfg.OPTIM.REFERENCE_LR
+    if reference and abs(cfg.OPTIM.LR * reference / (reference_lr * batch) - 1) > 0.01:
+        _log.warning(
+            "the recipe's learning rate is %g at batch %d; in proportion, batch %d takes "
+            "OPTIM.LR %.4g, this run has %g",
+            *(reference_lr, reference, batch, reference_lr * batch / reference, cfg.OPTIM.LR),
+        )
+
+
+def class_names(cfg: CfgNode) -> list[str]:
+    """Return the classes' names, or their numbers where the config names no file."""
+    if cfg.DATA.CLASS_NAMES:
+        return read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
+    return [str(label) for label in range(cfg.MODEL.NUM_CLASSES)]
+
+
+def to_device(clips: Tensor, cfg: CfgNode, world: World) -> Tensor:
+    """Move uint8 clips to the device and normalise them there."""
+    clips = clips.to(world.device, non_blocking=True)
+    return normalize(clips, cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD)
+
+
+@contextmanager
+def user_errors_shown(is_shown: bool) -> Iterator[None]:
+    """End the program on a user's error with its text alone; other errors keep their traceback."""
+    try:
+        yield
+    except (ValueError, FloatingPointError) as error:
+        raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        if Path(__file__).parent not in raised_in.parents or "site-packages" in raised_in.parts:
+            raise
+        if is_shown:
+            _log.error("error: %s", error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

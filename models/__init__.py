@@ -1,0 +1,69 @@
+"""Models by name: the only place where a name in the config becomes a class."""
+
+from collections.abc import Callable
+
+from torch import nn
+from yacs.config import CfgNode
+
+from models.tokshift import tokshift
+from models.vit import VisionTransformer, ViTSize, vit
+
+
+def build_model(cfg: CfgNode) -> nn.Module:
+    """Build the model that ``cfg.MODEL`` describes, on the CPU, with fresh weights.
+
+    Args:
+        cfg: A config from `config.load_cfg`.
+
+    Returns:
+        A module from clips (B, T, 3, H, W), normalised, to logits (B, K).
+
+    Raises:
+        ValueError: MODEL.NAME is unknown, or the sizes do not fit together.
+    """
+    if cfg.MODEL.NAME not in MODELS:
+        raise ValueError(f"MODEL.NAME={cfg.MODEL.NAME!r}; choose one of {sorted(MODELS)}")
+    model = MODELS[cfg.MODEL.NAME](cfg)
+    if cfg.MODEL.PARTIAL_BN:
+        _freeze_norms_but_first(model)
+    return model
+
+
+def _build_vit(cfg: CfgNode) -> VisionTransformer:
+    return vit(
+        _vit_size(cfg),
+        image_size=cfg.DATA.IMAGE_SIZE,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        drop_path=cfg.MODEL.DROP_PATH,
+        checkpoints_blocks=cfg.MODEL.CHECKPOINTS_BLOCKS,
+    )
+
+
+def _build_tokshift(cfg: CfgNode) -> VisionTransformer:
+    return tokshift(
+        _vit_size(cfg),
+        image_size=cfg.DATA.IMAGE_SIZE,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        fold_div=cfg.MODEL.SHIFT.FOLD_DIV,
+        direction=cfg.MODEL.SHIFT.DIRECTION,
+        shifts_residual=cfg.MODEL.SHIFT.ON_RESIDUAL,
+        drop_path=cfg.MODEL.DROP_PATH,
+        checkpoints_blocks=cfg.MODEL.CHECKPOINTS_BLOCKS,
+    )
+
+
+MODELS: dict[str, Callable[[CfgNode], nn.Module]] = {
+    "vit": _build_vit,
+    "tokshift": _build_tokshift,
+}
+
+
+def _vit_size(cfg: CfgNode) -> ViTSize:
+    return ViTSize(**{key.lower(): value for key, value in cfg.MODEL.VIT.items()})
+
+
+def _freeze_norms_but_first(model: nn.Module) -> None:
+    """Freeze every LayerNorm after the first, as the release does under PARTIAL_BN."""
+    norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
+    for norm in norms[1:]:
+        norm.requires_grad_(False)

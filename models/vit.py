@@ -1,0 +1,245 @@
+"""Image ViT applied to every frame of a clip (arXiv:2010.11929), its frame logits averaged."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torchvision.ops import stochastic_depth
+
+LAYER_NORM_EPS = 1e-6  # as the ImageNet-21k weights were trained; torch's default is 1e-5
+
+
+@dataclass(frozen=True)
+class ViTSize:
+    """What the name of a backbone stands for, ViT-B_16 say (arXiv:2010.11929, table 1).
+
+    Attributes:
+        patch_size: Side of a patch, pixels.
+        hidden_size: C, channels of a token.
+        mlp_dim: Width of the MLP.
+        num_heads: Attention heads; divides hidden_size.
+        num_layers: Encoder blocks.
+        dropout: Dropout probability after the position embedding and in the MLP.
+    """
+
+    patch_size: int
+    hidden_size: int
+    mlp_dim: int
+    num_heads: int
+    num_layers: int
+    dropout: float = 0.0
+
+
+def vit(
+    size: ViTSize,
+    image_size: int,
+    num_classes: int,
+    drop_path: float = 0.0,
+    checkpoints_blocks: bool = False,
+) -> "VisionTransformer":
+    """Build the image ViT that sees each frame alone; arguments as in `VisionTransformer`."""
+    blocks = [Block(size, rate) for rate in drop_path_rates(drop_path, size.num_layers)]
+    return VisionTransformer(size, blocks, image_size, num_classes, checkpoints_blocks)
+
+
+def drop_path_rates(last: float, num_layers: int) -> list[float]:
+    """Return stochastic-depth rates that grow evenly from 0 to that of the last block."""
+    return torch.linspace(0, last, num_layers).tolist()
+
+
+class PatchEmbed(nn.Module):
+    """Frames to tokens: one linear map per non-overlapping patch, row by row.
+
+    Args:
+        patch_size: Side of a patch, pixels.
+        hidden_size: C, channels of a token.
+    """
+
+    def __init__(self, patch_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, hidden_size, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Embed frames (M, 3, H, W) as tokens (M, N, C); a border short of a patch is dropped."""
+        return self.proj(frames).flatten(2).transpose(1, 2)  # (M, N, C)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention within each frame.
+
+    Args:
+        hidden_size: C, a multiple of num_heads.
+        num_heads: Number of heads.
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
+        super().__init__()
+        if hidden_size % num_heads:
+            raise ValueError(f"num_heads={num_heads} does not divide hidden_size={hidden_size}")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.proj = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend among the tokens (M, N, C) of each of M frames."""
+        query, key, value = self._split_heads(x)
+        x = F.scaled_dot_product_attention(query, key, value)  # (M, heads, N, C/heads)
+        return self.proj(x.transpose(1, 2).flatten(2))  # (M, N, C)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return the softmax weights that `forward` uses, (M, heads, N queries, N keys)."""
+        query, key, _ = self._split_heads(x)
+        return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
+
+    def _split_heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (M, N, 3, heads, C/heads)
+        return qkv.permute(2, 0, 3, 1, 4).unbind(0)  # three of (M, heads, N, C/heads)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with the exact (erf) GELU between them.
+
+    Args:
+        hidden_size: C, in and out.
+        mlp_dim: Width between the layers.
+        dropout: Probability after each layer.
+    """
+
+    def __init__(self, hidden_size: int, mlp_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(hidden_size, mlp_dim)
+        self.fc2 = nn.Linear(mlp_dim, hidden_size)
+        self.dropout = nn.Dropout(dropout)
+        for layer in (self.fc1, self.fc2):  # as released; every other layer keeps torch's default
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.normal_(layer.bias, std=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        x = self.dropout(F.gelu(self.fc1(x)))
+        return self.dropout(self.fc2(x))
+
+
+class Block(nn.Module):
+    """Pre-norm encoder block; a video model differs from an image model in the shifts alone.
+
+    Args:
+        size: Widths of the block.
+        drop_path: Probability to skip a branch for a frame (stochastic depth, arXiv:1603.09382).
+        attn_shift: Applied to (B, T, N, C) tokens before the attention half; None for an image ViT.
+        mlp_shift: The same before the MLP half.
+        shifts_residual: The shift replaces the residual stream, as released; otherwise only the
+            branches see shifted tokens (ablation).
+    """
+
+    def __init__(
+        self,
+        size: ViTSize,
+        drop_path: float = 0.0,
+        attn_shift: nn.Module | None = None,
+        mlp_shift: nn.Module | None = None,
+        shifts_residual: bool = True,
+    ) -> None:
+        super().__init__()
+        C = size.hidden_size
+        self.attn_shift = attn_shift or nn.Identity()
+        self.norm1 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
+        self.attn = Attention(C, size.num_heads)
+        self.mlp_shift = mlp_shift or nn.Identity()
+        self.norm2 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
+        self.mlp = Mlp(C, size.mlp_dim, size.dropout)
+        self.drop_path = drop_path
+        self.shifts_residual = shifts_residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode (B, T, N, C) tokens."""
+        x = self._add_branch(x, self.attn_shift, self.norm1, self.attn)
+        return self._add_branch(x, self.mlp_shift, self.norm2, self.mlp)
+
+    def _add_branch(
+        self, x: Tensor, shift: nn.Module, norm: nn.Module, branch: nn.Module
+    ) -> Tensor:
+        shifted = shift(x)
+        stream = shifted if self.shifts_residual else x
+        update = branch(norm(shifted).flatten(0, 1))  # (B*T, N, C)
+        update = stochastic_depth(update, self.drop_path, mode="row", training=self.training)
+        return stream + update.unflatten(0, x.shape[:2])  # (B, T, N, C)
+
+
+class VisionTransformer(nn.Module):
+    """Clips (B, T, 3, H, W) to logits (B, K): the mean over frames of each frame's logits.
+
+    T is that of the clip. H and W are those that the position embedding was made for.
+
+    Args:
+        size: Widths outside the blocks; its patch size and dropout.
+        blocks: The encoder blocks, in order.
+        image_size: Side of the square frames, pixels.
+        num_classes: K.
+        checkpoints_blocks: Recompute each block in the backward pass, to save memory.
+    """
+
+    def __init__(
+        self,
+        size: ViTSize,
+        blocks: list[Block],
+        image_size: int,
+        num_classes: int,
+        checkpoints_blocks: bool = False,
+    ) -> None:
+        super().__init__()
+        C = size.hidden_size
+        num_patches = (image_size // size.patch_size) ** 2
+        self.image_size = image_size
+        self.checkpoints_blocks = checkpoints_blocks
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, C))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + num_patches, C))
+        self.patch_embed = PatchEmbed(size.patch_size, C)
+        self.dropout = nn.Dropout(size.dropout)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
+        self.head = nn.Linear(C, num_classes)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Classify clips (B, T, 3, H, W); logits (B, K).
+
+        Raises:
+            ValueError: The clips are not (B, T, 3, H, W) of the model's image size.
+        """
+        return self.frame_logits(clips).mean(1)  # (B, K)
+
+    def frame_logits(self, clips: Tensor) -> Tensor:
+        """Return the logits before the average over frames, (B, T, K)."""
+        x = self.embed(clips)
+        for block in self.blocks:
+            if self.checkpoints_blocks and self.training:
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return self.head(self.norm(x[:, :, 0]))  # (B, T, K)
+
+    def attention_weights(self, clips: Tensor) -> list[Tensor]:
+        """Return each block's attention weights for clips, (B, T, heads, N, N), to be looked at."""
+        weights = []
+        x = self.embed(clips)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            seen = block.norm1(block.attn_shift(x)).flatten(0, 1)  # (B*T, N, C)
+            weights.append(block.attn.weights(seen).unflatten(0, x.shape[:2]))
+            x = block(x)
+        return weights
+
+    def embed(self, clips: Tensor) -> Tensor:
+        """Turn clips (B, T, 3, H, W) into tokens (B, T, N, C) with class token and position."""
+        if clips.dim() != 5 or clips.shape[2:] != (3, self.image_size, self.image_size):
+            raise ValueError(
+                f"the model takes clips (B, T, 3, {self.image_size}, {self.image_size}), got "
+                f"{tuple(clips.shape)}; for another image size set DATA.IMAGE_SIZE and load the "
+                "weights anew: models.pretrained.load_weights resizes the position embedding"
+            )
+        patches = self.patch_embed(clips.flatten(0, 1))  # (B*T, N-1, C)
+        cls = self.cls_token.expand(patches.shape[0], -1, -1)  # (B*T, 1, C)
+        x = self.dropout(torch.cat([cls, patches], dim=1) + self.pos_embed)  # (B*T, N, C)
+        return x.unflatten(0, clips.shape[:2])  # (B, T, N, C)

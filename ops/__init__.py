@@ -1,0 +1,1 @@
+"""Operations and bookkeeping that know nothing of models, data sets or configs."""

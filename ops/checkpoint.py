@@ -1,0 +1,105 @@
+"""Checkpoint files: written whole or not at all, read without running code from them."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint under a temporary name, then rename it, so that a crash leaves the old.
+
+    Args:
+        path: Final name.
+        content: Tensors and plain Python values only, so that ``weights_only`` loading works.
+    """
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU with ``weights_only=True``.
+
+    Raises:
+        ValueError: There is no such file, or it is not a checkpoint of tensors and plain values.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"checkpoint {str(path)!r} is not a file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, IndexError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ValueError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}: {reason}); a checkpoint "
+            "holds tensors and plain values only and may be cut short"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, a checkpoint is a dict")
+    return content
+
+
+class CheckpointFolder:
+    """The checkpoints of one run: the last epoch's and the best, older ones removed.
+
+    Args:
+        folder: Run folder.
+        layout: ``plain`` names them last.pth and best.pth; ``released`` ckpt_e{N}.pth and
+            best_ckpt_e{N}.pth, N the 0-based epoch, as the TokShift release does.
+    """
+
+    LAYOUTS = ("plain", "released")
+    _NAMES = ("last.pth", "best.pth", "ckpt_e*.pth", "best_ckpt_e*.pth")
+
+    def __init__(self, folder: Path, layout: str = "plain") -> None:
+        self.folder = folder
+        self.layout = layout
+
+    def save(self, content: dict[str, Any], epoch: int, is_best: bool) -> None:
+        """Write the checkpoint of a 0-based epoch, then remove those that it replaces."""
+        kinds = ("last", "best") if is_best else ("last",)
+        for kind in kinds:
+            path = self.path(kind, epoch)
+            write_checkpoint(path, content)
+            for old in self.folder.glob(self._pattern(kind)):
+                if old != path:
+                    old.unlink()
+
+    def path(self, kind: str, epoch: int) -> Path:
+        """Return the file of kind ``last`` or ``best`` that holds a 0-based epoch."""
+        return self.folder / self._pattern(kind).replace("*", str(epoch))
+
+    def best(self) -> Path:
+        """Return the best checkpoint's file.
+
+        Raises:
+            ValueError: There is none.
+        """
+        found = sorted(self.folder.glob(self._pattern("best")))
+        if not found:
+            raise ValueError(f"no best checkpoint in {self.folder}")
+        return found[-1]
+
+    def newest(self) -> Path:
+        """Return the checkpoint written last, of either layout.
+
+        Raises:
+            ValueError: There is none.
+        """
+        found = [path for name in self._NAMES[::2] for path in self.folder.glob(name)]
+        if not found:
+            raise ValueError(
+                f"--resume without a file found no checkpoint in the run folder {self.folder}; "
+                "name one with --resume FILE, or start afresh without --resume"
+            )
+        return max(found, key=lambda path: path.stat().st_mtime)
+
+    def _pattern(self, kind: str) -> str:
+        if self.layout == "plain":
+            return f"{kind}.pth"
+        return "ckpt_e*.pth" if kind == "last" else "best_ckpt_e*.pth"

@@ -1,0 +1,173 @@
+"""Processes: how they start, find each other and combine what they know."""
+
+import datetime
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+_log = logging.getLogger(__name__)
+
+TIMEOUT = datetime.timedelta(hours=2)  # rank 0 may write and test while the others wait
+
+
+@dataclass(frozen=True)
+class World:
+    """Where this process stands.
+
+    Attributes:
+        rank: Its number, 0-based, over all hosts.
+        size: Number of processes.
+        local_rank: Its number on this host; picks the GPU.
+        device: What it computes on.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process keeps the records."""
+        return self.rank == 0
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """The released flags that say which processes there are.
+
+    Attributes:
+        spawn: Start one process for each GPU of this host (``--multiprocessing-distributed``).
+        world_size: With spawn the number of hosts, otherwise of processes; -1 = one.
+        rank: Of this host or process; -1 = 0.
+        url: ``tcp://HOST:PORT`` or ``env://``; empty = a free port of this host.
+        backend: ``nccl`` or ``gloo``; empty = what suits the device.
+        gpu: Index of the GPU to use, if not that of the local rank.
+    """
+
+    spawn: bool = False
+    world_size: int = -1
+    rank: int = -1
+    url: str = ""
+    backend: str = ""
+    gpu: int | None = None
+
+
+def launch(run: Callable[..., None], options: LaunchOptions, *args: Any) -> None:
+    """Call ``run(world, *args)`` in every process of this host, with the process group up.
+
+    Under torchrun the launcher's environment decides and the options are ignored.
+
+    Raises:
+        ValueError: The options cannot work together or on this machine.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ and "LOCAL_RANK" in os.environ:
+        rank, size, local_rank = (int(os.environ[k]) for k in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        _run_in_group(local_rank, run, rank, size, "env://", options, args)
+    elif options.spawn:
+        _spawn(run, options, args)
+    elif options.world_size > 1:
+        rank = _rank_or_environment(options)
+        if not options.url:
+            raise ValueError("--world-size above 1 needs --dist-url tcp://HOST:PORT of rank 0")
+        local_rank = options.gpu if options.gpu is not None else 0
+        _run_in_group(local_rank, run, rank, options.world_size, options.url, options, args)
+    else:
+        run(World(rank=0, size=1, local_rank=0, device=_device(0, options)), *args)
+
+
+def all_reduce_sum(tensor: Tensor) -> Tensor:
+    """Add up a tensor over all processes, in place; nothing to do in a single one."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def gather_objects(item: Any, world: World) -> list[Any] | None:
+    """Collect an object of each process on rank 0, in order of rank; None elsewhere."""
+    if world.size == 1:
+        return [item]
+    gathered = [None] * world.size if world.is_main else None
+    dist.gather_object(item, gathered, dst=0)
+    return gathered
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def _spawn(run: Callable[..., None], options: LaunchOptions, args: tuple[Any, ...]) -> None:
+    per_host = max(torch.cuda.device_count(), 1)
+    hosts, host = max(options.world_size, 1), max(options.rank, 0)
+    if hosts > 1 and not options.url:
+        raise ValueError("several hosts need --dist-url tcp://HOST:PORT of the first one")
+    url = options.url or f"tcp://127.0.0.1:{_free_port()}"
+    shared = (run, host * per_host, hosts * per_host, url, options, args)
+    mp.spawn(_run_spawned, args=shared, nprocs=per_host)
+
+
+def _run_spawned(
+    local_rank: int,
+    run: Callable[..., None],
+    first_rank: int,
+    size: int,
+    url: str,
+    options: LaunchOptions,
+    args: tuple[Any, ...],
+) -> None:
+    _run_in_group(local_rank, run, first_rank + local_rank, size, url, options, args)
+
+
+def _run_in_group(
+    local_rank: int,
+    run: Callable[..., None],
+    rank: int,
+    size: int,
+    url: str,
+    options: LaunchOptions,
+    args: tuple[Any, ...],
+) -> None:
+    device = _device(local_rank, options)
+    # tensors on the GPU travel by NCCL, objects and what lies on the CPU by gloo
+    backend = "gloo" if device.type == "cpu" else f"cpu:gloo,cuda:{options.backend or 'nccl'}"
+    dist.init_process_group(backend, init_method=url, rank=rank, world_size=size, timeout=TIMEOUT)
+    try:
+        run(World(rank, size, local_rank, device), *args)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(local_rank: int, options: LaunchOptions) -> torch.device:
+    if not torch.cuda.is_available():
+        if options.gpu is not None:
+            raise ValueError(f"--gpu {options.gpu}: this host has no CUDA GPU; leave it out")
+        if options.backend == "nccl":
+            _log.warning("--dist-backend nccl needs GPUs and none is there: using gloo")
+        return torch.device("cpu")
+    index = local_rank if options.gpu is None or options.spawn else options.gpu
+    if index >= torch.cuda.device_count():
+        raise ValueError(f"GPU {index} asked for, this host has {torch.cuda.device_count()}")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def _rank_or_environment(options: LaunchOptions) -> int:
+    if options.rank < 0 and "RANK" not in os.environ:
+        raise ValueError("--world-size above 1 needs --rank, or RANK in the environment")
+    return options.rank if options.rank >= 0 else int(os.environ["RANK"])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

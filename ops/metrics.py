@@ -1,0 +1,34 @@
+"""Accuracy, counted exactly."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def topk_hits(logits: Tensor, labels: Tensor, ks: tuple[int, ...] = (1, 5)) -> Tensor:
+    """Count the labels found among the k highest logits, for each k.
+
+    Args:
+        logits: (B, K).
+        labels: (B,).
+        ks: Ranks; a k above K counts every label.
+
+    Returns:
+        Counts, (len(ks),), int64.
+    """
+    ranked = logits.topk(min(max(ks), logits.shape[-1]), dim=-1).indices  # (B, k)
+    is_hit = ranked == labels[:, None]  # (B, k)
+    return torch.stack([is_hit[:, :k].any(-1).sum() for k in ks])
+
+
+def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Count videos by true class (row) and predicted class (column), (K, K), int64."""
+    cells = labels * num_classes + predicted
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def class_accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Return each class's accuracy in percent, (K,); NaN for a class without videos."""
+    totals = confusion.sum(1)
+    with np.errstate(invalid="ignore"):
+        return 100 * confusion.diagonal() / totals

@@ -1,0 +1,111 @@
+"""Per-view logits of a test, and every figure that follows from them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ops.metrics import class_accuracy, confusion_matrix, topk_hits
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The logits of all nominal views of N videos.
+
+    Attributes:
+        videos: Paths as in the list, (N,).
+        labels: (N,), int64.
+        view_logits: (N, V, K), float32; V runs over clips, then mirrorings, then crops.
+        num_clips: Clips in time of each video.
+        num_crops: Crops of each clip, the centre first.
+    """
+
+    videos: np.ndarray
+    labels: np.ndarray
+    view_logits: np.ndarray
+    num_clips: int
+    num_crops: int
+
+    def averaged(
+        self, average_logits: bool = True, num_clips: int = 0, num_crops: int = 0
+    ) -> np.ndarray:
+        """Average the views of each video, (N, K).
+
+        Args:
+            average_logits: Average logits; False: probabilities.
+            num_clips: Use the first so many clips; 0 = all.
+            num_crops: Use the first so many crops; 0 = all.
+        """
+        N, _, K = self.view_logits.shape
+        views = self.view_logits.reshape(N, self.num_clips, -1, self.num_crops, K)
+        views = views[:, : num_clips or None, :, : num_crops or None].reshape(N, -1, K)
+        if average_logits:
+            return views.mean(1, dtype=np.float32)
+        return torch.from_numpy(views).softmax(-1).mean(1).numpy()  # (N, K)
+
+    def figures(self, mean_scores: np.ndarray) -> dict[str, Any]:
+        """Count accuracies, in percent, of averaged scores (N, K).
+
+        Returns:
+            top1, top5, mean_class_accuracy (over the classes that have videos) and
+            per_class_accuracy (class to percent, None without videos).
+        """
+        scores, labels = torch.from_numpy(mean_scores), torch.from_numpy(self.labels)
+        top1, top5 = (100 * topk_hits(scores, labels) / len(labels)).tolist()
+        per_class = class_accuracy(self.confusion(mean_scores))
+        return {
+            "top1": top1,
+            "top5": top5,
+            "mean_class_accuracy": float(np.nanmean(per_class)),
+            "per_class_accuracy": {
+                str(label): None if np.isnan(value) else float(value)
+                for label, value in enumerate(per_class)
+            },
+        }
+
+    def confusion(self, mean_scores: np.ndarray) -> np.ndarray:
+        """Count videos by true (row) and predicted class (column), (K, K)."""
+        return confusion_matrix(mean_scores.argmax(-1), self.labels, mean_scores.shape[-1])
+
+    def loss(self, label_smoothing: float) -> float:
+        """Return the mean loss over single views, as the release reports it in validation."""
+        logits = torch.from_numpy(self.view_logits).flatten(0, 1)  # (N*V, K)
+        labels = torch.from_numpy(self.labels).repeat_interleave(self.view_logits.shape[1])
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing).item()
+
+    def save(self, path: Path, mean_logits: np.ndarray) -> None:
+        """Write an ``.npz`` file that `load` reads, the averaged logits beside the views."""
+        part = path.with_name(f".{path.name}.part")
+        with part.open("wb") as file:
+            np.savez(
+                file,
+                videos=self.videos,
+                labels=self.labels,
+                view_logits=self.view_logits,
+                mean_logits=mean_logits,
+                num_clips=self.num_clips,
+                num_crops=self.num_crops,
+            )
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Scores":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: The file is missing or no such file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(
+                    file["videos"],
+                    file["labels"],
+                    file["view_logits"],
+                    int(file["num_clips"]),
+                    int(file["num_crops"]),
+                )
+        except (OSError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} is not a scores.npz of the test: {error}") from error
