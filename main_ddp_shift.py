@@ -82,6 +82,7 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
         best = train(cfg, args, world)
         if cfg.TEST.AFTER_TRAINING:
             test(cfg, str(best), world)
+        log_end(best)
 
 
 def train(cfg: CfgNode, args: argparse.Namespace, world: World) -> Path:
@@ -92,6 +93,9 @@ def train(cfg: CfgNode, args: argparse.Namespace, world: World) -> Path:
     names = class_names(cfg)
     torch.manual_seed(cfg.SEED)
     model = build_model(cfg)
+    checkpoints = CheckpointFolder(Path(cfg.OUTPUT_DIR), cfg.TRAIN.CHECKPOINT_LAYOUT)
+    runlog = open_runlog(checkpoints.folder, world.is_main, is_fresh=args.resume is None)
+    runlog.text("config", cfg.dump())
     if args.tune_from:
         _log.info("%s", load_weights(model, args.tune_from))
     learner = build_learner(cfg, model.to(world.device), world)
@@ -99,9 +103,6 @@ def train(cfg: CfgNode, args: argparse.Namespace, world: World) -> Path:
     start_epoch, best = args.start_epoch, -1.0
     if args.resume is not None:
         start_epoch, best = resume(learner, args.resume, world)
-    checkpoints = CheckpointFolder(Path(cfg.OUTPUT_DIR), cfg.TRAIN.CHECKPOINT_LAYOUT)
-    runlog = open_runlog(checkpoints.folder, world.is_main, is_fresh=args.resume is None)
-    runlog.text("config", cfg.dump())
     log_start(cfg, world, model, len(records), len(val_records))
     for epoch in range(start_epoch, cfg.TRAIN.EPOCHS):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
@@ -347,6 +348,14 @@ def log_start(cfg: CfgNode, world: World, model: nn.Module, num_train: int, num_
             "OPTIM.LR %.4g, this run has %g",
             *(reference_lr, reference, batch, reference_lr * batch / reference, cfg.OPTIM.LR),
         )
+
+
+def log_end(checkpoint: Path) -> None:
+    """Say where everything lies and how to look at it."""
+    folder = checkpoint.parent
+    _log.info("best checkpoint: %s", checkpoint)
+    _log.info("TensorBoard logs: %s", folder / "tensorboard")
+    _log.info("watch them with: %s -m tensorboard.main --logdir %s", sys.executable, folder)
 
 
 def class_names(cfg: CfgNode) -> list[str]:
