@@ -79,21 +79,26 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
         if args.evaluate:
             test(cfg, args.resume, world)
             return
-        best = train(cfg, args, world)
+        checkpoints = CheckpointFolder(Path(cfg.OUTPUT_DIR), cfg.TRAIN.CHECKPOINT_LAYOUT)
+        train(cfg, args, checkpoints, world)
         if cfg.TEST.AFTER_TRAINING:
-            test(cfg, str(best), world)
-        log_end(best)
+            test(cfg, str(checkpoints.best()), world)
+        if world.is_main:
+            log_end(checkpoints.best())
 
 
-def train(cfg: CfgNode, args: argparse.Namespace, world: World) -> Path:
-    """Train as the config says; return the best checkpoint's file."""
+def train(
+    cfg: CfgNode, args: argparse.Namespace, checkpoints: CheckpointFolder, world: World
+) -> None:
+    """Train as the config says, a checkpoint after each epoch."""
     records, val_records = read_records(cfg, "train"), read_records(cfg, "val")
+    if cfg.TEST.AFTER_TRAINING:
+        read_records(cfg, "test")  # a fault in it would show only when the training is done
     loader = build_train_loader(cfg, records, world.rank, world.size)
     val_loader = build_view_loader(cfg, val_records, "val", world.rank, world.size)
     names = class_names(cfg)
     torch.manual_seed(cfg.SEED)
     model = build_model(cfg)
-    checkpoints = CheckpointFolder(Path(cfg.OUTPUT_DIR), cfg.TRAIN.CHECKPOINT_LAYOUT)
     runlog = open_runlog(checkpoints.folder, world.is_main, is_fresh=args.resume is None)
     runlog.text("config", cfg.dump())
     if args.tune_from:
@@ -115,7 +120,6 @@ def train(cfg: CfgNode, args: argparse.Namespace, world: World) -> Path:
             checkpoints.save(content, epoch, is_best)
     runlog.close()
     barrier()  # rank 0 has written
-    return checkpoints.best()
 
 
 def train_one_epoch(
@@ -269,6 +273,7 @@ def test(cfg: CfgNode, path: str, world: World) -> None:
         return
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "test_config.yml").write_text(cfg.dump(), encoding="utf-8")
     scores.save(folder / "scores.npz", scores.averaged())
     figures = scores.figures(scores.averaged(cfg.TEST.AVERAGE_LOGITS))
     per_class = zip(names, figures.pop("per_class_accuracy").values(), strict=True)

@@ -87,11 +87,22 @@ def value_at(cfg: CfgNode, key: str) -> Any:
 
 
 def _choice_faults(cfg: CfgNode) -> list[str]:
-    return [
+    faults = [
         f"{key}={value_at(cfg, key)!r}; choose one of {list(choices)}"
         for key, choices in CHOICES.items()
         if value_at(cfg, key) not in choices
     ]
+    template = cfg.DATA.FRAME_TEMPLATE
+    try:
+        has_number = template.format(1) != template.format(2)
+    except (ValueError, IndexError, KeyError):
+        has_number = False
+    if not has_number:
+        faults.append(
+            f"DATA.FRAME_TEMPLATE={template!r}; "
+            "it must hold one integer field, as in img_{:05d}.jpg"
+        )
+    return faults
 
 
 def _range_faults(cfg: CfgNode) -> list[str]:

@@ -14,10 +14,10 @@ GOLDEN_ROOT = Path(os.environ.get("GOLDEN_ROOT") or Path(__file__).parent / "gol
 
 
 class LegacyRng:
-    """numpy's legacy generator, which the released systems draw from, under the names of the new."""
+    """numpy's legacy generator, which the releases draw from, under the names of the new one."""
 
     def __init__(self, seed: int) -> None:
-        self.state = np.random.RandomState(seed)  # noqa: NPY002 - the release's own generator
+        self.state = np.random.RandomState(seed)
 
     def integers(self, *args: Any, **kwargs: Any) -> Any:
         return self.state.randint(*args, **kwargs)

@@ -1,0 +1,46 @@
+"""The documents name only what exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from config import is_key
+from config.command_line import parse_args
+
+DOCUMENTS = ("README.md", "docs/differences.md", "pretrain/README.md", "model_zoo/README.md")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_config_keys_named_in_documents_exist(repository: Path, document: str) -> None:
+    text = (repository / document).read_text()
+    keys = re.findall(r"\b(?:DATA|AUG|MODEL|LOSS|OPTIM|TRAIN|VAL|TEST)(?:\.[A-Z_]+)+", text)
+    assert [key for key in keys if not is_key(key)] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_project_files_named_in_documents_exist(repository: Path, document: str) -> None:
+    text = (repository / document).read_text()
+    names = re.findall(r"\b(?:config|tools|docs|tests|ops|models|datasets)/[\w./-]+\.\w+", text)
+    names += [f"config/k400/{name}.yml" for name in re.findall(r"`(k400_\w+)`", text)]
+    assert [name for name in names if not (repository / name).exists()] == []
+
+
+def test_commands_in_the_readme_parse(repository: Path) -> None:
+    text = (repository / "README.md").read_text().replace("\\\n", " ")
+    commands = re.findall(r"^\s*(?:\S+=\S+ )*\./(?:train|test)\.sh (--.*?)(?:\s+#.*)?$", text, re.M)
+    assert len(commands) >= 3
+    for command in commands:
+        parse_args(command.split())
+
+
+def test_recipes_in_the_readme_are_all_recipes_of_kinetics(repository: Path) -> None:
+    named = set(re.findall(r"`(k400_\w+)`", (repository / "README.md").read_text()))
+    assert {path.stem for path in (repository / "config/k400").glob("*.yml")} <= named
+
+
+def test_each_recipe_opens_with_what_is_published(repository: Path) -> None:
+    for path in (repository / "config").glob("*/*.yml"):
+        opening = path.read_text().partition("\nDATA:")[0]
+        for word in ("# Paper:", "# Command:", "# Published:", "GFLOPs", "# Hardware:", "# Batch:"):
+            assert word in opening, f"{path.name} lacks {word}"
