@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torchvision.io import ImageReadMode, decode_jpeg, read_file
 
-JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
-IMAGE_SUFFIXES = JPEG_SUFFIXES | {".png", ".bmp", ".webp"}
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
 class UnreadableVideoError(ValueError):
@@ -33,8 +31,9 @@ class FrameFolder:
         self.first_frame = first_frame
 
     def __len__(self) -> int:
-        """Count the frames on disk: image files with a number at the end of the name."""
-        return len(self._numbered_images())
+        """Count the frames on disk: the images named as the template says, or else all alike."""
+        _, numbers = self._find_series()
+        return len(numbers)
 
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Decode frames as RGB.
@@ -67,7 +66,8 @@ class FrameFolder:
         if index < 0:
             raise UnreadableVideoError(f"{file}: frame index {index} is before the first frame")
         try:
-            return _decode_file(file)
+            with Image.open(file) as image:
+                return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
         except FileNotFoundError as error:
             raise UnreadableVideoError(
                 f"{file}: no such frame; the folder holds {len(self)} frames"
@@ -77,36 +77,35 @@ class FrameFolder:
 
     def _probe_naming(self) -> None:
         """Take template and first number from the files that are there."""
-        numbered = self._numbered_images()
-        if not numbered:
+        (prefix, suffix), numbers = self._find_series()
+        if not numbers:
             raise UnreadableVideoError(
                 f"{self.path}: no frames; looked for {self._file(0).name} and any numbered image"
             )
-        prefix, digits, suffix = min(numbered, key=lambda parts: int(parts[1]))
+        first = min(numbers, key=int)
         prefix, suffix = (text.replace("{", "{{").replace("}", "}}") for text in (prefix, suffix))
-        self.template = f"{prefix}{{:0{len(digits)}d}}{suffix}"
-        self.first_frame = int(digits)
+        self.template = f"{prefix}{{:0{len(first)}d}}{suffix}"
+        self.first_frame = int(first)
 
-    def _numbered_images(self) -> list[tuple[str, str, str]]:
-        """List the folder's image names as (prefix, digits, suffix)."""
+    def _find_series(self) -> tuple[tuple[str, str], list[str]]:
+        """Find the images that differ in their number alone: (prefix, suffix) and the numbers."""
         try:
             names = [entry.name for entry in self.path.iterdir()]
         except OSError as error:
             raise UnreadableVideoError(f"{self.path}: {error.strerror}") from error
-        matches = (re.fullmatch(r"(.*?)(\d+)(\.\w+)", name) for name in names)
-        return [
-            match.groups()  # type: ignore[misc]
-            for match in matches
-            if match and match[3].lower() in IMAGE_SUFFIXES
-        ]
-
-
-def _decode_file(file: Path) -> np.ndarray:
-    """Decode an image as RGB (H, W, 3); JPEG by torchvision: Pillow's pixels, in half the time."""
-    if file.suffix.lower() in JPEG_SUFFIXES:
-        try:
-            return decode_jpeg(read_file(str(file)), ImageReadMode.RGB).permute(1, 2, 0).numpy()
-        except RuntimeError:
-            pass  # Pillow reads more kinds of JPEG, and says better what is wrong with the others
-    with Image.open(file) as image:
-        return np.asarray(image.convert("RGB"))
+        series: dict[tuple[str, str], list[str]] = {}
+        for name in names:
+            match = re.fullmatch(r"(.*?)(\d+)(\.\w+)", name)
+            if match and match[3].lower() in IMAGE_SUFFIXES:
+                series.setdefault((match[1], match[3]), []).append(match[2])
+        before, _, after = self.template.partition("{:")
+        wanted = (before, after.partition("}")[2])
+        if wanted in series or not series:
+            return wanted, series.get(wanted, [])
+        if len(series) > 1:
+            found = ", ".join(f"{prefix}N{suffix}" for prefix, suffix in sorted(series))
+            raise UnreadableVideoError(
+                f"{self.path}: no {self._file(0).name}, and images of several names: {found}; "
+                "set DATA.FRAME_TEMPLATE"
+            )
+        return next(iter(series.items()))

@@ -82,7 +82,8 @@ def tsn_uniform(num_frames: int, num_segments: int, rng: Rng | None = None) -> n
     if span:
         return segments * span + rng.integers(span, size=num_segments)
     inside = rng.random(num_segments)
-    return ((segments + inside) * num_frames / num_segments).astype(np.int64)
+    indices = ((segments + inside) * num_frames / num_segments).astype(np.int64)
+    return np.minimum(indices, num_frames - 1)  # the product can round up to the end
 
 
 def tsn_uniform_clips(

@@ -1,7 +1,7 @@
 """Checkpoint files: written whole or not at all, read without running code from them."""
 
 import os
-import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"checkpoint {str(path)!r} is not a file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    except Exception as error:  # foreign bytes make the unpickler raise anything
+        # torch's own text goes on to recommend loading without the safeguard
+        forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = (
+            f"it holds a Python object, {forbidden[1]}"
+            if forbidden
+            else "it is cut short or of another kind"
+        )
         raise ValueError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}: {reason}); a checkpoint "
-            "holds tensors and plain values only and may be cut short"
+            f"{path} is not a readable checkpoint: {reason}; a checkpoint is a torch file of "
+            "tensors and plain values"
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, a checkpoint is a dict")
@@ -80,10 +86,10 @@ class CheckpointFolder:
         Raises:
             ValueError: There is none.
         """
-        found = sorted(self.folder.glob(self._pattern("best")))
+        found = list(self.folder.glob(self._pattern("best")))
         if not found:
             raise ValueError(f"no best checkpoint in {self.folder}")
-        return found[-1]
+        return max(found, key=lambda path: (len(path.name), path.name))  # e10 is after e9
 
     def newest(self) -> Path:
         """Return the checkpoint written last, of either layout.

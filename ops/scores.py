@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -107,5 +108,5 @@ class Scores:
                     int(file["num_clips"]),
                     int(file["num_crops"]),
                 )
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
             raise ValueError(f"{path} is not a scores.npz of the test: {error}") from error
