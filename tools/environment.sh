@@ -40,5 +40,5 @@ launch() {
     rendezvous=(--nnodes "${NODES:?set NODES to the number of hosts}" --rdzv-backend c10d
       --rdzv-endpoint "$MASTER_ADDR:${MASTER_PORT:-29500}" --rdzv-id "${JOB_ID:-tokshift}")
   fi
-  exec "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc-per-node "$processes" "$@"
+  exec "$python" tools/torchrun.py "${rendezvous[@]}" --nproc-per-node "$processes" "$@"
 }
