@@ -1,0 +1,104 @@
+"""Video files to upright RGB pictures, by PyAV; it is imported only where a file is decoded."""
+
+import math
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+MIN_SHARE_OF_HEADER = 0.9  # fewer frames than this share of what the header promises is an error
+
+# Signs of (a, b, c, d) of a display matrix, x' = a x + c y and y' = b x + d y with y pointing down,
+# to what shows the stored picture as its maker saw it. All zero is a matrix that says nothing.
+UPRIGHT: dict[tuple[int, ...], Image.Transpose | None] = {
+    (1, 0, 0, 1): None,
+    (0, 0, 0, 0): None,
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,  # PIL counts counter-clockwise
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+}
+
+
+class EndsEarlyError(ValueError):
+    """A file ends without an error, but clearly before the frames that its header promises."""
+
+
+def require_av() -> None:
+    """Make sure that PyAV is there.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    try:
+        import av  # noqa: F401
+    except ImportError as error:
+        raise ImportError("decoding videos needs PyAV: pip install av") from error
+
+
+def decode_frames(path: str | Path) -> Iterator[Image.Image]:
+    """Yield every frame of a video as an RGB image, upright, in the order of presentation.
+
+    The stream is the one FFmpeg calls best. Its frames may differ in size.
+
+    Raises:
+        EndsEarlyError: All frames were yielded, and they are clearly too few.
+        ValueError: There is no video stream, or no frame in it.
+        av.FFmpegError: The file cannot be read to its end.
+    """
+    import av
+
+    with av.open(str(path), metadata_errors="ignore") as container:
+        stream = container.streams.best("video")
+        if not isinstance(stream, av.VideoStream):
+            raise ValueError("no video stream")
+        stream.codec_context.thread_count = 1  # the caller's processes share the cores already
+        num_decoded = 0
+        for frame in container.decode(stream):
+            yield upright(frame.to_image(), _display_matrix(frame))
+            num_decoded += 1
+        if num_decoded == 0:
+            raise ValueError("no frame could be decoded")
+        num_promised = num_frames_in_header(stream)
+        if num_decoded < MIN_SHARE_OF_HEADER * num_promised:
+            raise EndsEarlyError(
+                f"decoded {num_decoded} frames, the header promises {num_promised}"
+            )
+
+
+def num_frames_in_header(stream: Any) -> int:
+    """Return how many frames the header of a PyAV video stream promises; 0 if it does not say."""
+    if "mp4" in stream.container.format.name and stream.duration and stream.average_rate:
+        # The count includes frames that an edit list hides, as in a clip cut out by `-c copy`.
+        num_shown = round(stream.duration * stream.time_base * stream.average_rate)
+        return min(stream.frames, num_shown)
+    return int(stream.frames)
+
+
+def upright(image: Image.Image, matrix: Sequence[int]) -> Image.Image:
+    """Turn and mirror a stored picture as its display matrix says.
+
+    Args:
+        image: The picture as stored.
+        matrix: a, b, u, c, d, v, x, y, w of FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX.
+
+    Raises:
+        ValueError: It asks for an angle that is not a multiple of 90 degrees.
+    """
+    entries = [matrix[index] for index in (0, 1, 3, 4)]
+    tiny = 0.05 * max(abs(entry) for entry in entries)  # 3 degrees
+    signs = tuple(0 if abs(entry) <= tiny else int(math.copysign(1, entry)) for entry in entries)
+    if signs not in UPRIGHT:
+        raise ValueError(f"display matrix {entries} is not a turn by a multiple of 90 degrees")
+    turn = UPRIGHT[signs]
+    return image if turn is None else image.transpose(turn)
+
+
+def _display_matrix(frame: Any) -> tuple[int, ...]:
+    data = frame.side_data.get("DISPLAYMATRIX")
+    return struct.unpack("=9i", bytes(data)) if data is not None else (1, 0, 0, 0, 1, 0, 0, 0, 1)

@@ -1,0 +1,1 @@
+"""Commands that neither train nor test."""

@@ -1,0 +1,344 @@
+"""Turn videos into folders of JPEG frames: `<out>/<class>/<video>/img_00001.jpg`.
+
+This is the Kinetics layout of the TokShift release (short side 331). SOURCE is a tree with a folder
+per class, or any folder with `--list`, a file of `relative/path.ext label` lines:
+
+    python tools/extract_frames.py videos/train k400/frames331_train \
+        --write-list k400/trainValTest/train.txt --prefix k400/frames331_train
+
+A video is written to `.<video>.partial` and renamed when complete, so the same command goes on
+where a run was stopped. Failed videos are reported in `<out>/failed.txt` and not in the list.
+"""
+
+import argparse
+import errno
+import logging
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from datasets.decoding import decode_frames, require_av  # noqa: E402 - the path comes first
+from tools.process_pool import Progress, run_jobs  # noqa: E402
+from tools.video_jobs import VideoJob, plan_jobs  # noqa: E402
+
+FRAME_NAME = "img_{:05d}.jpg"  # 1-based
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FrameOptions:
+    """How frames are written; short side in pixels (0 keeps the size), JPEG quality 1 to 100."""
+
+    short_side: int = 331
+    quality: int = 95
+    keep_partial: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """What became of one video.
+
+    Attributes:
+        job: The video.
+        num_frames: Frames in its folder, or decoded before it failed.
+        is_skipped: It was finished before this run.
+        failure: Exception type and message, if it failed.
+        is_listed: Its frames are in the folder and belong in the list.
+    """
+
+    job: VideoJob
+    num_frames: int
+    is_skipped: bool = False
+    failure: tuple[str, str] | None = None
+    is_listed: bool = True
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Extract every video; 0 if all went well, 1 if some failed, 2 for bad usage, 130 if stopped.
+
+    Args:
+        argv: Command line without the program name; None reads `sys.argv`.
+    """
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    options = FrameOptions(args.short_side, args.quality, args.keep_partial, args.overwrite)
+    try:
+        require_av()
+        jobs = plan_jobs(args.source, args.out, args.list, args.classes)
+    except (ImportError, OSError, ValueError) as error:
+        logger.error("%s", error)
+        return 2
+    try:
+        results = extract_all(jobs, args.out, options, args.workers)
+        if args.write_list is not None:
+            write_list(args.write_list, results, args.out, args.prefix)
+    except KeyboardInterrupt:
+        logger.error("stopped by the user; the same command goes on from here")
+        return 130
+    except (BrokenProcessPool, OSError) as error:
+        logger.error("stopped: %s; the same command goes on from here", error)
+        return 1
+    log_summary(results)
+    return 1 if any(result.failure for result in results) else 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description="Turn videos into folders of JPEG frames, <out>/<class>/<video>/img_00001.jpg.",
+        epilog="Exit code: 0 all well, 1 some videos failed (see OUT/failed.txt), 2 bad usage.",
+    )
+    add = parser.add_argument
+    add("source", type=Path, help="folder of class folders of videos; with --list, any folder")
+    add("out", type=Path, help="folder for the frames; made if missing")
+    add("--list", type=Path, help="file of 'relative/path.ext label' lines: the videos of SOURCE")
+    add("--write-list", type=Path, help="write 'path num_frames label' of every good video here")
+    add(
+        "--classes",
+        type=Path,
+        help="file with a class name per line, label = line number from 0; without it labels are "
+        "the alphabetical order of the class folders, and with --list folders are named by label",
+    )
+    add("--short-side", type=_int_between(0, 8192), default=331, help="px, 0 keeps the size (331)")
+    add("--quality", type=_int_between(1, 100), default=95, help="JPEG quality, 1 to 100 (95)")
+    add(
+        "--workers",
+        type=_int_between(0, 1024),
+        default=os.cpu_count() or 1,
+        help="processes; 0 works in this one (default: the number of CPUs)",
+    )
+    add("--prefix", default="", help="put before each path of --write-list: k400/frames331_train")
+    add("--overwrite", action="store_true", help="extract finished videos again")
+    add(
+        "--keep-partial",
+        action="store_true",
+        help="keep and list what a video gave before it failed or ended early; it is still "
+        "reported in failed.txt, and tried again by the next run",
+    )
+    return parser
+
+
+def extract_all(
+    jobs: Sequence[VideoJob], out: Path, options: FrameOptions, num_workers: int
+) -> list[VideoResult]:
+    """Extract all videos and return what became of them, in the order of `jobs`.
+
+    `<out>/failed.txt` is written also when the run is stopped.
+
+    Raises:
+        BrokenProcessPool: No worker process can be started.
+        OSError: The disk is full.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    results: dict[VideoJob, VideoResult] = {}
+    progress = Progress(len(jobs), "videos")
+    extract = partial(extract_video, options=options)
+    try:
+        with closing(run_jobs(extract, jobs, num_workers, when_dead=fail_dead_video)) as stream:
+            for result in stream:
+                results[result.job] = result
+                progress.update(_failure_text(result))
+    finally:
+        write_failures(out / "failed.txt", [results[job] for job in jobs if job in results])
+    return [results[job] for job in jobs]
+
+
+def extract_video(job: VideoJob, options: FrameOptions) -> VideoResult:
+    """Write the frames of one video and return what became of it.
+
+    Raises:
+        OSError: The disk is full; no other video could be written either.
+    """
+    try:
+        num_finished = 0 if options.overwrite else count_finished_frames(job, options.short_side)
+        if num_finished:
+            return VideoResult(job, num_finished, is_skipped=True)
+        _remove_old(job)
+        job.partial_folder.mkdir(parents=True)
+        num_frames = write_frames(decode_frames(job.source), job.partial_folder, options)
+        job.partial_folder.rename(job.folder)
+    except Exception as error:
+        # Broad on purpose: decoders raise anything, and one video must not stop the other 240 000.
+        # It is reported by type and message.
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        failure = (type(error).__name__, " ".join(str(error).split()))
+        return _settle_failed(job, failure, options.keep_partial)
+    return VideoResult(job, num_frames)
+
+
+def fail_dead_video(job: VideoJob) -> VideoResult:
+    """Clean up after a video that twice ended the process that worked on it."""
+    failure = ("BrokenProcessPool", "the worker process died with this video, twice")
+    return _settle_failed(job, failure, keep_partial=False)
+
+
+def count_finished_frames(job: VideoJob, short_side: int) -> int:
+    """Return the number of frames in the finished folder of a video; 0 if there is none.
+
+    Raises:
+        ValueError: The folder is not what this run would write: a gap, or another size.
+    """
+    if job.failed_marker.exists() or not job.folder.is_dir():
+        return 0
+    names = {path.name for path in job.folder.iterdir()}
+    if not names:
+        return 0
+    num_frames = sum(name.startswith("img_") for name in names)
+    expected = {FRAME_NAME.format(number) for number in range(1, num_frames + 1)}
+    if not expected or not expected <= names:
+        raise ValueError(
+            f"{str(job.folder)!r} has {len(names)} files, not frames numbered from 1 without a "
+            f"gap; delete it or use --overwrite"
+        )
+    with Image.open(job.folder / FRAME_NAME.format(1)) as image:
+        found = min(image.size)
+    if short_side not in (0, found):
+        raise ValueError(
+            f"{str(job.folder)!r} has frames of short side {found}, this run makes {short_side}; "
+            f"use --overwrite or another OUT"
+        )
+    return num_frames
+
+
+def write_frames(images: Iterable[Image.Image], folder: Path, options: FrameOptions) -> int:
+    """Write images as numbered JPEG files, all of the size that the first one asks for.
+
+    A stream may change its frame size on the way, and a clip needs frames of equal size.
+
+    Returns:
+        The number of images.
+    """
+    num_frames = 0
+    size = None
+    for num_frames, image in enumerate(images, start=1):
+        size = size or frame_size(*image.size, options.short_side)
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BICUBIC)
+        image.save(folder / FRAME_NAME.format(num_frames), quality=options.quality)
+    return num_frames
+
+
+def frame_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """Return (width, height) with this short side, rounded as the release does; 0 keeps both.
+
+    `datasets.transforms.resized_size` is the same, but brings torch: seconds for each process.
+    """
+    if short_side == 0:
+        return width, height
+    if width > height:
+        return math.floor(1.0 * width / height * short_side), short_side
+    return short_side, math.floor(1.0 * height / width * short_side)
+
+
+def write_list(path: Path, results: Iterable[VideoResult], out: Path, prefix: str = "") -> None:
+    """Write a `path num_frames label` line for each video whose frames are there.
+
+    Args:
+        path: The list file; its folder is made.
+        results: The videos, in the order of the lines.
+        out: Folder that the paths are relative to.
+        prefix: Put before each path, with a slash between.
+    """
+    start = f"{prefix.rstrip('/')}/" if prefix else ""
+    lines = [
+        f"{start}{result.job.folder.relative_to(out).as_posix()} "
+        f"{result.num_frames} {result.job.label}\n"
+        for result in results
+        if result.is_listed
+    ]
+    _write_text(path, "".join(lines))
+
+
+def write_failures(path: Path, results: Iterable[VideoResult]) -> None:
+    """Write source, exception type, message and frames decoded of each failed video, by tabs.
+
+    If none failed, no file is left.
+    """
+    lines = [
+        f"{result.job.source}\t{result.failure[0]}\t{result.failure[1]}\t{result.num_frames}\n"
+        for result in results
+        if result.failure is not None
+    ]
+    if lines:
+        _write_text(path, "".join(lines))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def log_summary(results: Sequence[VideoResult]) -> None:
+    """Log how many videos were extracted, skipped, failed, and how many frames there are."""
+    frames = [result.num_frames for result in results if result.is_listed]
+    num_failed = sum(result.failure is not None for result in results)
+    num_skipped = sum(result.is_skipped for result in results)
+    logger.info(
+        "%d videos found: %d extracted, %d skipped as already done, %d failed",
+        len(results),
+        len(results) - num_skipped - num_failed,
+        num_skipped,
+        num_failed,
+    )
+    average = sum(frames) / max(len(frames), 1)
+    logger.info("%d frames, %.1f per video in %d listed videos", sum(frames), average, len(frames))
+
+
+def _failure_text(result: VideoResult) -> str | None:
+    return f"{result.job.source}: {': '.join(result.failure)}" if result.failure else None
+
+
+def _remove_old(job: VideoJob) -> None:
+    for folder in (job.partial_folder, job.folder):
+        if folder.exists():
+            shutil.rmtree(folder)
+    job.failed_marker.unlink(missing_ok=True)
+
+
+def _settle_failed(job: VideoJob, failure: tuple[str, str], keep_partial: bool) -> VideoResult:
+    """Remove what there is of a failed video, or put it in its place and mark it as failed."""
+    has_begun = job.partial_folder.exists()
+    num_frames = sum(1 for _ in job.partial_folder.iterdir()) if has_begun else 0
+    is_kept = keep_partial and num_frames > 0
+    if is_kept:
+        job.failed_marker.touch()
+        job.partial_folder.rename(job.folder)
+    elif has_begun:
+        shutil.rmtree(job.partial_folder)
+    return VideoResult(job, num_frames, failure=failure, is_listed=is_kept)
+
+
+def _int_between(low: int, high: int) -> Any:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"need an integer from {low} to {high}; got {text}")
+        return number
+
+    parse.__name__ = f"int from {low} to {high}"  # argparse names it for text that is no number
+    return parse
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # surrogateescape: a file name need not be UTF-8.
+    unfinished = path.with_name(f".{path.name}.partial")
+    unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")
+    unfinished.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""Jobs in, results out: one function over many jobs in processes that may crash, and its progress.
+
+A bare ProcessPoolExecutor takes all jobs at once and is lost when one of its processes dies.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+
+def run_jobs(
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    num_workers: int,
+    when_dead: Callable[[Job], Result],
+) -> Generator[Result, None, None]:
+    """Yield `function(job)` of every job as it is done, even if worker processes die.
+
+    When one dies (a crash in a decoder, no memory), the jobs in work at that moment are tried
+    again one by one in a process of their own: `function` may meet traces of its own first try.
+
+    Args:
+        function: Defined at the top of a module, so that processes can import it.
+        jobs: Its arguments; they can be pickled, and so can the results.
+        num_workers: Processes; 0 works in this one.
+        when_dead: Gives the result of a job that killed its process twice. Runs in this process.
+
+    Raises:
+        BrokenProcessPool: Processes die before they have begun with any job.
+        Exception: What `function` raises, from the first job that does.
+    """
+    if num_workers == 0:
+        yield from map(function, jobs)
+        return
+    waiting = deque(jobs)
+    while waiting:
+        suspects = yield from _run_until_death(function, waiting, num_workers)
+        if suspects:
+            logger.warning("a worker process died; trying %d jobs one by one", len(suspects))
+        for job in suspects:
+            died_again = yield from _run_until_death(function, deque([job]), num_workers=1)
+            if died_again:
+                yield when_dead(job)
+
+
+class Progress:
+    """Shows how far the run is: one line kept up to date on a terminal, else a line every 5 %."""
+
+    def __init__(self, num_jobs: int, noun: str) -> None:
+        self._num_jobs = num_jobs
+        self._noun = noun
+        self._num_done = 0
+        self._num_failed = 0
+        self._start = self._last_shown = time.monotonic()
+        self._on_terminal = sys.stderr.isatty()
+
+    def update(self, failure: str | None = None) -> None:
+        """Count one more job; where it failed, say how."""
+        self._num_done += 1
+        if failure is not None:
+            self._num_failed += 1
+            if self._on_terminal:
+                sys.stderr.write("\r\x1b[K")
+            logger.warning("failed: %s", failure)
+        is_last = self._num_done == self._num_jobs
+        if self._on_terminal:
+            if is_last or time.monotonic() - self._last_shown > 1:
+                self._last_shown = time.monotonic()
+                sys.stderr.write("\r\x1b[K" + self._line() + ("\n" if is_last else ""))
+                sys.stderr.flush()
+        elif self._num_done * 20 % self._num_jobs < 20:  # the first job past each 5 %
+            logger.info("%s", self._line())
+
+    def _line(self) -> str:
+        rate = self._num_done / max(time.monotonic() - self._start, 1e-3)
+        seconds_left = round((self._num_jobs - self._num_done) / rate)
+        return (
+            f"{self._num_done}/{self._num_jobs} {self._noun}, {self._num_failed} failed, "
+            f"{rate:.1f} {self._noun}/s, {seconds_left // 3600}:{seconds_left // 60 % 60:02d}:"
+            f"{seconds_left % 60:02d} left"
+        )
+
+
+def _run_until_death(
+    function: Callable[[Job], Result], waiting: deque[Job], num_workers: int
+) -> Generator[Result, None, list[Job]]:
+    """Take jobs from `waiting`, yield their results; return those in work when a process died."""
+    running: dict[Future[Result], Job] = {}
+    executor = _start_executor(min(num_workers, len(waiting)))
+    try:
+        while waiting or running:
+            while waiting and len(running) <= num_workers:  # one ahead, not all: they may die
+                future = executor.submit(function, waiting[0])
+                running[future] = waiting.popleft()
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=_has_failed):  # results that did come are kept
+                result = future.result()
+                del running[future]
+                yield result
+    except BrokenProcessPool:
+        return list(running.values())
+    finally:
+        executor.shutdown(cancel_futures=True)
+    return []
+
+
+def _start_executor(num_workers: int) -> ProcessPoolExecutor:
+    executor = ProcessPoolExecutor(
+        num_workers,
+        mp_context=multiprocessing.get_context("spawn"),  # a fork would copy threads and locks
+        initializer=_end_quietly_on_interrupt,
+    )
+    executor.submit(os.getpid).result()  # where no process can start, no job is to blame
+    return executor
+
+
+def _has_failed(future: Future[Result]) -> bool:
+    return future.exception() is not None
+
+
+def _end_quietly_on_interrupt() -> None:
+    # Ctrl-C reaches every process; the main one reports it, and the others have nothing to say.
+    # A shell script that starts us with & has it ignored, and then it stays so.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
