@@ -22,6 +22,7 @@ from yacs.config import CfgNode
 from config import load_cfg, load_cfg_text
 from config.command_line import parse_args
 from datasets.annotations import VideoRecord, read_class_names
+from datasets.readers import UnreadableVideoError
 from datasets.toy import make_toy
 from datasets.transforms import normalize
 from datasets.video import (
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         backend=args.dist_backend,
         gpu=args.gpu,
     )
-    with user_errors_shown(is_shown=os.environ.get("LOCAL_RANK", "0") == "0"):
+    with user_errors_shown(is_common_shown=os.environ.get("LOCAL_RANK", "0") == "0"):
         launch(run, options, args, load_experiment(args))
 
 
@@ -71,7 +72,7 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = not cfg.DETERMINISTIC
-    with user_errors_shown(is_shown=world.local_rank == 0):
+    with user_errors_shown(is_common_shown=world.local_rank == 0):
         if cfg.DATA.GENERATE_TOY:
             if world.local_rank == 0 and not Path(cfg.DATA.VAL_LIST).exists():
                 make_toy(cfg.DATA.ROOT)
@@ -96,7 +97,7 @@ def train(
         read_records(cfg, "test")  # a fault in it would show only when the training is done
     loader = build_train_loader(cfg, records, world.rank, world.size)
     val_loader = build_view_loader(cfg, val_records, "val", world.rank, world.size)
-    names = class_names(cfg)
+    names = read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
     torch.manual_seed(cfg.SEED)
     model = build_model(cfg)
     runlog = open_runlog(checkpoints.folder, world.is_main, is_fresh=args.resume is None)
@@ -113,7 +114,7 @@ def train(
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         train_one_epoch(learner, loader, epoch, cfg, world, runlog)
         top1 = validate(learner, val_loader, val_records, epoch, cfg, world, runlog)
-        is_best, best = top1 > best, max(top1, best)
+        is_best, best = top1 > best or not checkpoints.has_best(), max(top1, best)
         runlog.scalars(epoch, {"Accuracy/best_test_top1": best})
         content = build_checkpoint(cfg, learner, epoch, best, names, world)
         if content:
@@ -261,7 +262,10 @@ def collect(
 
 def test(cfg: CfgNode, path: str, world: World) -> None:
     """Test a checkpoint with all views; write results.json and scores.npz into the run folder."""
-    records, names = read_records(cfg, "test"), class_names(cfg)
+    records, names = (
+        read_records(cfg, "test"),
+        read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
+    )
     model = build_model(cfg)
     _log.info("%s", load_weights(model, path, head_may_differ=False))
     model.to(world.device).eval()
@@ -363,13 +367,6 @@ def log_end(checkpoint: Path) -> None:
     _log.info("watch them with: %s -m tensorboard.main --logdir %s", sys.executable, folder)
 
 
-def class_names(cfg: CfgNode) -> list[str]:
-    """Return the classes' names, or their numbers where the config names no file."""
-    if cfg.DATA.CLASS_NAMES:
-        return read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
-    return [str(label) for label in range(cfg.MODEL.NUM_CLASSES)]
-
-
 def to_device(clips: Tensor, cfg: CfgNode, world: World) -> Tensor:
     """Move uint8 clips to the device and normalise them there."""
     clips = clips.to(world.device, non_blocking=True)
@@ -377,15 +374,23 @@ def to_device(clips: Tensor, cfg: CfgNode, world: World) -> Tensor:
 
 
 @contextmanager
-def user_errors_shown(is_shown: bool) -> Iterator[None]:
-    """End the program on a user's error with its text alone; other errors keep their traceback."""
+def user_errors_shown(is_common_shown: bool) -> Iterator[None]:
+    """End the program on a user's error with its text alone; other errors keep their traceback.
+
+    Args:
+        is_common_shown: Show the errors that every process meets, too.
+    """
     try:
         yield
-    except (ValueError, FloatingPointError) as error:
+    except (UnreadableVideoError, FloatingPointError) as error:
+        last_line = str(error).splitlines()[-1]  # before it, a loader process's traceback
+        _log.error("error: %s", last_line.removeprefix(f"{UnreadableVideoError.__module__}."))
+        sys.exit(1)
+    except ValueError as error:
         raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
         if Path(__file__).parent not in raised_in.parents or "site-packages" in raised_in.parts:
             raise
-        if is_shown:
+        if is_common_shown:
             _log.error("error: %s", error)
         sys.exit(1)
 

@@ -70,6 +70,11 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     faults += _fill_backbone(cfg)
     if not faults:
         faults = _shape_faults(cfg)
+    if cfg.TRAIN.CHECKPOINT_LAYOUT == "released" and cfg.OPTIM.NAME != "sgd":
+        faults.append(
+            f"OPTIM.NAME={cfg.OPTIM.NAME!r}; TRAIN.CHECKPOINT_LAYOUT released is for 'sgd', which "
+            "alone the released code can go on with"
+        )
     if faults:
         raise ValueError(f"{source}:\n  " + "\n  ".join(faults))
     if cfg.MODEL.NAME == "tokshift" and cfg.DATA.NUM_FRAMES == 1:
@@ -118,12 +123,9 @@ def _range_faults(cfg: CfgNode) -> list[str]:
             for key in keys
             if not holds(value_at(cfg, key))
         ]
-    low, *rest = cfg.AUG.SHORT_SIDE_RANGE
-    if len(rest) != 1 or not 1 <= low < rest[0]:
-        faults.append(
-            f"AUG.SHORT_SIDE_RANGE={cfg.AUG.SHORT_SIDE_RANGE}; "
-            "it must be [low, high), 1 <= low < high"
-        )
+    sides = cfg.AUG.SHORT_SIDE_RANGE
+    if len(sides) != 2 or not 1 <= sides[0] < sides[1]:
+        faults.append(f"AUG.SHORT_SIDE_RANGE={sides}; it must be [low, high), 1 <= low < high")
     for key in ("AUG.BRIGHTNESS", "AUG.SATURATION", "AUG.GAMMA", "AUG.HUE"):
         pair = value_at(cfg, key)
         if len(pair) != 2 or pair[0] > pair[1]:

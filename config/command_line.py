@@ -40,8 +40,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def _with_bare_resume(argv: list[str]) -> list[str]:
     """Give --resume an empty value where none follows, so that it does not swallow a KEY."""
-    followers = [*argv[1:], "--"]
+    followers = [*argv[1:], "--"]  # one too many for an empty command line
     return [
         "--resume=" if word == "--resume" and (after.startswith("-") or is_key(after)) else word
-        for word, after in zip(argv, followers, strict=True)
+        for word, after in zip(argv, followers, strict=False)
     ]

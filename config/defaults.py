@@ -128,6 +128,7 @@ _C.OPTIM.WARMUP_START = 0.01
 _C.OPTIM.CLIP_GRAD_NORM = 1.0
 
 _C.TRAIN = CN()
+# Times that every video is seen.
 _C.TRAIN.EPOCHS = 18
 # Clips a process takes at once, on its GPU or CPU.
 _C.TRAIN.CLIPS_PER_GPU = 21

@@ -133,10 +133,9 @@ def convert_legacy(tree: dict[str, Any], source: str) -> dict[str, Any]:
         ValueError: A value has no counterpart, or the two patch sizes differ.
     """
     _check_patch_sizes(tree, source)
-    ours: dict[str, Any] = {}
+    ours = {key: value for key, value in tree.items() if key not in LEGACY_KEYS}
     for key, value in tree.items():
         if key not in LEGACY_KEYS:
-            ours[key] = value
             continue
         legacy = LEGACY_KEYS[key]
         try:

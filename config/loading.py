@@ -32,6 +32,8 @@ def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ValueError(f"cannot read the config {str(path)!r}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the config {str(path)!r} is not UTF-8 text: {error}") from error
     return load_cfg_text(text, str(path), overrides)
 
 
@@ -97,12 +99,11 @@ def _leaves(
 def _override_pairs(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
     if len(overrides) % 2:
         raise ValueError(f"overrides come as KEY VALUE pairs; {overrides[-1]!r} has no value")
-    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
-        if key in LEGACY_KEYS:
-            flat = convert_legacy({key: _decoded(value)}, "the command line")
-            yield from _leaves(flat, get_defaults(), "the command line")
-        else:
-            yield key, value
+    pairs = list(zip(overrides[::2], overrides[1::2], strict=True))
+    flat = {key: _decoded(value) for key, value in pairs if key in LEGACY_KEYS}
+    tree = convert_legacy(flat, "the command line")
+    yield from _leaves(tree, get_defaults(), "the command line")
+    yield from ((key, value) for key, value in pairs if key not in LEGACY_KEYS)
 
 
 def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
@@ -140,7 +141,7 @@ def all_leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _coerced(value: Any, default: Any, key: str, source: str) -> Any:
     """Return the value in the type of the default; an int may stand for a float, nothing else."""
     wanted = float if default is None else type(default)
-    if wanted is str:
+    if wanted is str and not isinstance(value, list | tuple | dict):
         return str(value) if value is not None else ""
     value = _decoded(value)
     if wanted is list and isinstance(value, list | tuple):

@@ -92,9 +92,15 @@ def _integer(text: str, what: str) -> int:
 def read_class_names(path: str | Path, num_classes: int) -> list[str]:
     """Read class names, one a line, line number = label - 0-based.
 
+    Args:
+        path: The file; empty: the classes go by their numbers.
+        num_classes: K.
+
     Raises:
         ValueError: The file cannot be read or does not hold num_classes names.
     """
+    if not path:
+        return [str(label) for label in range(num_classes)]
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -135,7 +135,8 @@ class TestViews(Dataset[Views]):
         """Return the views of a video; an unreadable one is returned as such, not raised."""
         record = self.records[index]
         try:
-            clips = self.sample(record.num_frames)  # (num_clips, T)
+            num_frames = record.num_frames or _count(record, self.open_video)
+            clips = self.sample(num_frames)  # (num_clips, T)
             distinct_clips, clip_of = np.unique(clips, axis=0, return_inverse=True)
             used, place = np.unique(distinct_clips, return_inverse=True)
             frames = _to_tensor(self.open_video(record).read(used))
@@ -218,6 +219,8 @@ def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
     if not Path(cfg.DATA.ROOT or ".").is_dir():
         raise ValueError(f"DATA.ROOT={cfg.DATA.ROOT!r} is not a folder")
     records = read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET)
+    if split != "train" and cfg.TEST.SKIPS_UNREADABLE:
+        return records  # counted one by one, when they are read
     return _with_counts(records, partial(open_frames, cfg))
 
 
@@ -276,6 +279,7 @@ def build_train_loader(
         batch_size=batch,
         sampler=EpochSampler(len(records), rank, world_size, cfg.SEED),
         num_workers=cfg.DATA.WORKERS,
+        generator=torch.Generator(),  # its own: the model's draws must not depend on the workers
         drop_last=True,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=cfg.DATA.WORKERS > 0,
@@ -309,6 +313,7 @@ def build_view_loader(
         Subset(dataset, range(rank, len(records), world_size)),
         batch_size=cfg.VAL.VIDEOS_PER_GPU,
         num_workers=cfg.DATA.WORKERS,
+        generator=torch.Generator(),
         collate_fn=list,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_use_one_thread,
@@ -354,15 +359,17 @@ def _with_counts(records: list[VideoRecord], open_video: OpenVideo) -> list[Vide
     """Fill in the frame counts that the list leaves open, from the disk."""
 
     def counted(record: VideoRecord) -> VideoRecord:
-        if record.num_frames:
-            return record
-        num_frames = len(open_video(record))
-        if not num_frames:
-            raise UnreadableVideoError(f"line {record.line}: {record.path!r} holds no frames")
-        return record._replace(num_frames=num_frames)
+        return record._replace(num_frames=record.num_frames or _count(record, open_video))
 
     with ThreadPoolExecutor(COUNTING_THREADS) as pool:
         return list(pool.map(counted, records))
+
+
+def _count(record: VideoRecord, open_video: OpenVideo) -> int:
+    num_frames = len(open_video(record))
+    if not num_frames:
+        raise UnreadableVideoError(f"line {record.line}: {record.path!r} holds no frames")
+    return num_frames
 
 
 def _to_tensor(frames: np.ndarray) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -293,7 +294,7 @@ def _read_npz(path: str | Path) -> tuple[State, str, list[str]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name.replace("\\", "/"): file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
         raise ValueError(f"{path} is not a readable .npz file: {error}") from error
     ignored = [name for name in arrays if name.split("/")[0] in ("head", "pre_logits")]
     for name in ignored:

@@ -46,7 +46,7 @@ def vit(
 
 def drop_path_rates(last: float, num_layers: int) -> list[float]:
     """Return stochastic-depth rates that grow evenly from 0 to that of the last block."""
-    return torch.linspace(0, last, num_layers).tolist()
+    return [last * layer / max(num_layers - 1, 1) for layer in range(num_layers)]
 
 
 class PatchEmbed(nn.Module):

@@ -80,6 +80,10 @@ class CheckpointFolder:
         """Return the file of kind ``last`` or ``best`` that holds a 0-based epoch."""
         return self.folder / self._pattern(kind).replace("*", str(epoch))
 
+    def has_best(self) -> bool:
+        """Whether there is a best checkpoint."""
+        return any(self.folder.glob(self._pattern("best")))
+
     def best(self) -> Path:
         """Return the best checkpoint's file.
 

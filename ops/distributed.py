@@ -4,6 +4,7 @@ import datetime
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -113,7 +114,10 @@ def _spawn(run: Callable[..., None], options: LaunchOptions, args: tuple[Any, ..
         raise ValueError("several hosts need --dist-url tcp://HOST:PORT of the first one")
     url = options.url or f"tcp://127.0.0.1:{_free_port()}"
     shared = (run, host * per_host, hosts * per_host, url, options, args)
-    mp.spawn(_run_spawned, args=shared, nprocs=per_host)
+    try:
+        mp.spawn(_run_spawned, args=shared, nprocs=per_host)
+    except mp.ProcessExitedException as error:  # the process has said why
+        sys.exit(error.exit_code)
 
 
 def _run_spawned(

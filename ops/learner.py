@@ -157,7 +157,16 @@ class Learner:
         Args:
             momentum: The ``state`` of the optimizer. Its settings stay those of the config.
             content: The checkpoint; ``scaler`` and the average may be missing from it.
+
+        Raises:
+            ValueError: The optimizer of the checkpoint was of another kind.
         """
+        kept = {key for state in momentum.values() for key in state}
+        if kept and ("exp_avg" in kept) != isinstance(self.optimizer, torch.optim.AdamW):
+            raise ValueError(
+                f"the checkpoint holds {sorted(kept)} of another optimizer than OPTIM.NAME's, "
+                f"{type(self.optimizer).__name__}; go on with that, or start anew by --tune_from"
+            )
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": momentum, "param_groups": groups})
         if content.get("scaler"):

@@ -1,0 +1,188 @@
+import logging
+
+import pytest
+from yacs.config import CfgNode
+
+from config import load_cfg_text
+from config.backbones import BACKBONES
+from config.checks import AT_LEAST_ONE, BELOW_ONE, CHOICES, NOT_NEGATIVE, value_at
+
+EXPLICIT = "PATCH_SIZE: 8, HIDDEN_SIZE: 96, MLP_DIM: 192, NUM_HEADS: 4, NUM_LAYERS: 3"
+
+
+def load(*overrides: object, text: str = "") -> CfgNode:
+    return load_cfg_text(text, "exp.yml", [str(word) for word in overrides])
+
+
+def faults(*overrides: object, text: str = "") -> str:
+    with pytest.raises(ValueError, match=r"exp\.yml:\n  ") as caught:
+        load(*overrides, text=text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_choice_is_one_of_the_list(key: str) -> None:
+    for choice in CHOICES[key]:
+        assert value_at(load(key, choice), key) == choice
+    wrong = 2 if key.endswith("NUM_CROPS") else "neither"
+    assert f"{key}={wrong!r}; choose one of {list(CHOICES[key])}" in faults(key, wrong)
+
+
+@pytest.mark.parametrize("key", AT_LEAST_ONE)
+def test_count_is_at_least_one(key: str) -> None:
+    for wrong in (0, -1):
+        assert f"{key}={wrong}; it must be at least 1" in faults(key, wrong)
+
+
+@pytest.mark.parametrize("key", NOT_NEGATIVE)
+def test_amount_is_not_negative(key: str) -> None:
+    assert value_at(load(key, 0), key) == 0
+    text = faults(key, -1)
+    assert f"{key}=-1" in text
+    assert "it must be 0 or more" in text
+
+
+@pytest.mark.parametrize("key", BELOW_ONE)
+def test_share_is_from_zero_to_below_one(key: str) -> None:
+    assert value_at(load(key, 0.5), key) == 0.5
+    for wrong in (1.0, -0.5):
+        assert f"{key}={wrong}; it must be from 0 to below 1" in faults(key, wrong)
+
+
+@pytest.mark.parametrize(
+    "value", ["[]", "[224]", "[1, 2, 3]", "[330, 224]", "[224, 224]", "[0, 9]"]
+)
+def test_range_of_the_short_side_is_low_below_high(value: str) -> None:
+    text = faults("AUG.SHORT_SIDE_RANGE", value)
+    assert f"AUG.SHORT_SIDE_RANGE={value}; it must be [low, high), 1 <= low < high" in text
+
+
+@pytest.mark.parametrize("key", ["AUG.BRIGHTNESS", "AUG.SATURATION", "AUG.GAMMA", "AUG.HUE"])
+def test_range_of_a_colour_change_is_low_to_high(key: str) -> None:
+    assert value_at(load(key, "[0.5, 0.5]"), key) == [0.5, 0.5]
+    for wrong in ("[0.5]", "[0.75, 0.5]"):
+        assert f"{key}={wrong}; it must be [low, high], low <= high" in faults(key, wrong)
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        ("DATA.PIXEL_MEAN", "[0.5]"),
+        ("DATA.PIXEL_STD", "[0.5, 0.5]"),
+        ("DATA.PIXEL_STD", "[0.5, 0.0, 0.5]"),
+    ],
+)
+def test_pixel_statistics_are_three_numbers(key: str, wrong: str) -> None:
+    assert f"{key}={wrong}; it must be three numbers, a std above 0" in faults(key, wrong)
+
+
+@pytest.mark.parametrize(
+    "template", ["img.jpg", "", "img_{}_{}.jpg", "{name}.jpg", "img_{:05d.jpg", "{:05d}{:zz}"]
+)
+def test_frame_template_without_one_integer_field_is_an_error(template: str) -> None:
+    text = faults(text=f"DATA: {{FRAME_TEMPLATE: '{template}'}}")
+    assert f"DATA.FRAME_TEMPLATE={template!r}; it must hold one integer field" in text
+
+
+@pytest.mark.parametrize("template", ["img_{:05d}.jpg", "{}.png", "{0:06d}.jpg"])
+def test_frame_template_with_an_integer_field_is_taken(template: str) -> None:
+    cfg = load("DATA.FRAME_TEMPLATE", template)
+    assert value_at(cfg, "DATA.FRAME_TEMPLATE") == template
+
+
+def test_all_faults_are_listed_at_once() -> None:
+    text = faults("OPTIM.NAME", "adam", "TRAIN.EPOCHS", 0, "MODEL.DROP_PATH", 2, "SEED", -3)
+    assert len(text.splitlines()) == 5
+    for key in ("OPTIM.NAME", "TRAIN.EPOCHS", "MODEL.DROP_PATH", "SEED"):
+        assert f"\n  {key}=" in text
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_sizes_come_from_the_backbones_name(name: str) -> None:
+    image_size = 224 if name != "ViT-H_14" else 252
+    cfg = load("MODEL.BACKBONE", name, "DATA.IMAGE_SIZE", image_size)
+    assert dict(cfg.MODEL.VIT) == BACKBONES[name]
+    assert all(type(value) is int for key, value in cfg.MODEL.VIT.items() if key != "DROPOUT")
+
+
+def test_backbones_are_those_of_the_release() -> None:
+    table = {
+        name: [sizes[key] for key in ("PATCH_SIZE", "HIDDEN_SIZE", "MLP_DIM", "NUM_HEADS")]
+        + [sizes["NUM_LAYERS"], sizes["DROPOUT"]]
+        for name, sizes in BACKBONES.items()
+    }
+    assert table == {
+        "ViT-B_16": [16, 768, 3072, 12, 12, 0.0],
+        "ViT-B_32": [32, 768, 3072, 12, 12, 0.0],
+        "ViT-L_16": [16, 1024, 4096, 16, 24, 0.0],
+        "ViT-L_32": [32, 1024, 4096, 16, 24, 0.0],
+        "ViT-H_14": [14, 1280, 5120, 16, 32, 0.1],
+    }
+
+
+def test_explicit_sizes_win_over_the_backbones() -> None:
+    keys = ("MODEL.VIT.NUM_LAYERS", 3, "MODEL.VIT.DROPOUT", 0.25)
+    cfg = load("MODEL.BACKBONE", "ViT-L_16", *keys)
+    assert dict(cfg.MODEL.VIT) == BACKBONES["ViT-L_16"] | {"NUM_LAYERS": 3, "DROPOUT": 0.25}
+    no_dropout = load("MODEL.BACKBONE", "ViT-H_14", "DATA.IMAGE_SIZE", 224, "MODEL.VIT.DROPOUT", 0)
+    assert no_dropout.MODEL.VIT.DROPOUT == 0  # not filled in from the name
+
+
+def test_unknown_backbone_may_stand_if_all_its_sizes_are_explicit() -> None:
+    cfg = load(text=f"MODEL: {{BACKBONE: mine, VIT: {{{EXPLICIT}}}}}")
+    assert (cfg.MODEL.BACKBONE, cfg.MODEL.VIT.HIDDEN_SIZE) == ("mine", 96)
+    assert cfg.MODEL.VIT.DROPOUT == 0.0
+
+
+def test_unknown_backbone_is_an_error_that_lists_the_known_and_the_missing() -> None:
+    text = faults(text="MODEL: {BACKBONE: ViT-B16, VIT: {PATCH_SIZE: 8, NUM_LAYERS: 2}}")
+    assert f"MODEL.BACKBONE='ViT-B16'; choose one of {sorted(BACKBONES)}" in text
+    sizes = ("HIDDEN_SIZE", "MLP_DIM", "NUM_HEADS")
+    assert text.endswith("or set " + ", ".join(f"MODEL.VIT.{size}" for size in sizes))
+
+
+def test_hybrid_backbone_is_an_error_that_says_so() -> None:
+    text = faults("MODEL.BACKBONE", "R50-ViT-B_16")
+    assert "'R50-ViT-B_16': the hybrid of ResNet and ViT is not supported" in text
+
+
+def test_image_size_is_a_multiple_of_the_patch() -> None:
+    assert load("DATA.IMAGE_SIZE", 240).DATA.IMAGE_SIZE == 240
+    text = faults("DATA.IMAGE_SIZE", 230)
+    assert "DATA.IMAGE_SIZE=230 is not a multiple of the patch, MODEL.VIT.PATCH_SIZE=16" in text
+
+
+def test_width_is_a_multiple_of_the_heads() -> None:
+    text = faults("MODEL.VIT.NUM_HEADS", 7)
+    assert "MODEL.VIT.HIDDEN_SIZE=768 is not a multiple of MODEL.VIT.NUM_HEADS=7" in text
+
+
+def test_negative_size_is_an_error() -> None:
+    assert "MODEL.VIT holds a negative size" in faults("MODEL.VIT.NUM_LAYERS", -2)
+
+
+def test_fold_div_lies_between_one_and_the_width() -> None:
+    for allowed in (1, 768):
+        cfg = load("MODEL.SHIFT.FOLD_DIV", allowed)
+        assert value_at(cfg, "MODEL.SHIFT.FOLD_DIV") == allowed
+    for wrong in (0, -1, 769):
+        text = faults("MODEL.SHIFT.FOLD_DIV", wrong)
+        assert f"MODEL.SHIFT.FOLD_DIV={wrong}; it must lie between 1 and the width" in text
+        assert "MODEL.VIT.HIDDEN_SIZE=768" in text
+    load("MODEL.SHIFT.FOLD_DIV", 0, "MODEL.NAME", "vit")  # the released ViT recipe has 0
+
+
+def test_released_layout_is_for_the_released_optimizer() -> None:
+    load("OPTIM.NAME", "adamw")
+    load("TRAIN.CHECKPOINT_LAYOUT", "released")
+    text = faults("OPTIM.NAME", "adamw", "TRAIN.CHECKPOINT_LAYOUT", "released")
+    assert "OPTIM.NAME='adamw'; TRAIN.CHECKPOINT_LAYOUT released is for 'sgd'" in text
+
+
+def test_single_frame_with_a_shift_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    load("DATA.NUM_FRAMES", 1, "MODEL.NAME", "vit")
+    load("DATA.NUM_FRAMES", 2)
+    assert not caplog.records
+    load("DATA.NUM_FRAMES", 1)
+    assert "DATA.NUM_FRAMES=1: each shift zeroes the moved channels" in caplog.text

@@ -1,0 +1,136 @@
+import argparse
+
+import pytest
+
+from config.command_line import parse_args
+
+CFG = ["--cfg", "exp.yml"]
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    return parse_args([*CFG, *words])
+
+
+def error_of(capsys: pytest.CaptureFixture[str], argv: list[str]) -> str:
+    with pytest.raises(SystemExit, match="2"):
+        parse_args(argv)
+    return capsys.readouterr().err
+
+
+def test_every_released_flag_is_understood() -> None:
+    flags = (
+        "--seed 3 --start-epoch 2 -j 4 --gpu 1 --rank 0 --dist-url env:// --world-size 2"
+        " --multiprocessing-distributed --dist-backend nccl --cfg a.yml --resume r.pth -e -p 5"
+    )
+    args = vars(parse_args(flags.split()))
+    expected = {
+        "seed": 3,
+        "start_epoch": 2,
+        "workers": 4,
+        "gpu": 1,
+        "rank": 0,
+        "dist_url": "env://",
+        "world_size": 2,
+        "multiprocessing_distributed": True,
+        "dist_backend": "nccl",
+        "cfg": "a.yml",
+        "resume": "r.pth",
+        "evaluate": True,
+        "print_freq": 5,
+    }
+    assert {name: args[name] for name in expected} == expected
+
+
+def test_long_forms_of_short_flags_and_our_own_are_understood() -> None:
+    args = parsed(
+        *("--workers", "4", "--evaluate", "--print-freq", "5", "--resume", "r.pth"),
+        *("--output", "runs/x", "--amp"),
+    )
+    assert (args.workers, args.evaluate, args.print_freq) == (4, True, 5)
+    assert (args.output, args.amp) == ("runs/x", True)
+    assert parsed("--tune_from", "ViT.npz").tune_from == "ViT.npz"
+
+
+def test_released_launch_scripts_abbreviation_is_understood() -> None:
+    url = "tcp://127.0.0.1:23677"
+    flags = f"--multiprocessing-distributed --world-size 1 --rank 0 --dist-ur {url}"
+    args = parsed(*flags.split())
+    assert args.dist_url == url
+    assert parsed(f"--dist-ur={url}").dist_url == url
+
+
+def test_flags_left_out_leave_the_config_alone() -> None:
+    args = vars(parsed())
+    for name in ("seed", "workers", "print_freq", "output", "gpu", "tune_from", "resume"):
+        assert args[name] is None
+    assert args["start_epoch"] == 0
+    assert (args["world_size"], args["rank"], args["dist_url"]) == (-1, -1, "")
+    assert not any(args[name] for name in ("evaluate", "amp", "multiprocessing_distributed"))
+    assert args["overrides"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "resume", "overrides"),
+    [
+        ("--resume", "", []),
+        ("--resume OPTIM.LR 0.1", "", ["OPTIM.LR", "0.1"]),
+        ("--resume LR_STEPS [1,2]", "", ["LR_STEPS", "[1,2]"]),
+        ("--resume --amp OPTIM.LR 0.1", "", ["OPTIM.LR", "0.1"]),
+        ("OPTIM.LR 0.1 --resume", "", ["OPTIM.LR", "0.1"]),
+        ("OPTIM.LR 0.1 --resume -j 2", "", ["OPTIM.LR", "0.1"]),
+        ("--resume last.pth", "last.pth", []),
+        ("--resume=last.pth OPTIM.LR 0.1", "last.pth", ["OPTIM.LR", "0.1"]),
+        ("--resume runs/x/last.pth OPTIM.LR 0.1", "runs/x/last.pth", ["OPTIM.LR", "0.1"]),
+        ("OPTIM.LR 0.1 --resume last.pth --amp", "last.pth", ["OPTIM.LR", "0.1"]),
+    ],
+)
+def test_resume_takes_a_file_but_no_key(words: str, resume: str, overrides: list[str]) -> None:
+    args = parsed(*words.split())
+    assert args.resume == resume
+    assert args.overrides == overrides
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "OPTIM.LR 0.1 TRAIN.EPOCHS 3 --amp --seed 5",
+        "--amp --seed 5 OPTIM.LR 0.1 TRAIN.EPOCHS 3",
+        "OPTIM.LR 0.1 --amp TRAIN.EPOCHS 3 --seed 5",
+        "--seed 5 OPTIM.LR 0.1 --amp TRAIN.EPOCHS 3",
+    ],
+)
+def test_overrides_may_stand_before_between_and_after_flags(words: str) -> None:
+    args = parsed(*words.split())
+    assert args.overrides == ["OPTIM.LR", "0.1", "TRAIN.EPOCHS", "3"]
+    assert (args.amp, args.seed, args.cfg) == (True, 5, "exp.yml")
+
+
+def test_value_of_an_override_may_be_a_negative_number_or_a_list() -> None:
+    words = ["OPTIM.MIN_LR", "-0.5", "AUG.HUE", "[-0.5, 0.5]"]
+    assert parsed(*words).overrides == words
+
+
+def test_evaluate_without_a_checkpoint_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    text = error_of(capsys, [*CFG, "--evaluate"])
+    assert "--evaluate tests the checkpoint that --resume names" in text
+
+
+def test_tune_from_with_resume_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    for resume in (["--resume"], ["--resume", "last.pth"]):
+        text = error_of(capsys, [*CFG, "--tune_from", "ViT.npz", *resume])
+        assert "--tune_from starts a new run and --resume goes on with one" in text
+
+
+def test_config_is_needed_but_for_a_test_of_a_named_checkpoint(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for argv in ([], ["--resume", "last.pth"], ["-e", "--resume"], ["OPTIM.LR", "0.1"]):
+        assert "--cfg names the experiment" in error_of(capsys, argv)
+    args = parse_args(["-e", "--resume", "best.pth"])
+    assert (args.cfg, args.resume) == (None, "best.pth")
+
+
+def test_unknown_flag_and_wrong_number_are_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--epochs" in error_of(capsys, [*CFG, "--epochs", "3"])
+    assert "invalid int value: 'many'" in error_of(capsys, [*CFG, "-j", "many"])
+    assert "invalid choice: 'mpi'" in error_of(capsys, [*CFG, "--dist-backend", "mpi"])

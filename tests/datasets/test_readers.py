@@ -1,0 +1,252 @@
+import re
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets import readers
+from datasets.readers import FrameFolder, UnreadableVideoError
+
+
+def grey(number: int) -> tuple[int, int, int]:
+    return (10 * number, 20 * number, 255 - 10 * number)
+
+
+def write_frames(
+    folder: Path, template: str = "img_{:05d}.png", first: int = 1, num_frames: int = 5
+) -> Path:
+    """Frames of one colour each, so that a frame is known by any of its pixels."""
+    folder.mkdir(parents=True)
+    for number in range(num_frames):
+        file = folder / template.format(first + number)
+        Image.new("RGB", (8, 6), grey(number)).save(file)
+    return folder
+
+
+def numbers(frames: np.ndarray) -> list[int]:
+    """Which frames these are, by their colour."""
+    assert (frames == frames[:, :1, :1]).all()
+    return [round((255 - int(frame[0, 0, 2])) / 10) for frame in frames]
+
+
+def truncate(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each file is opened as an image."""
+    counts: Counter[str] = Counter()
+    open_image = Image.open
+
+    def count(path: Path) -> Any:
+        counts[Path(path).name] += 1
+        return open_image(path)
+
+    monkeypatch.setattr(readers.Image, "open", count)
+    return counts
+
+
+def test_frames_come_in_the_order_asked_for_as_rgb(tmp_path: Path) -> None:
+    folder = FrameFolder(write_frames(tmp_path / "v"), "img_{:05d}.png")
+    frames = folder.read([3, 0, 4, 0])
+    assert frames.shape == (4, 6, 8, 3)
+    assert frames.dtype == np.uint8
+    assert [tuple(frame[0, 0].tolist()) for frame in frames] == [grey(i) for i in (3, 0, 4, 0)]
+
+
+def test_repeated_frames_are_decoded_once_and_others_not_at_all(
+    tmp_path: Path, opened: Counter[str]
+) -> None:
+    folder = FrameFolder(write_frames(tmp_path / "v"), "img_{:05d}.png")
+    assert numbers(folder.read(np.array([2, 0, 2, 2, 0]))) == [2, 0, 2, 2, 0]
+    assert opened == {"img_00001.png": 1, "img_00003.png": 1}
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {}),
+        ("RGB", {"quality": 20}),
+        ("RGB", {"subsampling": "4:4:4"}),
+        ("RGB", {"subsampling": "4:2:2"}),
+        ("RGB", {"progressive": True}),
+        ("RGB", {"exif": b"Exif\0\0MM\0*\0\0\0\b\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"}),
+        ("L", {}),
+        ("CMYK", {}),
+    ],
+    ids=["plain", "coarse", "444", "422", "progressive", "marked as turned", "grey", "cmyk"],
+)
+def test_jpeg_comes_with_the_pixels_of_pillow(
+    mode: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (9, 7, 3), dtype=np.uint8))
+    image = small.resize((45, 37), Image.Resampling.BICUBIC)  # no multiple of a block
+    image.convert(mode).save(tmp_path / "img_00001.jpg", **options)
+    with Image.open(tmp_path / "img_00001.jpg") as saved:
+        expected = np.asarray(saved.convert("RGB"))
+    np.testing.assert_array_equal(FrameFolder(tmp_path).read([0])[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("template", "first"),
+    [
+        ("img_{:05d}.png", 0),
+        ("img_{:06d}.png", 1),
+        ("img_{:05d}.bmp", 1),
+        ("frame{:04d}.PNG", 1),
+        ("{:03d}.png", 17),
+        ("{:d}.png", 8),  # 8, 9, 10: not in the order of their names
+        ("v_1_c2_{:04d}.png", 1),
+    ],
+)
+def test_naming_is_taken_from_the_folder_where_the_template_does_not_fit(
+    template: str, first: int, tmp_path: Path
+) -> None:
+    folder = write_frames(tmp_path / "v", template, first)
+    (folder / "notes.txt").write_text("no frame")
+    (folder / "thumbs.png").write_bytes(b"no number")
+    video = FrameFolder(folder)
+    assert numbers(video.read([0, 4, 2])) == [0, 4, 2]
+    assert len(FrameFolder(folder)) == 5
+
+
+@pytest.mark.parametrize("template", ["img_{:05d}.png", "img_{:06d}.png"])
+def test_given_first_frame_is_where_counting_starts(template: str, tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "v", template, first=0)
+    video = FrameFolder(folder, template, first_frame=0)
+    assert numbers(video.read([0, 3])) == [0, 3]
+
+
+def test_braces_in_names_are_letters(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "a{b}{0}", "im{{x}}g_{:05d}.png")
+    assert (folder / "im{x}g_00001.png").exists()
+    assert numbers(FrameFolder(folder).read([1, 0])) == [1, 0]
+
+
+def test_spaces_and_unicode_in_names_are_letters(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "riding a bike" / "Größe 1", "ein bild {:03d}.png")
+    assert numbers(FrameFolder(folder).read([1, 0])) == [1, 0]
+
+
+def test_images_of_other_names_beside_the_frames_are_not_counted(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "v")
+    for name in ("flow_x_00001.png", "flow_y_00001.png", "thumb_1.jpg"):
+        Image.new("L", (8, 6)).save(folder / name)
+    video = FrameFolder(folder, "img_{:05d}.png")
+    assert numbers(video.read(range(len(video)))) == [0, 1, 2, 3, 4]
+
+
+def test_naming_is_not_guessed_where_the_folder_holds_two(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "v", "frame_{:05d}.png")
+    for number in range(1, 6):
+        Image.new("L", (8, 6)).save(folder / f"flow_x_{number:05d}.png")
+    with pytest.raises(UnreadableVideoError, match=r"img_00001\.jpg"):
+        FrameFolder(folder).read([0])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "LA", "1", "CMYK"])
+def test_every_mode_of_image_comes_as_rgb(mode: str, tmp_path: Path) -> None:
+    suffix = "jpg" if mode == "CMYK" else "png"
+    image = Image.new("RGB", (8, 6), (255, 255, 255)).convert(mode)
+    image.save(tmp_path / f"img_00001.{suffix}")
+    frames = FrameFolder(tmp_path, f"img_{{:05d}}.{suffix}").read([0, 0])
+    assert frames.shape == (2, 6, 8, 3)
+    assert (frames == 255).all()
+
+
+@pytest.mark.parametrize("index", [5, 400])
+def test_missing_frame_is_named_with_the_number_that_there_are(index: int, tmp_path: Path) -> None:
+    folder = FrameFolder(write_frames(tmp_path / "v"), "img_{:05d}.png")
+    file = re.escape(str(tmp_path / "v" / f"img_{index + 1:05d}.png"))
+    with pytest.raises(UnreadableVideoError, match=f"{file}: no such frame; .* 5 frames"):
+        folder.read([0, index])
+
+
+def test_frame_missing_in_the_middle_is_named(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "v")
+    (folder / "img_00003.png").unlink()
+    with pytest.raises(UnreadableVideoError, match=r"img_00003\.png: no such frame"):
+        FrameFolder(folder, "img_{:05d}.png").read([1, 2, 3])
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_truncated_image_is_named(suffix: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in (1, 2):
+        noise = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+        noise.save(tmp_path / f"img_{number:05d}.{suffix}")
+    truncate(tmp_path / f"img_00002.{suffix}")
+    folder = FrameFolder(tmp_path, f"img_{{:05d}}.{suffix}")
+    assert folder.read([0]).shape == (1, 64, 64, 3)
+    with pytest.raises(UnreadableVideoError, match=rf"img_00002\.{suffix}: OSError: .*truncated"):
+        folder.read([0, 1])
+
+
+def test_png_with_a_broken_chunk_is_named(tmp_path: Path) -> None:
+    file = write_frames(tmp_path / "v") / "img_00001.png"
+    content = bytearray(file.read_bytes())
+    content[content.index(b"IDAT") + 5] ^= 0xFF
+    file.write_bytes(content)
+    with pytest.raises(UnreadableVideoError, match=r"img_00001\.png"):
+        FrameFolder(tmp_path / "v", "img_{:05d}.png").read([0])
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"\xff\xd8\xff\xe0"])
+def test_file_that_is_no_image_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "img_00001.jpg").write_bytes(content)
+    with pytest.raises(UnreadableVideoError, match=r"img_00001\.jpg: UnidentifiedImageError"):
+        FrameFolder(tmp_path).read([0])
+
+
+def test_image_far_too_large_is_named(tmp_path: Path) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        tail = zlib.crc32(kind + body).to_bytes(4, "big")
+        return len(body).to_bytes(4, "big") + kind + body + tail
+
+    header = (60_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    (tmp_path / "img_00001.png").write_bytes(start + chunk(b"IDAT", b""))
+    with pytest.raises(UnreadableVideoError, match=r"img_00001\.png: DecompressionBombError"):
+        FrameFolder(tmp_path, "img_{:05d}.png").read([0])
+
+
+def test_index_before_the_first_frame_is_an_error_even_where_the_file_exists(
+    tmp_path: Path,
+) -> None:
+    folder = write_frames(tmp_path / "v", first=0)
+    video = FrameFolder(folder, "img_{:05d}.png", first_frame=1)
+    with pytest.raises(UnreadableVideoError, match="index -1 is before the first frame"):
+        video.read([-1, 0])
+
+
+def test_empty_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no frame")
+    with pytest.raises(UnreadableVideoError, match=r"no frames; looked for img_00001\.jpg"):
+        FrameFolder(tmp_path).read([0])
+    assert len(FrameFolder(tmp_path)) == 0
+
+
+def test_missing_folder_is_an_error(tmp_path: Path) -> None:
+    for use in (lambda video: video.read([0]), len):
+        with pytest.raises(UnreadableVideoError, match="gone: No such file or directory"):
+            use(FrameFolder(tmp_path / "gone"))
+
+
+def test_frames_of_different_sizes_are_an_error(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "v")
+    Image.new("RGB", (8, 7)).save(folder / "img_00004.png")
+    video = FrameFolder(folder, "img_{:05d}.png")
+    assert len(video.read([0, 1])) == 2
+    with pytest.raises(UnreadableVideoError, match=r"v: frames of different sizes .*6, 8.*7, 8"):
+        video.read([0, 3])
+
+
+def test_unreadable_video_is_a_value_error_of_the_user() -> None:
+    assert issubclass(UnreadableVideoError, ValueError)

@@ -1,0 +1,86 @@
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from config import load_cfg_text
+from ops.schedule import build_schedule, cosine, multistep, warmup_factor
+
+
+def test_multistep_worked_by_hand() -> None:
+    rates = [multistep(0.5, epoch, [2, 3, 3], 0.25) for epoch in range(5)]
+    assert rates == [0.5, 0.5, 0.125, 0.0078125, 0.0078125]  # powers of two: exact
+
+
+def test_multistep_equals_the_released_rates_to_the_last_bit(
+    golden: Callable[[str], dict[str, Any]],
+) -> None:
+    rows = golden("tokshift/g_lr_schedule.npz")["rows"]
+    assert len(rows) > 200
+    for base_lr, *milestones, _, epoch, expected in rows.tolist():
+        rate = multistep(base_lr, int(epoch), milestones, 0.1)
+        if len(set(milestones)) == len(milestones):
+            assert rate == expected
+        else:  # the release rounds at each distinct milestone, and otherwise after resuming
+            assert abs(rate - expected) <= math.ulp(expected)
+
+
+def test_multistep_equals_torch_after_any_number_of_epochs() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    for base_lr, milestones in itertools.product([0.1, 0.076, 0.003], [[1, 2], [3], [2, 2, 4]]):
+        optimizer = torch.optim.SGD([weight], base_lr)
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
+        for epoch in range(6):
+            # torch multiplies epoch by epoch: a rounding of its own at each milestone
+            expected = pytest.approx(schedule.get_last_lr()[0], rel=1e-15)
+            assert multistep(base_lr, epoch, milestones, 0.1) == expected
+            optimizer.step()
+            schedule.step()
+
+
+def test_cosine_goes_from_the_base_rate_through_the_middle_to_the_lowest() -> None:
+    assert cosine(0.5, 0.0, 0.125) == 0.5
+    assert cosine(0.5, 1.0, 0.125) == 0.125
+    assert cosine(0.5, 0.5, 0.1) == pytest.approx(0.3, rel=1e-15)  # cos(pi / 2) is 6e-17
+    assert cosine(1.0, 1 / 3, 0.0) == pytest.approx(0.75, rel=1e-15)
+
+
+def test_cosine_never_rises() -> None:
+    rates = [cosine(0.1, step / 100, 1e-4) for step in range(101)]
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates))
+
+
+def test_warmup_rises_in_a_line_and_then_leaves_the_rate_alone() -> None:
+    factors = [warmup_factor(epoch, 2.0, 0.25) for epoch in (0, 0.5, 1, 1.5, 2, 2.5, 30)]
+    assert factors == [0.25, 0.4375, 0.625, 0.8125, 1, 1, 1]
+    assert warmup_factor(0, 0.0, 0.01) == 1  # no warm-up: full rate from the start
+
+
+def schedule_of(text: str) -> Callable[[float], float]:
+    return build_schedule(load_cfg_text(text, "test"))
+
+
+def test_multistep_schedule_of_a_config_steps_at_whole_epochs() -> None:
+    rate = schedule_of("OPTIM: {LR: 0.5, MILESTONES: [1, 3], GAMMA: 0.5}")
+    rates = [rate(epoch) for epoch in (0, 0.99, 1, 2.5, 3, 17.9)]
+    assert rates == [0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
+
+
+def test_cosine_schedule_of_a_config_ends_at_the_last_epoch() -> None:
+    rate = schedule_of("{OPTIM: {SCHEDULE: cosine, LR: 0.5, MIN_LR: 0.125}, TRAIN: {EPOCHS: 4}}")
+    assert rate(0) == 0.5
+    assert rate(4) == 0.125
+    assert rate(1) == pytest.approx(0.125 + 0.375 * (1 + math.sqrt(0.5)) / 2, rel=1e-15)
+
+
+@pytest.mark.parametrize("name", ["multistep", "cosine"])
+def test_warmup_of_a_config_multiplies_either_schedule(name: str) -> None:
+    with_warmup = schedule_of(
+        f"OPTIM: {{SCHEDULE: {name}, MILESTONES: [1], WARMUP_EPOCHS: 2.0, WARMUP_START: 0.5}}"
+    )
+    without = schedule_of(f"OPTIM: {{SCHEDULE: {name}, MILESTONES: [1]}}")
+    for epoch, factor in ((0, 0.5), (1, 0.75), (1.5, 0.875), (2, 1), (9, 1)):
+        assert with_warmup(epoch) == factor * without(epoch)
