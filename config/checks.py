@@ -10,7 +10,8 @@ from config.backbones import BACKBONES
 _log = logging.getLogger(__name__)
 
 CHOICES = {
-    "DATA.SAMPLING": ("dense", "uniform"),
+    "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded"),
+    "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense"),
     "MODEL.SHIFT.DIRECTION": ("both", "past"),
     "OPTIM.NAME": ("sgd", "adamw"),
     "OPTIM.SCHEDULE": ("multistep", "cosine"),
@@ -18,10 +19,12 @@ CHOICES = {
     "TRAIN.CHECKPOINT_LAYOUT": ("plain", "released"),
     "VAL.NUM_CROPS": (1, 3, 5),
     "TEST.NUM_CROPS": (1, 3, 5),
+    "TEST.CROPS": ("tokshift", "tsm"),
 }
 AT_LEAST_ONE = (
     "DATA.NUM_FRAMES",
     "DATA.FRAME_STRIDE",
+    "DATA.MIN_FRAMES",
     "DATA.IMAGE_SIZE",
     "DATA.TEST_SHORT_SIDE",
     "MODEL.NUM_CLASSES",
@@ -45,6 +48,7 @@ NOT_NEGATIVE = (
     "OPTIM.CLIP_GRAD_NORM",
     "OPTIM.REFERENCE_LR",
     "OPTIM.REFERENCE_BATCH",
+    "TEST.IMAGE_SIZE",
     "SEED",
 )
 BELOW_ONE = (
@@ -66,7 +70,7 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     Raises:
         ValueError: Lists every fault found, each with key, value and what is allowed.
     """
-    faults = _choice_faults(cfg) + _range_faults(cfg)
+    faults = _choice_faults(cfg) + _range_faults(cfg) + _data_faults(cfg)
     faults += _fill_backbone(cfg)
     if not faults:
         faults = _shape_faults(cfg)
@@ -132,6 +136,23 @@ def _range_faults(cfg: CfgNode) -> list[str]:
         values = value_at(cfg, key)
         if len(values) != 3 or (key.endswith("STD") and min(values) <= 0):
             faults.append(f"{key}={values}; it must be three numbers, a std above 0")
+    return faults
+
+
+def _data_faults(cfg: CfgNode) -> list[str]:
+    """Return what does not fit together among the keys of data, augmentation and test."""
+    faults, data = [], cfg.DATA
+    scales = cfg.AUG.CROP_SCALES
+    if not scales or not all(0 < scale <= 1 for scale in scales):
+        faults.append(f"AUG.CROP_SCALES={scales}; each must lie above 0 and at most at 1")
+    if data.SAMPLING == "tsm_dense" and data.NUM_FRAMES > 64:
+        faults.append(f"DATA.NUM_FRAMES={data.NUM_FRAMES}; tsm_dense takes at most 64, of 64")
+    is_transformer = cfg.MODEL.NAME in ("tokshift", "vit")
+    if is_transformer and cfg.TEST.IMAGE_SIZE not in (0, data.IMAGE_SIZE):
+        faults.append(
+            f"TEST.IMAGE_SIZE={cfg.TEST.IMAGE_SIZE}; a transformer is built for "
+            f"DATA.IMAGE_SIZE={data.IMAGE_SIZE} alone"
+        )
     return faults
 
 

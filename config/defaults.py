@@ -36,14 +36,19 @@ _C.DATA.NUM_FRAMES = 8
 # Frames from one frame of a dense clip to the next.
 _C.DATA.FRAME_STRIDE = 32
 # dense: T frames FRAME_STRIDE apart, from a random or given start; uniform: one frame out of each
-# of T equal spans (TSN, arXiv:1608.00859).
+# of T equal spans (TSN, arXiv:1608.00859). As the TSM release has them: tsn: uniform, but a video
+# with no frame to spare gives its first frame T times, in training below T frames, in validation up
+# to T; tsm_dense: T frames 64 // T apart.
 _C.DATA.SAMPLING = "dense"
-# With uniform sampling, test a second clip from the starts of the spans (release: UNIFORM_TWICE).
+# With uniform and tsn sampling, test a second clip from the starts of the spans (release:
+# UNIFORM_TWICE); TSM does so in the final test alone.
 _C.DATA.UNIFORM_TWICE = False
 # Uniform test clips as released: one frame early (frame 0 is an error), the second clip frozen.
 _C.DATA.UNIFORM_AS_RELEASED = False
 # Dense training clips may start at the last full start too, which the release never draws.
 _C.DATA.DRAWS_LAST_START = False
+# Leave out videos of fewer frames, in plain sight (TSM release: 3).
+_C.DATA.MIN_FRAMES = 1
 # Side of the square frames that the model sees, pixels.
 _C.DATA.IMAGE_SIZE = 224
 # Short side that test frames are resized to before the crops, pixels.
@@ -55,10 +60,21 @@ _C.DATA.PIXEL_STD = [0.5, 0.5, 0.5]
 _C.DATA.WORKERS = 8
 
 _C.AUG = CN()
-# Training clips are resized to a random short side in [low, high), then cropped at random, pixels.
+# short_side: resize to a random short side, then crop at random (TokShift); multi_scale: crop one
+# of ten sizes at one of 13 places, then resize (TSM); multi_scale_rounded: the places rounded,
+# as PaddleVideo does.
+_C.AUG.CROP = "short_side"
+# Range of short_side, [low, high), pixels.
 _C.AUG.SHORT_SIDE_RANGE = [224, 330]
-# Mirror half of the training clips. False where left and right are different classes.
+# Sides of the crops of multi_scale, shares of the stored frame's short side.
+_C.AUG.CROP_SCALES = [1.0, 0.875, 0.75, 0.66]
+# Mirror half of the training clips. Where left and right are different classes: False, or name the
+# pairs below.
 _C.AUG.FLIP = True
+# Classes that a mirror exchanges, as '86-87, 93-94', or 'names': found in DATA.CLASS_NAMES by their
+# words left and right, and the classes with such words but no partner are not mirrored. Empty:
+# every class is its own mirror image.
+_C.AUG.FLIP_PAIRS = ""
 # Each of the four colour changes hits one clip in so many; 0 for none (release: 10).
 _C.AUG.JITTER_ONE_IN = 10
 # Ranges of the changes: factors of brightness, saturation and gamma, turn of the hue circle.
@@ -150,6 +166,7 @@ _C.TRAIN.PRINT_FREQ = 10
 
 _C.VAL = CN()
 # Views of each video after each epoch of training: clips in time x crops (1, 3 or 5).
+# With tsm_dense sampling one clip starts at random, drawn from SEED and the number of frames.
 _C.VAL.NUM_CLIPS = 1
 _C.VAL.NUM_CROPS = 3
 # Videos a process takes at once, in validation and test.
@@ -161,6 +178,11 @@ _C.TEST.AFTER_TRAINING = False
 # Views of each video: clips in time x crops in space, "30 views" as published.
 _C.TEST.NUM_CLIPS = 10
 _C.TEST.NUM_CROPS = 3
+# Side of the test's crops, pixels; 0 = DATA.IMAGE_SIZE, which a transformer is bound to.
+_C.TEST.IMAGE_SIZE = 0
+# Resize and crops of validation and test. tokshift: bicubic, far crops at the edge, mirrored before
+# the resize; tsm: bilinear, far crops up to 3 pixels short of the edge, mirrored after the crop.
+_C.TEST.CROPS = "tokshift"
 # Add the mirror image of each view, in validation and test (release: VAL_FLIP).
 _C.TEST.FLIP = False
 # Spread the clips' starts evenly over the video. False: as released, where most of ten clips of a
