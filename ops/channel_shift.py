@@ -144,8 +144,12 @@ class ChannelShift(nn.Module):
         return shift(x, num_frames, self.fold_div, self.order, self.direction, self.ratio)
 
     def num_first(self, num_channels: int) -> int:
-        """Return the size of the first group, of the one that moves under ``past``."""
+        """Return the size of the first group of channels, the one that moves under ``past``."""
         return _group_ends(num_channels, self.fold_div, self.ratio)[0]
+
+    def num_both(self, num_channels: int) -> int:
+        """Return the size of both groups together."""
+        return _group_ends(num_channels, self.fold_div, self.ratio)[1]
 
     def extra_repr(self) -> str:
         """Show the settings in ``print(model)``."""
