@@ -34,7 +34,7 @@ from ops.scores import Scores  # noqa: E402
 
 MEANING = (
     "Accuracy that is lost when the frames are shuffled or reversed came from their order; a model "
-    "that looks at each frame by itself loses none; one frame repeated shows what an image is worth."
+    "that looks at each frame by itself loses none; a repeated frame shows what an image is worth."
 )
 
 Reorder = Callable[[Tensor], Tensor]
