@@ -5,7 +5,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from config.backbones import BACKBONES
+from config.backbones import BACKBONES, RESNETS
 
 _log = logging.getLogger(__name__)
 
@@ -13,6 +13,12 @@ CHOICES = {
     "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded"),
     "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense"),
     "MODEL.SHIFT.DIRECTION": ("both", "past"),
+    "MODEL.TSM.OP": ("shift", "blend", "squeezed_conv", "depthwise_conv"),
+    "MODEL.TSM.PLACEMENT": ("blockres", "block"),
+    "MODEL.TSM.ORDER": ("future_first", "past_first"),
+    "MODEL.TSM.DIRECTION": ("both", "past"),
+    "MODEL.TSM.MODALITY": ("RGB", "Flow"),
+    "OPTIM.GROUPS": ("one", "tsm", "paddle"),
     "OPTIM.NAME": ("sgd", "adamw"),
     "OPTIM.SCHEDULE": ("multistep", "cosine"),
     "TRAIN.AMP": ("none", "auto", "bf16", "fp16"),
@@ -28,6 +34,8 @@ AT_LEAST_ONE = (
     "DATA.IMAGE_SIZE",
     "DATA.TEST_SHORT_SIDE",
     "MODEL.NUM_CLASSES",
+    "MODEL.TSM.FOLD_DIV",
+    "MODEL.TSM.WIDTH",
     "TRAIN.EPOCHS",
     "TRAIN.CLIPS_PER_GPU",
     "TRAIN.ACCUMULATION",
@@ -41,6 +49,7 @@ NOT_NEGATIVE = (
     "DATA.FIRST_FRAME",
     "DATA.WORKERS",
     "AUG.JITTER_ONE_IN",
+    "MODEL.TSM.NEW_LENGTH",
     "OPTIM.LR",
     "OPTIM.MIN_LR",
     "OPTIM.WEIGHT_DECAY",
@@ -54,6 +63,7 @@ NOT_NEGATIVE = (
 BELOW_ONE = (
     "LOSS.LABEL_SMOOTHING",
     "MODEL.DROP_PATH",
+    "MODEL.TSM.DROPOUT",
     "MODEL.VIT.DROPOUT",
     "OPTIM.MOMENTUM",
     "TRAIN.EMA_DECAY",
@@ -71,12 +81,13 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
         ValueError: Lists every fault found, each with key, value and what is allowed.
     """
     faults = _choice_faults(cfg) + _range_faults(cfg) + _data_faults(cfg)
-    faults += _fill_backbone(cfg)
-    if not faults:
+    faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _transformer_faults(cfg)
+    if not faults and cfg.MODEL.NAME != "tsm":
         faults = _shape_faults(cfg)
     if faults:
         raise ValueError(f"{source}:\n  " + "\n  ".join(faults))
-    if cfg.MODEL.NAME == "tokshift" and cfg.DATA.NUM_FRAMES == 1:
+    shifts = cfg.MODEL.NAME == "tokshift" or (cfg.MODEL.NAME == "tsm" and cfg.MODEL.TSM.SHIFT)
+    if shifts and cfg.DATA.NUM_FRAMES == 1:
         _log.warning(
             "DATA.NUM_FRAMES=1: each shift zeroes the moved channels of the only frame, as released"
         )
@@ -153,6 +164,37 @@ def _data_faults(cfg: CfgNode) -> list[str]:
             f"TEST.IMAGE_SIZE={cfg.TEST.IMAGE_SIZE}; a transformer is built for "
             f"DATA.IMAGE_SIZE={data.IMAGE_SIZE} alone"
         )
+    return faults
+
+
+def _tsm_faults(cfg: CfgNode) -> list[str]:
+    """Return what a TSM cannot be, or does not have."""
+    faults, tsm = [], cfg.MODEL.TSM
+    if cfg.MODEL.BACKBONE not in RESNETS:
+        faults.append(f"MODEL.BACKBONE={cfg.MODEL.BACKBONE!r}; for tsm choose one of {RESNETS}")
+    if len(tsm.LAYERS) != 4 or (any(tsm.LAYERS) and min(tsm.LAYERS) < 1):
+        faults.append(f"MODEL.TSM.LAYERS={tsm.LAYERS}; it must be four counts, or four zeros")
+    if not 0 <= tsm.RATIO <= 0.5:
+        faults.append(f"MODEL.TSM.RATIO={tsm.RATIO}; it must be from 0 to 0.5")
+    for key, plain in (("PLACEMENT", "blockres"), ("DIRECTION", "both")):
+        if tsm.OP != "shift" and tsm[key] != plain:
+            faults.append(f"MODEL.TSM.{key}={tsm[key]!r}; it is for MODEL.TSM.OP shift alone")
+    if tsm.TEMPORAL_POOL and cfg.DATA.NUM_FRAMES % 2:
+        faults.append(f"DATA.NUM_FRAMES={cfg.DATA.NUM_FRAMES}; MODEL.TSM.TEMPORAL_POOL halves it")
+    if cfg.TRAIN.CHECKPOINT_LAYOUT != "plain":
+        faults.append("TRAIN.CHECKPOINT_LAYOUT='released' is for TokShift; for tsm choose 'plain'")
+    faults += [
+        f"{key} is for transformers; a tsm has none"
+        for key in ("MODEL.DROP_PATH", "MODEL.CHECKPOINTS_BLOCKS")
+        if value_at(cfg, key)
+    ]
+    return faults
+
+
+def _transformer_faults(cfg: CfgNode) -> list[str]:
+    faults = _fill_backbone(cfg)
+    if cfg.OPTIM.GROUPS != "one":
+        faults.append(f"OPTIM.GROUPS={cfg.OPTIM.GROUPS!r} is for MODEL.NAME tsm; choose 'one'")
     return faults
 
 

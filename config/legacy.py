@@ -28,7 +28,8 @@ class Legacy(NamedTuple):
 def _model_name(value: str) -> str:
     names = {"ViT": "vit", "TokShift": "tokshift"}
     if value not in names:
-        raise ValueError(f"choose one of {sorted(names)}")
+        tsm = "for a TSM set MODEL.NAME tsm and MODEL.BACKBONE resnet50"
+        raise ValueError(f"choose one of {sorted(names)}; {tsm}, which the release cannot run")
     return names[value]
 
 
@@ -153,6 +154,8 @@ def convert_legacy(tree: dict[str, Any], source: str) -> dict[str, Any]:
 
 def released_run_name(cfg: CfgNode) -> str:
     """Return the release's name for an experiment, which names its folder."""
+    if cfg.MODEL.NAME == "tsm":
+        return _tsm_run_name(cfg)
     data, optim = cfg.DATA, cfg.OPTIM
     net = {"vit": "ViT", "tokshift": "TokShift"}.get(cfg.MODEL.NAME, cfg.MODEL.NAME)
     shift_div = cfg.MODEL.SHIFT.FOLD_DIV
@@ -161,6 +164,20 @@ def released_run_name(cfg: CfgNode) -> str:
         f"_segs{data.NUM_FRAMES}x{data.FRAME_STRIDE}_e{cfg.TRAIN.EPOCHS}_lr{optim.LR}"
         f"_gd{optim.CLIP_GRAD_NORM}_ShiftDiv{shift_div}_bch{cfg.TRAIN.CLIPS_PER_GPU}"
         f"_VAL{data.IMAGE_SIZE}"
+    )
+
+
+def _tsm_run_name(cfg: CfgNode) -> str:
+    """Return the TSM release's name, its parts in its order."""
+    tsm, data = cfg.MODEL.TSM, cfg.DATA
+    moves = f"_{tsm.OP}{tsm.FOLD_DIV}_{tsm.PLACEMENT}" if tsm.SHIFT else ""
+    return (
+        f"TSM_{data.NAME}_{tsm.MODALITY}_{cfg.MODEL.BACKBONE}{moves}"
+        + ("_tpool" if tsm.TEMPORAL_POOL else "")
+        + f"_avg_segment{data.NUM_FRAMES}_e{cfg.TRAIN.EPOCHS}"
+        + ("_cos" if cfg.OPTIM.SCHEDULE == "cosine" else "")
+        + ("_dense" if "dense" in data.SAMPLING else "")
+        + ("_nl" if tsm.NON_LOCAL else "")
     )
 
 

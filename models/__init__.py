@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import nn
 from yacs.config import CfgNode
 
+from models.resnet_tsm import ResNetTSM, TSMOptions
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
 
@@ -24,7 +25,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
     if cfg.MODEL.NAME not in MODELS:
         raise ValueError(f"MODEL.NAME={cfg.MODEL.NAME!r}; choose one of {sorted(MODELS)}")
     model = MODELS[cfg.MODEL.NAME](cfg)
-    if cfg.MODEL.PARTIAL_BN:
+    if cfg.MODEL.PARTIAL_BN and isinstance(model, VisionTransformer):
         _freeze_norms_but_first(model)
     return model
 
@@ -52,9 +53,22 @@ def _build_tokshift(cfg: CfgNode) -> VisionTransformer:
     )
 
 
+def _build_tsm(cfg: CfgNode) -> ResNetTSM:
+    settings = {key.lower(): value for key, value in cfg.MODEL.TSM.items()}
+    is_shifted, fold_div = settings.pop("shift"), settings.pop("fold_div")
+    return ResNetTSM(
+        depth=int(cfg.MODEL.BACKBONE.removeprefix("resnet")),
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        fold_div=fold_div if is_shifted else 0,
+        placement=settings.pop("placement"),
+        options=TSMOptions(partial_bn=cfg.MODEL.PARTIAL_BN, **settings),
+    )
+
+
 MODELS: dict[str, Callable[[CfgNode], nn.Module]] = {
     "vit": _build_vit,
     "tokshift": _build_tokshift,
+    "tsm": _build_tsm,
 }
 
 
