@@ -30,10 +30,14 @@ _log = logging.getLogger(__name__)
 def build_mirrored_labels(cfg: CfgNode) -> list[int | None]:
     """Return the class of each class's mirror image, as AUG.FLIP_PAIRS says; None: has none.
 
+    Where AUG.FLIP mirrors nothing, no names are needed and each class is its own.
+
     Raises:
         ValueError: The pairs are malformed, or come from names that DATA.CLASS_NAMES does not give.
     """
     num_classes, text = cfg.MODEL.NUM_CLASSES, cfg.AUG.FLIP_PAIRS
+    if not cfg.AUG.FLIP:
+        return list(range(num_classes))
     names = read_class_names(cfg.DATA.CLASS_NAMES, num_classes) if cfg.DATA.CLASS_NAMES else []
     from_names = mirrored_by_name(names) if names else []
     if text == FROM_NAMES:
@@ -42,7 +46,7 @@ def build_mirrored_labels(cfg: CfgNode) -> list[int | None]:
         return from_names
     table = mirrored_by_pairs(parse_pairs(text, num_classes), num_classes)
     doubtful = [name for k, name in enumerate(names) if from_names[k] not in (k, table[k])]
-    if cfg.AUG.FLIP and doubtful:
+    if doubtful:
         _log.warning(
             "AUG.FLIP mirrors clips of %s and keeps their class; AUG.FLIP_PAIRS names takes the "
             "class of the mirror image instead, AUG.FLIP False mirrors none",

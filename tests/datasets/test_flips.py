@@ -76,6 +76,11 @@ def test_the_config_chooses_the_table(names: Path, caplog: pytest.LogCaptureFixt
     assert "'left', 'right', 'raise left hand'" in caplog.text
 
 
+def test_without_flips_no_names_are_needed() -> None:
+    cfg = config("", "AUG.FLIP_PAIRS", "names", "AUG.FLIP", "False")
+    assert build_mirrored_labels(cfg) == [0, 1, 2]
+
+
 def test_names_without_a_file_are_refused() -> None:
     with pytest.raises(ValueError, match=r"DATA\.CLASS_NAMES"):
         build_mirrored_labels(config("", "AUG.FLIP_PAIRS", "names"))
