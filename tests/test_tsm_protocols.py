@@ -27,8 +27,9 @@ from ops.schedule import build_schedule
 from ops.scores import Scores
 
 CHECKPOINT = "tsm/e2e/ckpt.pth.tar"
-# The release resizes frames by Pillow, we by torchvision: a grey level here and there.
-MOST_APART = 1e-3
+# The release resizes frames by Pillow, we by torchvision, a grey level apart here and there: scores
+# up to 1.6e-5 as measured.
+MOST_APART = 1e-4
 YML = """
 DATA:
   ROOT: {frames}
@@ -132,7 +133,7 @@ def test_ensembles_are_weighted_means_over_all_videos(
 
 
 def filled_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The weights that the run began with: drawn by the name of each tensor, see the golden data."""
+    """The weights that the run began with, drawn by the name of each tensor."""
     filled = {}
     for key, value in checkpoint["state_dict"].items():
         name, shape = key.removeprefix("module."), tuple(value.shape)
@@ -199,4 +200,4 @@ def test_a_training_run_goes_as_the_release(
                 logits = model(batch_of(golden_root, batch, None))
             loss = F.cross_entropy(logits, labels)
         assert float(loss) == pytest.approx(step["loss"], abs=1e-4)
-        np.testing.assert_allclose(logits.numpy(), step["logits"], atol=MOST_APART)
+        np.testing.assert_allclose(logits.numpy(), step["logits"], atol=1e-3)
