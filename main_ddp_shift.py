@@ -33,7 +33,7 @@ from datasets.video import (
     num_test_clips,
     read_records,
 )
-from models import build_model
+from models import VideoModel, build_model
 from models.checkpoints import build_checkpoint, resume
 from models.pretrained import load_weights
 from ops.checkpoint import CheckpointFolder, read_checkpoint
@@ -325,14 +325,14 @@ def load_experiment(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def log_start(cfg: CfgNode, world: World, model: nn.Module, num_train: int, num_val: int) -> None:
+def log_start(cfg: CfgNode, world: World, model: VideoModel, num_train: int, num_val: int) -> None:
     """Say what runs, on what, and whether the learning rate goes with the batch."""
     if not world.is_main:
         return
     folder = Path(cfg.OUTPUT_DIR)
     (folder / "config.yml").write_text(cfg.dump(), encoding="utf-8")
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    shift = model.describe_shift()  # type: ignore[operator]
+    shift = model.describe_shift()
     _log.info("run folder %s; %d videos to train on, %d to validate", folder, num_train, num_val)
     _log.info("%s %s: %d parameters; %s", cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, shift)
     _log.info("%d processes, rank 0 on %s, AMP %s", world.size, world.device, cfg.TRAIN.AMP)

@@ -9,8 +9,10 @@ from models.resnet_tsm import ResNetTSM, TSMOptions
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
 
+VideoModel = VisionTransformer | ResNetTSM
 
-def build_model(cfg: CfgNode) -> nn.Module:
+
+def build_model(cfg: CfgNode) -> VideoModel:
     """Build the model that ``cfg.MODEL`` describes, on the CPU, with fresh weights.
 
     Args:
@@ -65,7 +67,7 @@ def _build_tsm(cfg: CfgNode) -> ResNetTSM:
     )
 
 
-MODELS: dict[str, Callable[[CfgNode], nn.Module]] = {
+MODELS: dict[str, Callable[[CfgNode], VideoModel]] = {
     "vit": _build_vit,
     "tokshift": _build_tokshift,
     "tsm": _build_tsm,
