@@ -8,7 +8,13 @@ import pytest
 from config import is_key
 from config.command_line import parse_args
 
-DOCUMENTS = ("README.md", "docs/differences.md", "pretrain/README.md", "model_zoo/README.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/datasets.md",
+    "docs/differences.md",
+    "pretrain/README.md",
+    "model_zoo/README.md",
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -106,6 +106,7 @@ def test_views_are_the_crops_by_definition_the_centre_first(
 def test_loaders_follow_the_config(noise: Path, caplog: pytest.LogCaptureFixture) -> None:
     cfg = config(
         MODEL__NAME="tsm",
+        MODEL__BACKBONE="resnet50",
         MODEL__NUM_CLASSES=2,
         DATA__ROOT=noise,
         DATA__TRAIN_LIST=noise / "list.txt",
