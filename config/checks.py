@@ -158,6 +158,12 @@ def _data_faults(cfg: CfgNode) -> list[str]:
         faults.append(f"AUG.CROP_SCALES={scales}; each must lie above 0 and at most at 1")
     if data.SAMPLING == "tsm_dense" and data.NUM_FRAMES > 64:
         faults.append(f"DATA.NUM_FRAMES={data.NUM_FRAMES}; tsm_dense takes at most 64, of 64")
+    largest = max(data.IMAGE_SIZE, cfg.TEST.IMAGE_SIZE)
+    if cfg.TEST.CROPS == "tsm" and data.TEST_SHORT_SIDE < largest:
+        faults.append(
+            f"DATA.TEST_SHORT_SIDE={data.TEST_SHORT_SIDE}; the crops of TEST.CROPS tsm must fit "
+            f"into it, and their side is {largest}"
+        )
     is_transformer = cfg.MODEL.NAME in ("tokshift", "vit")
     if is_transformer and cfg.TEST.IMAGE_SIZE not in (0, data.IMAGE_SIZE):
         faults.append(

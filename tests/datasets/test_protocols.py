@@ -146,6 +146,7 @@ def test_loaders_follow_the_config(noise: Path, caplog: pytest.LogCaptureFixture
         ({"TEST__IMAGE_SIZE": 256}, "TEST.IMAGE_SIZE"),
         ({"TEST__CROPS": "paddle"}, "TEST.CROPS"),
         ({"DATA__MIN_FRAMES": 0}, "DATA.MIN_FRAMES"),
+        ({"TEST__CROPS": "tsm", "DATA__TEST_SHORT_SIDE": 200}, "DATA.TEST_SHORT_SIDE"),
     ],
 )
 def test_values_that_cannot_work_are_refused(overrides: dict[str, Any], text: str) -> None:
