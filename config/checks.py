@@ -159,7 +159,7 @@ def _data_faults(cfg: CfgNode) -> list[str]:
     if data.SAMPLING == "tsm_dense" and data.NUM_FRAMES > 64:
         faults.append(f"DATA.NUM_FRAMES={data.NUM_FRAMES}; tsm_dense takes at most 64, of 64")
     largest = max(data.IMAGE_SIZE, cfg.TEST.IMAGE_SIZE)
-    if cfg.TEST.CROPS == "tsm" and data.TEST_SHORT_SIDE < largest:
+    if cfg.TEST.CROPS == "tsm" and largest > data.TEST_SHORT_SIDE:
         faults.append(
             f"DATA.TEST_SHORT_SIDE={data.TEST_SHORT_SIDE}; the crops of TEST.CROPS tsm must fit "
             f"into it, and their side is {largest}"
