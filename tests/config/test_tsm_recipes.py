@@ -18,7 +18,8 @@ def test_each_recipe_loads_and_says_what_is_published_for_what(path: Path) -> No
     assert cfg.OPTIM.REFERENCE_LR == cfg.OPTIM.LR
     effective, clips = cfg.OPTIM.REFERENCE_BATCH, cfg.TRAIN.CLIPS_PER_GPU
     gpus = effective // clips
-    assert f"# Batch:     {effective} effective = {gpus} GPUs x {clips} clips" in path.read_text()
+    batch = f"# Batch:     {effective} effective = {gpus} GPUs x {clips} clips x 1 accumulated"
+    assert batch in path.read_text()
     assert f"config/{path.parent.name}/{path.name}" in path.read_text()
     assert (cfg.OPTIM.GROUPS == "paddle") == ("paddle" in path.stem)
     assert (cfg.MODEL.TSM.ORDER == "past_first") == ("paddle" in path.stem)
