@@ -81,7 +81,7 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
         ValueError: Lists every fault found, each with key, value and what is allowed.
     """
     faults = _choice_faults(cfg) + _range_faults(cfg) + _data_faults(cfg)
-    faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _transformer_faults(cfg)
+    faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _fill_backbone(cfg)
     if not faults and cfg.MODEL.NAME != "tsm":
         faults = _shape_faults(cfg)
     if faults:
@@ -194,13 +194,6 @@ def _tsm_faults(cfg: CfgNode) -> list[str]:
         for key in ("MODEL.DROP_PATH", "MODEL.CHECKPOINTS_BLOCKS")
         if value_at(cfg, key)
     ]
-    return faults
-
-
-def _transformer_faults(cfg: CfgNode) -> list[str]:
-    faults = _fill_backbone(cfg)
-    if cfg.OPTIM.GROUPS != "one":
-        faults.append(f"OPTIM.GROUPS={cfg.OPTIM.GROUPS!r} is for MODEL.NAME tsm; choose 'one'")
     return faults
 
 

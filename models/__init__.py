@@ -56,14 +56,27 @@ def _build_tokshift(cfg: CfgNode) -> VisionTransformer:
 
 
 def _build_tsm(cfg: CfgNode) -> ResNetTSM:
-    settings = {key.lower(): value for key, value in cfg.MODEL.TSM.items()}
-    is_shifted, fold_div = settings.pop("shift"), settings.pop("fold_div")
+    tsm = cfg.MODEL.TSM
+    options = TSMOptions(
+        op=tsm.OP,
+        order=tsm.ORDER,
+        direction=tsm.DIRECTION,
+        ratio=tsm.RATIO,
+        temporal_pool=tsm.TEMPORAL_POOL,
+        non_local=tsm.NON_LOCAL,
+        modality=tsm.MODALITY,
+        new_length=tsm.NEW_LENGTH,
+        dropout=tsm.DROPOUT,
+        partial_bn=cfg.MODEL.PARTIAL_BN,
+        layers=tsm.LAYERS,
+        width=tsm.WIDTH,
+    )
     return ResNetTSM(
         depth=int(cfg.MODEL.BACKBONE.removeprefix("resnet")),
         num_classes=cfg.MODEL.NUM_CLASSES,
-        fold_div=fold_div if is_shifted else 0,
-        placement=settings.pop("placement"),
-        options=TSMOptions(partial_bn=cfg.MODEL.PARTIAL_BN, **settings),
+        fold_div=tsm.FOLD_DIV if tsm.SHIFT else 0,
+        placement=tsm.PLACEMENT,
+        options=options,
     )
 
 

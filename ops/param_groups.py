@@ -48,7 +48,10 @@ def parameter_groups(
     grouped = {id(parameter) for group in groups for parameter in group["params"]}
     left = [n for n, p in model.named_parameters() if p.requires_grad and id(p) not in grouped]
     if left:
-        raise ValueError(f"OPTIM.GROUPS {policy} has no rule for {', '.join(left[:5])} ...")
+        raise ValueError(
+            f"OPTIM.GROUPS {policy} is for MODEL.NAME tsm; it has no rule for "
+            f"{', '.join(left[:5])}; choose OPTIM.GROUPS one"
+        )
     return groups
 
 
