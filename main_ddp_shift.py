@@ -34,7 +34,7 @@ from datasets.video import (
     num_test_clips,
     read_records,
 )
-from models import build_model
+from models import VideoModel, build_model
 from models.checkpoints import build_checkpoint, resume
 from models.pretrained import load_weights
 from ops.checkpoint import CheckpointFolder, read_checkpoint
@@ -103,7 +103,7 @@ def train(
     runlog = open_runlog(checkpoints.folder, world.is_main, is_fresh=args.resume is None)
     runlog.text("config", cfg.dump())
     if args.tune_from:
-        _log.info("%s", load_weights(model, args.tune_from))
+        _log.info("%s", load_weights(model, args.tune_from, drops_head=cfg.TRAIN.TUNE_DROPS_HEAD))
     learner = build_learner(cfg, model.to(world.device), world)
     torch.manual_seed(cfg.SEED + world.rank)  # dropout differs between processes
     start_epoch, best = args.start_epoch, -1.0
@@ -329,21 +329,16 @@ def load_experiment(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def log_start(cfg: CfgNode, world: World, model: nn.Module, num_train: int, num_val: int) -> None:
+def log_start(cfg: CfgNode, world: World, model: VideoModel, num_train: int, num_val: int) -> None:
     """Say what runs, on what, and whether the learning rate goes with the batch."""
     if not world.is_main:
         return
     folder = Path(cfg.OUTPUT_DIR)
     (folder / "config.yml").write_text(cfg.dump(), encoding="utf-8")
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    vit, shift = cfg.MODEL.VIT, cfg.MODEL.SHIFT
-    moved = vit.HIDDEN_SIZE // shift.FOLD_DIV if cfg.MODEL.NAME == "tokshift" else 0
+    shift = model.describe_shift()
     _log.info("run folder %s; %d videos to train on, %d to validate", folder, num_train, num_val)
-    _log.info(
-        "%s %s: %d parameters; class-token channels shifted: %d of %d (%s), twice in %d blocks",
-        *(cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, moved, vit.HIDDEN_SIZE),
-        *(shift.DIRECTION if moved else "none", vit.NUM_LAYERS),
-    )
+    _log.info("%s %s: %d parameters; %s", cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, shift)
     _log.info("%d processes, rank 0 on %s, AMP %s", world.size, world.device, cfg.TRAIN.AMP)
     batch = world.size * cfg.TRAIN.CLIPS_PER_GPU * cfg.TRAIN.ACCUMULATION
     _log.info(

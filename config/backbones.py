@@ -28,3 +28,4 @@ BACKBONES: dict[str, dict[str, int | float]] = {
 }
 BACKBONES["ViT-B_32"] = BACKBONES["ViT-B_16"] | {"PATCH_SIZE": 32}
 BACKBONES["ViT-L_32"] = BACKBONES["ViT-L_16"] | {"PATCH_SIZE": 32}
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")

@@ -5,26 +5,37 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from config.backbones import BACKBONES
+from config.backbones import BACKBONES, RESNETS
 
 _log = logging.getLogger(__name__)
 
 CHOICES = {
-    "DATA.SAMPLING": ("dense", "uniform"),
+    "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded"),
+    "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense"),
     "MODEL.SHIFT.DIRECTION": ("both", "past"),
+    "MODEL.TSM.OP": ("shift", "blend", "squeezed_conv", "depthwise_conv"),
+    "MODEL.TSM.PLACEMENT": ("blockres", "block"),
+    "MODEL.TSM.ORDER": ("future_first", "past_first"),
+    "MODEL.TSM.DIRECTION": ("both", "past"),
+    "MODEL.TSM.MODALITY": ("RGB", "Flow"),
+    "OPTIM.GROUPS": ("one", "tsm", "paddle"),
     "OPTIM.NAME": ("sgd", "adamw"),
     "OPTIM.SCHEDULE": ("multistep", "cosine"),
     "TRAIN.AMP": ("none", "auto", "bf16", "fp16"),
     "TRAIN.CHECKPOINT_LAYOUT": ("plain", "released"),
     "VAL.NUM_CROPS": (1, 3, 5),
     "TEST.NUM_CROPS": (1, 3, 5),
+    "TEST.CROPS": ("tokshift", "tsm"),
 }
 AT_LEAST_ONE = (
     "DATA.NUM_FRAMES",
     "DATA.FRAME_STRIDE",
+    "DATA.MIN_FRAMES",
     "DATA.IMAGE_SIZE",
     "DATA.TEST_SHORT_SIDE",
     "MODEL.NUM_CLASSES",
+    "MODEL.TSM.FOLD_DIV",
+    "MODEL.TSM.WIDTH",
     "TRAIN.EPOCHS",
     "TRAIN.CLIPS_PER_GPU",
     "TRAIN.ACCUMULATION",
@@ -38,6 +49,7 @@ NOT_NEGATIVE = (
     "DATA.FIRST_FRAME",
     "DATA.WORKERS",
     "AUG.JITTER_ONE_IN",
+    "MODEL.TSM.NEW_LENGTH",
     "OPTIM.LR",
     "OPTIM.MIN_LR",
     "OPTIM.WEIGHT_DECAY",
@@ -45,11 +57,13 @@ NOT_NEGATIVE = (
     "OPTIM.CLIP_GRAD_NORM",
     "OPTIM.REFERENCE_LR",
     "OPTIM.REFERENCE_BATCH",
+    "TEST.IMAGE_SIZE",
     "SEED",
 )
 BELOW_ONE = (
     "LOSS.LABEL_SMOOTHING",
     "MODEL.DROP_PATH",
+    "MODEL.TSM.DROPOUT",
     "MODEL.VIT.DROPOUT",
     "OPTIM.MOMENTUM",
     "TRAIN.EMA_DECAY",
@@ -66,9 +80,9 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     Raises:
         ValueError: Lists every fault found, each with key, value and what is allowed.
     """
-    faults = _choice_faults(cfg) + _range_faults(cfg)
-    faults += _fill_backbone(cfg)
-    if not faults:
+    faults = _choice_faults(cfg) + _range_faults(cfg) + _data_faults(cfg)
+    faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _fill_backbone(cfg)
+    if not faults and cfg.MODEL.NAME != "tsm":
         faults = _shape_faults(cfg)
     if cfg.TRAIN.CHECKPOINT_LAYOUT == "released" and cfg.OPTIM.NAME != "sgd":
         faults.append(
@@ -77,7 +91,8 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
         )
     if faults:
         raise ValueError(f"{source}:\n  " + "\n  ".join(faults))
-    if cfg.MODEL.NAME == "tokshift" and cfg.DATA.NUM_FRAMES == 1:
+    shifts = cfg.MODEL.NAME == "tokshift" or (cfg.MODEL.NAME == "tsm" and cfg.MODEL.TSM.SHIFT)
+    if shifts and cfg.DATA.NUM_FRAMES == 1:
         _log.warning(
             "DATA.NUM_FRAMES=1: each shift zeroes the moved channels of the only frame, as released"
         )
@@ -134,6 +149,53 @@ def _range_faults(cfg: CfgNode) -> list[str]:
         values = value_at(cfg, key)
         if len(values) != 3 or (key.endswith("STD") and min(values) <= 0):
             faults.append(f"{key}={values}; it must be three numbers, a std above 0")
+    return faults
+
+
+def _data_faults(cfg: CfgNode) -> list[str]:
+    """Return what does not fit together among the keys of data, augmentation and test."""
+    faults, data = [], cfg.DATA
+    scales = cfg.AUG.CROP_SCALES
+    if not scales or not all(0 < scale <= 1 for scale in scales):
+        faults.append(f"AUG.CROP_SCALES={scales}; each must lie above 0 and at most at 1")
+    if data.SAMPLING == "tsm_dense" and data.NUM_FRAMES > 64:
+        faults.append(f"DATA.NUM_FRAMES={data.NUM_FRAMES}; tsm_dense takes at most 64, of 64")
+    largest = max(data.IMAGE_SIZE, cfg.TEST.IMAGE_SIZE)
+    if cfg.TEST.CROPS == "tsm" and largest > data.TEST_SHORT_SIDE:
+        faults.append(
+            f"DATA.TEST_SHORT_SIDE={data.TEST_SHORT_SIDE}; the crops of TEST.CROPS tsm must fit "
+            f"into it, and their side is {largest}"
+        )
+    is_transformer = cfg.MODEL.NAME in ("tokshift", "vit")
+    if is_transformer and cfg.TEST.IMAGE_SIZE not in (0, data.IMAGE_SIZE):
+        faults.append(
+            f"TEST.IMAGE_SIZE={cfg.TEST.IMAGE_SIZE}; a transformer is built for "
+            f"DATA.IMAGE_SIZE={data.IMAGE_SIZE} alone"
+        )
+    return faults
+
+
+def _tsm_faults(cfg: CfgNode) -> list[str]:
+    """Return what a TSM cannot be, or does not have."""
+    faults, tsm = [], cfg.MODEL.TSM
+    if cfg.MODEL.BACKBONE not in RESNETS:
+        faults.append(f"MODEL.BACKBONE={cfg.MODEL.BACKBONE!r}; for tsm choose one of {RESNETS}")
+    if len(tsm.LAYERS) != 4 or (any(tsm.LAYERS) and min(tsm.LAYERS) < 1):
+        faults.append(f"MODEL.TSM.LAYERS={tsm.LAYERS}; it must be four counts, or four zeros")
+    if not 0 <= tsm.RATIO <= 0.5:
+        faults.append(f"MODEL.TSM.RATIO={tsm.RATIO}; it must be from 0 to 0.5")
+    for key, plain in (("PLACEMENT", "blockres"), ("DIRECTION", "both")):
+        if tsm.OP != "shift" and tsm[key] != plain:
+            faults.append(f"MODEL.TSM.{key}={tsm[key]!r}; it is for MODEL.TSM.OP shift alone")
+    if tsm.TEMPORAL_POOL and cfg.DATA.NUM_FRAMES % 2:
+        faults.append(f"DATA.NUM_FRAMES={cfg.DATA.NUM_FRAMES}; MODEL.TSM.TEMPORAL_POOL halves it")
+    if cfg.TRAIN.CHECKPOINT_LAYOUT != "plain":
+        faults.append("TRAIN.CHECKPOINT_LAYOUT='released' is for TokShift; for tsm choose 'plain'")
+    faults += [
+        f"{key} is for transformers; a tsm has none"
+        for key in ("MODEL.DROP_PATH", "MODEL.CHECKPOINTS_BLOCKS")
+        if value_at(cfg, key)
+    ]
     return faults
 
 

@@ -36,14 +36,19 @@ _C.DATA.NUM_FRAMES = 8
 # Frames from one frame of a dense clip to the next.
 _C.DATA.FRAME_STRIDE = 32
 # dense: T frames FRAME_STRIDE apart, from a random or given start; uniform: one frame out of each
-# of T equal spans (TSN, arXiv:1608.00859).
+# of T equal spans (TSN, arXiv:1608.00859). As the TSM release has them: tsn: uniform, but a video
+# with no frame to spare gives its first frame T times, in training below T frames, in validation up
+# to T; tsm_dense: T frames 64 // T apart.
 _C.DATA.SAMPLING = "dense"
-# With uniform sampling, test a second clip from the starts of the spans (release: UNIFORM_TWICE).
+# With uniform and tsn sampling, test a second clip from the starts of the spans (release:
+# UNIFORM_TWICE); TSM does so in the final test alone.
 _C.DATA.UNIFORM_TWICE = False
 # Uniform test clips as released: one frame early (frame 0 is an error), the second clip frozen.
 _C.DATA.UNIFORM_AS_RELEASED = False
 # Dense training clips may start at the last full start too, which the release never draws.
 _C.DATA.DRAWS_LAST_START = False
+# Leave out videos of fewer frames, in plain sight (TSM release: 3).
+_C.DATA.MIN_FRAMES = 1
 # Side of the square frames that the model sees, pixels.
 _C.DATA.IMAGE_SIZE = 224
 # Short side that test frames are resized to before the crops, pixels.
@@ -55,10 +60,21 @@ _C.DATA.PIXEL_STD = [0.5, 0.5, 0.5]
 _C.DATA.WORKERS = 8
 
 _C.AUG = CN()
-# Training clips are resized to a random short side in [low, high), then cropped at random, pixels.
+# short_side: resize to a random short side, then crop at random (TokShift); multi_scale: crop one
+# of ten sizes at one of 13 places, then resize (TSM); multi_scale_rounded: the places rounded,
+# as PaddleVideo does.
+_C.AUG.CROP = "short_side"
+# Range of short_side, [low, high), pixels.
 _C.AUG.SHORT_SIDE_RANGE = [224, 330]
-# Mirror half of the training clips. False where left and right are different classes.
+# Sides of the crops of multi_scale, shares of the stored frame's short side.
+_C.AUG.CROP_SCALES = [1.0, 0.875, 0.75, 0.66]
+# Mirror half of the training clips. Where left and right are different classes: False, or name the
+# pairs below.
 _C.AUG.FLIP = True
+# Classes that a mirror exchanges, as '86-87, 93-94', or 'names': found in DATA.CLASS_NAMES by their
+# words left and right, and the classes with such words but no partner are not mirrored. Empty:
+# every class is its own mirror image.
+_C.AUG.FLIP_PAIRS = ""
 # Each of the four colour changes hits one clip in so many; 0 for none (release: 10).
 _C.AUG.JITTER_ONE_IN = 10
 # Ranges of the changes: factors of brightness, saturation and gamma, turn of the hue circle.
@@ -68,10 +84,12 @@ _C.AUG.GAMMA = [0.8, 1.2]
 _C.AUG.HUE = [-0.5, 0.5]
 
 _C.MODEL = CN()
-# tokshift (arXiv:2108.02432), or vit: the same transformer without the shift.
+# tokshift (arXiv:2108.02432), or vit: the same transformer without the shift; tsm
+# (arXiv:1811.08383), a ResNet.
 _C.MODEL.NAME = "tokshift"
 _C.MODEL.NUM_CLASSES = 400
-# Backbone that the empty keys of MODEL.VIT are filled from; see config/backbones.py.
+# Backbone that the empty keys of MODEL.VIT are filled from, see config/backbones.py; for tsm
+# resnet18, 34, 50, 101 or 152.
 _C.MODEL.BACKBONE = "ViT-B_16"
 _C.MODEL.VIT = CN()
 # Explicit sizes; 0 = from the backbone's name.
@@ -89,11 +107,40 @@ _C.MODEL.SHIFT.FOLD_DIV = 4
 _C.MODEL.SHIFT.DIRECTION = "both"
 # The shift replaces the residual stream, as released; False: only the branches see it (ablation).
 _C.MODEL.SHIFT.ON_RESIDUAL = True
+_C.MODEL.TSM = CN()
+# False: TSN, the same network without any shift.
+_C.MODEL.TSM.SHIFT = True
+# What happens along time: shift; or of the TokShift release's ResNet modules blend, squeezed_conv,
+# depthwise_conv.
+_C.MODEL.TSM.OP = "shift"
+# One channel in FOLD_DIV is moved (or blended) each way.
+_C.MODEL.TSM.FOLD_DIV = 8
+# If not 0, the share of the channels in place of 1 / FOLD_DIV; PaddleVideo: 1 / T.
+_C.MODEL.TSM.RATIO = 0.0
+# blockres: before the first convolution of a block, every other block in resnet101 and 152; block:
+# before all of every block, the shortcut included.
+_C.MODEL.TSM.PLACEMENT = "blockres"
+# Of the two groups of channels: future_first, or past_first as in PaddleVideo.
+_C.MODEL.TSM.ORDER = "future_first"
+# both, or past: nothing comes from later frames, so that the model can run online.
+_C.MODEL.TSM.DIRECTION = "both"
+# Half as many frames from layer2 on.
+_C.MODEL.TSM.TEMPORAL_POOL = False
+# A non-local block after every second block of layer2 and layer3 (arXiv:1711.07971).
+_C.MODEL.TSM.NON_LOCAL = False
+# RGB or Flow (x and y in turn), and the images stacked in a frame; 0: 1 for RGB, 5 for Flow.
+_C.MODEL.TSM.MODALITY = "RGB"
+_C.MODEL.TSM.NEW_LENGTH = 0
+# Dropout probability before the classifier.
+_C.MODEL.TSM.DROPOUT = 0.5
+# Blocks in each stage and channels of the stem, for other sizes than the published; 0 = by depth.
+_C.MODEL.TSM.LAYERS = [0, 0, 0, 0]
+_C.MODEL.TSM.WIDTH = 64
 # Stochastic-depth rate of the last block, growing from 0 in the first (arXiv:1603.09382).
 _C.MODEL.DROP_PATH = 0.0
 # Recompute each block's activations in the backward pass: far less memory, about a third slower.
 _C.MODEL.CHECKPOINTS_BLOCKS = False
-# Freeze every LayerNorm but the first (release: PARTIAL_BN).
+# Freeze every norm but the first: LayerNorms (release: PARTIAL_BN), or the batch norms of a tsm.
 _C.MODEL.PARTIAL_BN = False
 
 _C.LOSS = CN()
@@ -114,13 +161,21 @@ _C.OPTIM.MOMENTUM = 0.9
 _C.OPTIM.NESTEROV = False
 # AdamW's betas.
 _C.OPTIM.BETAS = [0.9, 0.999]
-# On all parameters alike, as released.
+# On all parameters alike, as released, or as GROUPS has it.
 _C.OPTIM.WEIGHT_DECAY = 0.0
-# multistep: times GAMMA at each epoch of MILESTONES; cosine: to MIN_LR, every iteration.
+# one: all parameters alike. For tsm: tsm, the release's groups: head faster, no decay on biases and
+# norms; paddle: PaddleVideo's, which decays the head's weight by 1e-4 whatever WEIGHT_DECAY.
+_C.OPTIM.GROUPS = "one"
+# In the tsm groups, the head's weight learns 5 times as fast and its bias 10 times. The release
+# does so unless it fine-tunes a model of the same classes, head included.
+_C.OPTIM.BOOSTS_HEAD = True
+# multistep: times GAMMA at each epoch of MILESTONES; cosine: to MIN_LR, every iteration, or every
+# epoch (TSM release).
 _C.OPTIM.SCHEDULE = "multistep"
 _C.OPTIM.MILESTONES = [10, 15, 18]
 _C.OPTIM.GAMMA = 0.1
 _C.OPTIM.MIN_LR = 0.0
+_C.OPTIM.COSINE_PER_EPOCH = False
 # Epochs of linear warm-up, every iteration, from WARMUP_START x the rate.
 _C.OPTIM.WARMUP_EPOCHS = 0.0
 _C.OPTIM.WARMUP_START = 0.01
@@ -146,11 +201,14 @@ _C.TRAIN.EMA_DECAY = 0.0
 # plain: last.pth and best.pth with our parameter names; released: ckpt_e{N}.pth and
 # best_ckpt_e{N}.pth that the released code can read.
 _C.TRAIN.CHECKPOINT_LAYOUT = "plain"
+# With --tune_from, leave the file's classifier out even where it fits: its classes are others.
+_C.TRAIN.TUNE_DROPS_HEAD = False
 # Iterations between two lines of the log.
 _C.TRAIN.PRINT_FREQ = 10
 
 _C.VAL = CN()
 # Views of each video after each epoch of training: clips in time x crops (1, 3 or 5).
+# With tsm_dense sampling one clip starts at random, drawn from SEED and the number of frames.
 _C.VAL.NUM_CLIPS = 1
 _C.VAL.NUM_CROPS = 3
 # Videos a process takes at once, in validation and test.
@@ -162,6 +220,11 @@ _C.TEST.AFTER_TRAINING = False
 # Views of each video: clips in time x crops in space, "30 views" as published.
 _C.TEST.NUM_CLIPS = 10
 _C.TEST.NUM_CROPS = 3
+# Side of the test's crops, pixels; 0 = DATA.IMAGE_SIZE, which a transformer is bound to.
+_C.TEST.IMAGE_SIZE = 0
+# Resize and crops of validation and test. tokshift: bicubic, far crops at the edge, mirrored before
+# the resize; tsm: bilinear, far crops up to 3 pixels short of the edge, mirrored after the crop.
+_C.TEST.CROPS = "tokshift"
 # Add the mirror image of each view, in validation and test (release: VAL_FLIP).
 _C.TEST.FLIP = False
 # Spread the clips' starts evenly over the video. False: as released, where most of ten clips of a

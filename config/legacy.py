@@ -28,7 +28,8 @@ class Legacy(NamedTuple):
 def _model_name(value: str) -> str:
     names = {"ViT": "vit", "TokShift": "tokshift"}
     if value not in names:
-        raise ValueError(f"choose one of {sorted(names)}")
+        tsm = "for a TSM set MODEL.NAME tsm and MODEL.BACKBONE resnet50"
+        raise ValueError(f"choose one of {sorted(names)}; {tsm}, which the release cannot run")
     return names[value]
 
 
@@ -132,7 +133,7 @@ def convert_legacy(tree: dict[str, Any], source: str) -> dict[str, Any]:
     Raises:
         ValueError: A value has no counterpart, or the two patch sizes differ.
     """
-    _check_patch_sizes(tree, source)
+    check_patch_sizes(tree, source)
     ours = {key: value for key, value in tree.items() if key not in LEGACY_KEYS}
     for key, value in tree.items():
         if key not in LEGACY_KEYS:
@@ -146,12 +147,14 @@ def convert_legacy(tree: dict[str, Any], source: str) -> dict[str, Any]:
             _log.info("%s: %s: %r %s", source, key, value, legacy.note)
         for path in legacy.keys:
             section, _, name = path.rpartition(".")
-            _section(ours, section)[name] = converted
+            _section(ours, section, source)[name] = converted
     return ours
 
 
 def released_run_name(cfg: CfgNode) -> str:
     """Return the release's name for an experiment, which names its folder."""
+    if cfg.MODEL.NAME == "tsm":
+        return _tsm_run_name(cfg)
     data, optim = cfg.DATA, cfg.OPTIM
     net = {"vit": "ViT", "tokshift": "TokShift"}.get(cfg.MODEL.NAME, cfg.MODEL.NAME)
     shift_div = cfg.MODEL.SHIFT.FOLD_DIV
@@ -163,13 +166,33 @@ def released_run_name(cfg: CfgNode) -> str:
     )
 
 
-def _section(tree: dict[str, Any], dotted: str) -> dict[str, Any]:
+def _tsm_run_name(cfg: CfgNode) -> str:
+    """Return the TSM release's name, its parts in its order."""
+    tsm, data = cfg.MODEL.TSM, cfg.DATA
+    moves = f"_{tsm.OP}{tsm.FOLD_DIV}_{tsm.PLACEMENT}" if tsm.SHIFT else ""
+    return (
+        f"TSM_{data.NAME}_{tsm.MODALITY}_{cfg.MODEL.BACKBONE}{moves}"
+        + ("_tpool" if tsm.TEMPORAL_POOL else "")
+        + f"_avg_segment{data.NUM_FRAMES}_e{cfg.TRAIN.EPOCHS}"
+        + ("_cos" if cfg.OPTIM.SCHEDULE == "cosine" else "")
+        + ("_dense" if "dense" in data.SAMPLING else "")
+        + ("_nl" if tsm.NON_LOCAL else "")
+    )
+
+
+def _section(tree: dict[str, Any], dotted: str, source: str) -> dict[str, Any]:
+    """Return the mapping of a section, made where it is missing or empty."""
     for name in dotted.split("."):
-        tree = tree.setdefault(name, {})
+        if tree.get(name) is None:
+            tree[name] = {}
+        tree = tree[name]
+        if not isinstance(tree, dict):
+            raise ValueError(f"{source}: {dotted} is a section, got {tree!r} for {name}")
     return tree
 
 
-def _check_patch_sizes(tree: dict[str, Any], source: str) -> None:
+def check_patch_sizes(tree: dict[str, Any], source: str) -> None:
+    """Raise ``ValueError`` if a flat tree gives training and validation two sizes."""
     sizes = {tree[key] for key in ("TRN_PATCH_SIZE", "VAL_PATCH_SIZE") if key in tree}
     if len(sizes) > 1:
         raise ValueError(

@@ -11,7 +11,13 @@ from yacs.config import CfgNode
 
 from config.checks import check_cfg
 from config.defaults import get_defaults
-from config.legacy import LEGACY_KEYS, convert_legacy, is_legacy, released_run_name
+from config.legacy import (
+    LEGACY_KEYS,
+    check_patch_sizes,
+    convert_legacy,
+    is_legacy,
+    released_run_name,
+)
 
 
 def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
@@ -100,10 +106,13 @@ def _override_pairs(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
     if len(overrides) % 2:
         raise ValueError(f"overrides come as KEY VALUE pairs; {overrides[-1]!r} has no value")
     pairs = list(zip(overrides[::2], overrides[1::2], strict=True))
-    flat = {key: _decoded(value) for key, value in pairs if key in LEGACY_KEYS}
-    tree = convert_legacy(flat, "the command line")
-    yield from _leaves(tree, get_defaults(), "the command line")
-    yield from ((key, value) for key, value in pairs if key not in LEGACY_KEYS)
+    check_patch_sizes({key: _decoded(value) for key, value in pairs}, "the command line")
+    for key, value in pairs:  # in order: a later one wins, whichever of two names it has
+        if key in LEGACY_KEYS:
+            tree = convert_legacy({key: _decoded(value)}, "the command line")
+            yield from _leaves(tree, get_defaults(), "the command line")
+        else:
+            yield key, value
 
 
 def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:

@@ -1,12 +1,16 @@
 """Which frames make a clip: arithmetic on 0-based indices alone, int64, no files and no images.
 
 Every function needs a video of at least one frame and raises ``ValueError`` for an empty one. Dense
-clips of short videos wrap around to the start, as released.
+clips of short videos wrap around to the start, as released. The functions whose names begin with
+``tsm`` are the TSM release's (arXiv:1811.08383); PaddleVideo's ``select_left`` sampling is its
+`tsm_segments` in training and `tsm_centres` after it.
 """
 
 import numpy as np
 
 Rng = np.random.Generator
+
+TSM_WINDOW = 64  # frames that a dense TSM clip is spread over
 
 
 def dense_clips(
@@ -110,6 +114,111 @@ def tsn_uniform_clips(
         first = first - 1
         second = np.full_like(first, first[-1])
     return np.stack([first, second]) if twice else first[None]
+
+
+def tsm_segments(num_frames: int, num_segments: int, rng: Rng, snippet_len: int = 1) -> np.ndarray:
+    """Pick one frame at random out of each of T equal spans; the training clip of the release.
+
+    A video of fewer frames than segments gives its first frame T times. The release crashes on
+    one shorter than a snippet; that gives its first frame too.
+
+    Args:
+        num_frames: F, frames of the video.
+        num_segments: T, frames of the clip.
+        rng: T integers are drawn from it in one call, none where the first frame repeats.
+        snippet_len: Successive frames read from each index on: 1, or 5 of optical flow.
+
+    Returns:
+        Indices, (num_segments,).
+    """
+    _check_not_empty(num_frames)
+    num_starts = num_frames - snippet_len + 1
+    span = num_starts // num_segments
+    if span > 0:
+        return np.arange(num_segments) * span + rng.integers(span, size=num_segments)
+    if num_frames > num_segments and num_starts > 0:
+        return np.sort(rng.integers(num_starts, size=num_segments))
+    return np.zeros(num_segments, dtype=np.int64)
+
+
+def tsm_centres(num_frames: int, num_segments: int, snippet_len: int = 1) -> np.ndarray:
+    """Pick the centre of each of T equal spans; the validation clip of the release.
+
+    A video that has no frame to spare, F = T included, gives its first frame T times, as
+    released; `tsn_uniform` gives all its frames.
+
+    Args:
+        num_frames: F, frames of the video.
+        num_segments: T, frames of the clip.
+        snippet_len: Successive frames read from each index on.
+
+    Returns:
+        Indices, (num_segments,).
+    """
+    _check_not_empty(num_frames)
+    if num_frames <= num_segments + snippet_len - 1:
+        return np.zeros(num_segments, dtype=np.int64)
+    return _centres(num_frames - snippet_len + 1, num_segments)
+
+
+def tsm_clips(
+    num_frames: int, num_segments: int, twice: bool = False, snippet_len: int = 1
+) -> np.ndarray:
+    """Return the test clips: the centres of T equal spans and, if twice, their starts.
+
+    The frames of a short video repeat in order. Of one shorter than a snippet the release asks for
+    frames before the first; that gives the first.
+
+    Args:
+        num_frames: F, frames of the video.
+        num_segments: T, frames of a clip.
+        twice: Add the second clip.
+        snippet_len: Successive frames read from each index on.
+
+    Returns:
+        Indices, (1 or 2, num_segments).
+    """
+    _check_not_empty(num_frames)
+    num_starts = max(num_frames - snippet_len + 1, 0)
+    tick = num_starts / num_segments
+    starts = np.array([int(tick * i) for i in range(num_segments)])
+    return np.stack([_centres(num_starts, num_segments), starts][: 2 if twice else 1])
+
+
+def tsm_dense_clip(
+    num_frames: int, num_segments: int, rng: Rng, draws_last_start: bool = False
+) -> np.ndarray:
+    """Return T frames ``64 // T`` apart from a random start; training and validation alike.
+
+    Args:
+        num_frames: F, frames of the video.
+        num_segments: T, frames of the clip.
+        rng: One integer is drawn, none when only one start exists.
+        draws_last_start: Draw the last full start too; the release never does.
+
+    Returns:
+        Indices, (num_segments,).
+    """
+    bound = _num_starts(num_frames, clip_len=TSM_WINDOW, stride=1)
+    start = rng.integers(0, bound if draws_last_start else bound - 1) if bound > 1 else 0
+    starts = np.array([start])
+    return _clips_from(starts, num_frames, num_segments, TSM_WINDOW // num_segments)[0]
+
+
+def tsm_dense_clips(num_frames: int, num_segments: int, num_clips: int = 10) -> np.ndarray:
+    """Return the dense test clips: starts spread evenly from the first to the last full one.
+
+    Args:
+        num_frames: F, frames of the video.
+        num_segments: T, frames of a clip.
+        num_clips: Clips wanted; the release takes 10.
+
+    Returns:
+        Indices, (num_clips, num_segments).
+    """
+    bound = _num_starts(num_frames, clip_len=TSM_WINDOW, stride=1)
+    starts = np.linspace(0, bound - 1, num_clips, dtype=np.int64)
+    return _clips_from(starts, num_frames, num_segments, TSM_WINDOW // num_segments)
 
 
 def _centres(num_frames: int, num_segments: int) -> np.ndarray:

@@ -102,6 +102,43 @@ class TrainTransform:
         self.image_size = image_size
         self.short_side_range = short_side_range
         self.flip = flip
+        self.colours = ColourChanges(jitter_one_in, brightness, saturation, gamma, hue)
+
+    def __call__(self, frames: Tensor, rng: Rng) -> Tensor:
+        """Augment uint8 frames (T, 3, H, W) to (T, 3, image_size, image_size), uint8."""
+        return self.augment(frames, rng)[0]
+
+    def augment(self, frames: Tensor, rng: Rng, may_mirror: bool = True) -> tuple[Tensor, bool]:
+        """Augment frames and tell whether they were mirrored; the draws are the same if not."""
+        is_mirrored = self.flip and bool(rng.integers(2) == 0) and may_mirror
+        if is_mirrored:
+            frames = frames.flip(-1)
+        low, high = self.short_side_range
+        frames = resize_short_side(frames, int(rng.integers(low, high)))
+        frames = crop(frames, self._random_box(frames, rng), self.image_size)
+        return self.colours(frames, rng), is_mirrored
+
+    def _random_box(self, frames: Tensor, rng: Rng) -> Box:
+        """Draw (top, left); the largest offset is never drawn, as released."""
+        spare = [side - self.image_size for side in frames.shape[-2:]]
+        top, left = (int(rng.integers(0, room)) if room > 0 else 0 for room in spare)
+        return top, left
+
+
+class ColourChanges:
+    """Brightness, saturation, gamma and hue of a clip, each changed at random and seldom.
+
+    Args:
+        jitter_one_in: Each change hits one clip in so many; 0 for none.
+        brightness: Factors, [low, high).
+        saturation: Factors, [low, high).
+        gamma: Exponents, [low, high).
+        hue: Turns of the hue circle, [low, high).
+    """
+
+    def __init__(
+        self, jitter_one_in: int, brightness: Range, saturation: Range, gamma: Range, hue: Range
+    ) -> None:
         self.jitter_one_in = jitter_one_in
         self.changes: list[tuple[Callable[[Tensor, float], Tensor], Range]] = [
             (TF.adjust_brightness, brightness),
@@ -111,22 +148,11 @@ class TrainTransform:
         ]
 
     def __call__(self, frames: Tensor, rng: Rng) -> Tensor:
-        """Augment uint8 frames (T, 3, H, W) to (T, 3, image_size, image_size), uint8."""
-        if self.flip and rng.integers(2) == 0:
-            frames = frames.flip(-1)
-        low, high = self.short_side_range
-        frames = resize_short_side(frames, int(rng.integers(low, high)))
-        frames = crop(frames, self._random_box(frames, rng), self.image_size)
+        """Change uint8 frames (T, 3, H, W)."""
         for change, (least, most) in self.changes:
             if self.jitter_one_in and rng.integers(self.jitter_one_in) == 0:
                 frames = change(frames, rng.uniform(least, most))
         return frames
-
-    def _random_box(self, frames: Tensor, rng: Rng) -> Box:
-        """Draw (top, left); the largest offset is never drawn, as released."""
-        spare = [side - self.image_size for side in frames.shape[-2:]]
-        top, left = (int(rng.integers(0, room)) if room > 0 else 0 for room in spare)
-        return top, left
 
 
 def _turn_hue(frames: Tensor, turn: float) -> Tensor:

@@ -1,6 +1,7 @@
 """Videos as samples: a record becomes indices, frames, and one training clip or all test views."""
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,37 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from yacs.config import CfgNode
 
-from datasets import sampling
 from datasets.annotations import VideoRecord, read_list
+from datasets.crops import MultiScaleTransform, tsm_crop_boxes, tsm_resize
+from datasets.flips import build_mirrored_labels
+from datasets.protocols import (
+    build_test_sampling,
+    build_train_sampling,
+    build_train_transform,
+    describe_protocol,
+    num_test_clips,
+    test_image_size,
+)
 from datasets.readers import FrameFolder, UnreadableVideoError
-from datasets.sampling import Rng
 from datasets.transforms import Box, TrainTransform, crop, crop_boxes, resize_short_side
 
+__all__ = [
+    "Clips",
+    "EpochSampler",
+    "TestViews",
+    "TrainClips",
+    "Views",
+    "build_train_loader",
+    "build_view_loader",
+    "describe_protocol",
+    "num_test_clips",
+    "open_frames",
+    "read_records",
+]
+
 COUNTING_THREADS = 16
+
+_log = logging.getLogger(__name__)
 
 OpenVideo = Callable[[VideoRecord], FrameFolder]
 
@@ -61,8 +86,10 @@ class TrainClips(Dataset[Clips]):
         records: Videos, frames counted.
         open_video: From a record to a reader.
         sample: From (number of frames, rng=generator) to indices (T,).
-        transform: From (frames uint8 (T, 3, H, W), generator) to the clip.
+        transform: Its ``augment`` makes the clip of frames uint8 (T, 3, H, W).
         seed: Of the run.
+        mirrored_labels: For each class that of its mirror image, None where it has none and is
+            not mirrored; None as a whole: mirrored clips keep their class.
     """
 
     def __init__(
@@ -70,14 +97,16 @@ class TrainClips(Dataset[Clips]):
         records: list[VideoRecord],
         open_video: OpenVideo,
         sample: Callable[..., np.ndarray],
-        transform: Callable[[Tensor, Rng], Tensor],
+        transform: TrainTransform | MultiScaleTransform,
         seed: int,
+        mirrored_labels: Sequence[int | None] | None = None,
     ) -> None:
         self.records = records
         self.open_video = open_video
         self.sample = sample
         self.transform = transform
         self.seed = seed
+        self.mirrored_labels = mirrored_labels
 
     def __len__(self) -> int:
         """Count the videos."""
@@ -90,8 +119,14 @@ class TrainClips(Dataset[Clips]):
         rng = np.random.default_rng((self.seed, epoch, index))
         indices = self.sample(record.num_frames, rng=rng)
         frames = _to_tensor(self.open_video(record).read(indices))
-        clip = self.transform(frames, rng).contiguous()
-        return Clips(clip, torch.tensor(record.label), torch.tensor(index))
+        mirrored_label = self._mirrored_label(record.label)
+        may_mirror = mirrored_label is not None
+        clip, is_mirrored = self.transform.augment(frames, rng, may_mirror=may_mirror)
+        label = mirrored_label if is_mirrored else record.label
+        return Clips(clip.contiguous(), torch.tensor(label), torch.tensor(index))
+
+    def _mirrored_label(self, label: int) -> int | None:
+        return label if self.mirrored_labels is None else self.mirrored_labels[label]
 
 
 class TestViews(Dataset[Views]):
@@ -105,6 +140,8 @@ class TestViews(Dataset[Views]):
         image_size: Side of the crops, pixels.
         num_crops: 1, 3 or 5, see `crop_boxes`.
         adds_mirrored: After the crops of a clip come those of its mirror image.
+        crops_as_tsm: Resize, crop and mirror as the TSM release does, see `datasets.crops`; the
+            centre comes first all the same. False: as TokShift's.
     """
 
     __test__ = False  # not a test case, whatever its name says to pytest
@@ -118,6 +155,7 @@ class TestViews(Dataset[Views]):
         image_size: int,
         num_crops: int,
         adds_mirrored: bool = False,
+        crops_as_tsm: bool = False,
     ) -> None:
         self.records = records
         self.open_video = open_video
@@ -126,6 +164,7 @@ class TestViews(Dataset[Views]):
         self.image_size = image_size
         self.num_crops = num_crops
         self.mirrorings = (False, True) if adds_mirrored else (False,)
+        self.crops_as_tsm = crops_as_tsm
 
     def __len__(self) -> int:
         """Count the videos."""
@@ -144,7 +183,7 @@ class TestViews(Dataset[Views]):
             return Views(torch.empty(0), torch.empty(0), index, str(error))
         streams = [self._resized(frames, is_mirrored) for is_mirrored in self.mirrorings]
         height, width = streams[0].shape[-2:]
-        boxes = crop_boxes(height, width, self.image_size, self.num_crops)
+        boxes = self._boxes(height, width)
         distinct_boxes = list(dict.fromkeys(boxes))
         distinct = self._cut(streams, place.reshape(distinct_clips.shape), distinct_boxes)
         box_of = np.array([distinct_boxes.index(box) for box in boxes])
@@ -153,16 +192,26 @@ class TestViews(Dataset[Views]):
         return Views(distinct, view_of, index, "")
 
     def _resized(self, frames: Tensor, is_mirrored: bool) -> Tensor:
-        # mirrored before the resize, as released: rounding makes the order matter
-        return resize_short_side(frames.flip(-1) if is_mirrored else frames, self.short_side)
+        # mirrored before the resize, as TokShift does: rounding makes the order matter
+        if is_mirrored and not self.crops_as_tsm:
+            frames = frames.flip(-1)
+        resize = tsm_resize if self.crops_as_tsm else resize_short_side
+        return resize(frames, self.short_side)
+
+    def _boxes(self, height: int, width: int) -> list[Box]:
+        if not self.crops_as_tsm:
+            return crop_boxes(height, width, self.image_size, self.num_crops)
+        *others, centre = tsm_crop_boxes(height, width, self.image_size, self.num_crops)
+        return [centre, *others]
 
     def _cut(self, streams: list[Tensor], clips: np.ndarray, boxes: list[Box]) -> Tensor:
-        views = [
-            crop(stream[torch.from_numpy(clip)], box, self.image_size)
-            for clip in clips
-            for stream in streams
-            for box in boxes
-        ]
+        views = []
+        for clip in clips:
+            for stream, is_mirrored in zip(streams, self.mirrorings, strict=True):
+                frames = stream[torch.from_numpy(clip)]
+                cuts = [crop(frames, box, self.image_size) for box in boxes]
+                mirrors_cuts = is_mirrored and self.crops_as_tsm
+                views += [cut.flip(-1) for cut in cuts] if mirrors_cuts else cuts
         return torch.stack(views)  # (D, T, 3, H, W)
 
 
@@ -221,21 +270,16 @@ def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
     records = read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET)
     if split != "train" and cfg.TEST.SKIPS_UNREADABLE:
         return records  # counted one by one, when they are read
-    return _with_counts(records, partial(open_frames, cfg))
-
-
-def describe_protocol(cfg: CfgNode) -> str:
-    """Say in one line what the test's views are and how they are combined."""
-    data, clips = cfg.DATA, num_test_clips(cfg, "test")
-    frames = (
-        data.NUM_FRAMES if data.SAMPLING == "uniform" else f"{data.NUM_FRAMES}x{data.FRAME_STRIDE}"
-    )
-    return (
-        f"{clips}x{cfg.TEST.NUM_CROPS} views{' and their mirror images' if cfg.TEST.FLIP else ''}, "
-        f"{data.SAMPLING} {frames}, short side {data.TEST_SHORT_SIDE}, crop {data.IMAGE_SIZE}, "
-        f"{'logits' if cfg.TEST.AVERAGE_LOGITS else 'probabilities'} averaged"
-        f"{', clips spread evenly' if cfg.TEST.EVEN_STARTS else ''}"
-    )
+    records = _with_counts(records, partial(open_frames, cfg))
+    long_enough = [record for record in records if record.num_frames >= cfg.DATA.MIN_FRAMES]
+    if len(long_enough) < len(records):
+        _log.warning(
+            "%s: left out %d of %d videos, which have fewer frames than DATA.MIN_FRAMES=%d",
+            *(path, len(records) - len(long_enough), len(records), cfg.DATA.MIN_FRAMES),
+        )
+    if not long_enough:
+        raise ValueError(f"{path}: no video has DATA.MIN_FRAMES={cfg.DATA.MIN_FRAMES} frames")
+    return long_enough
 
 
 def open_frames(cfg: CfgNode, record: VideoRecord) -> FrameFolder:
@@ -261,18 +305,10 @@ def build_train_loader(
     dataset = TrainClips(
         records,
         partial(open_frames, cfg),
-        _train_sampling(cfg),
-        TrainTransform(
-            cfg.DATA.IMAGE_SIZE,
-            cfg.AUG.SHORT_SIDE_RANGE,
-            flip=cfg.AUG.FLIP,
-            jitter_one_in=cfg.AUG.JITTER_ONE_IN,
-            brightness=cfg.AUG.BRIGHTNESS,
-            saturation=cfg.AUG.SATURATION,
-            gamma=cfg.AUG.GAMMA,
-            hue=cfg.AUG.HUE,
-        ),
+        build_train_sampling(cfg),
+        build_train_transform(cfg),
         cfg.SEED,
+        build_mirrored_labels(cfg),
     )
     return DataLoader(
         dataset,
@@ -303,11 +339,12 @@ def build_view_loader(
     dataset = TestViews(
         records,
         partial(open_frames, cfg),
-        _test_sampling(cfg, protocol.NUM_CLIPS),
+        build_test_sampling(cfg, split),
         short_side=cfg.DATA.TEST_SHORT_SIDE,
-        image_size=cfg.DATA.IMAGE_SIZE,
+        image_size=test_image_size(cfg, split),
         num_crops=protocol.NUM_CROPS,
         adds_mirrored=cfg.TEST.FLIP,
+        crops_as_tsm=cfg.TEST.CROPS == "tsm",
     )
     return DataLoader(
         Subset(dataset, range(rank, len(records), world_size)),
@@ -317,41 +354,6 @@ def build_view_loader(
         collate_fn=list,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_use_one_thread,
-    )
-
-
-def num_test_clips(cfg: CfgNode, split: str) -> int:
-    """Count the clips in time of each video in a split's protocol, ``val`` or ``test``."""
-    if cfg.DATA.SAMPLING == "uniform":
-        return 2 if cfg.DATA.UNIFORM_TWICE else 1
-    return cfg.VAL.NUM_CLIPS if split == "val" else cfg.TEST.NUM_CLIPS
-
-
-def _train_sampling(cfg: CfgNode) -> Callable[..., np.ndarray]:
-    if cfg.DATA.SAMPLING == "uniform":
-        return partial(sampling.tsn_uniform, num_segments=cfg.DATA.NUM_FRAMES)
-    return partial(
-        sampling.random_dense_clip,
-        clip_len=cfg.DATA.NUM_FRAMES,
-        stride=cfg.DATA.FRAME_STRIDE,
-        draws_last_start=cfg.DATA.DRAWS_LAST_START,
-    )
-
-
-def _test_sampling(cfg: CfgNode, num_clips: int) -> Callable[[int], np.ndarray]:
-    if cfg.DATA.SAMPLING == "uniform":
-        return partial(
-            sampling.tsn_uniform_clips,
-            num_segments=cfg.DATA.NUM_FRAMES,
-            twice=cfg.DATA.UNIFORM_TWICE,
-            as_released=cfg.DATA.UNIFORM_AS_RELEASED,
-        )
-    return partial(
-        sampling.dense_clips,
-        clip_len=cfg.DATA.NUM_FRAMES,
-        stride=cfg.DATA.FRAME_STRIDE,
-        num_clips=num_clips,
-        even_starts=cfg.TEST.EVEN_STARTS,
     )
 
 

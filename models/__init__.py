@@ -5,11 +5,14 @@ from collections.abc import Callable
 from torch import nn
 from yacs.config import CfgNode
 
+from models.resnet_tsm import ResNetTSM, TSMOptions
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
 
+VideoModel = VisionTransformer | ResNetTSM
 
-def build_model(cfg: CfgNode) -> nn.Module:
+
+def build_model(cfg: CfgNode) -> VideoModel:
     """Build the model that ``cfg.MODEL`` describes, on the CPU, with fresh weights.
 
     Args:
@@ -24,7 +27,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
     if cfg.MODEL.NAME not in MODELS:
         raise ValueError(f"MODEL.NAME={cfg.MODEL.NAME!r}; choose one of {sorted(MODELS)}")
     model = MODELS[cfg.MODEL.NAME](cfg)
-    if cfg.MODEL.PARTIAL_BN:
+    if cfg.MODEL.PARTIAL_BN and isinstance(model, VisionTransformer):
         _freeze_norms_but_first(model)
     return model
 
@@ -52,9 +55,35 @@ def _build_tokshift(cfg: CfgNode) -> VisionTransformer:
     )
 
 
-MODELS: dict[str, Callable[[CfgNode], nn.Module]] = {
+def _build_tsm(cfg: CfgNode) -> ResNetTSM:
+    tsm = cfg.MODEL.TSM
+    options = TSMOptions(
+        op=tsm.OP,
+        order=tsm.ORDER,
+        direction=tsm.DIRECTION,
+        ratio=tsm.RATIO,
+        temporal_pool=tsm.TEMPORAL_POOL,
+        non_local=tsm.NON_LOCAL,
+        modality=tsm.MODALITY,
+        new_length=tsm.NEW_LENGTH,
+        dropout=tsm.DROPOUT,
+        partial_bn=cfg.MODEL.PARTIAL_BN,
+        layers=tsm.LAYERS,
+        width=tsm.WIDTH,
+    )
+    return ResNetTSM(
+        depth=int(cfg.MODEL.BACKBONE.removeprefix("resnet")),
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        fold_div=tsm.FOLD_DIV if tsm.SHIFT else 0,
+        placement=tsm.PLACEMENT,
+        options=options,
+    )
+
+
+MODELS: dict[str, Callable[[CfgNode], VideoModel]] = {
     "vit": _build_vit,
     "tokshift": _build_tokshift,
+    "tsm": _build_tsm,
 }
 
 

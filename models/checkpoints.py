@@ -89,6 +89,8 @@ def resume(learner: Learner, path: str, world: World) -> tuple[int, float]:
     momentum = content["optimizer"]["state"]
     if is_released(content["state_dict"]):
         momentum = momentum_from_released(content, learner.model)
+    else:
+        _check_groups(content["optimizer"], learner.optimizer, path)
     learner.load_state(momentum, content)
     states = content.get("rng", [])
     if len(states) == world.size:
@@ -117,7 +119,18 @@ def read_training_checkpoint(path: str) -> dict[str, Any]:
 
 def best_of(content: Mapping[str, Any]) -> float:
     """Return the best validation top-1 that a checkpoint remembers, percent."""
-    return float(content.get("best_acc1", -1.0))
+    return float(content.get("best_acc1", content.get("best_prec1", -1.0)))
+
+
+def _check_groups(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, path: str) -> None:
+    """Reject a momentum that lies in other groups: it is kept by number, not by name."""
+    theirs = [len(group["params"]) for group in saved["param_groups"]]
+    ours = [len(group["params"]) for group in optimizer.param_groups]
+    if theirs != ours:
+        raise ValueError(
+            f"{path} was trained with optimizer groups of {theirs} parameters, this run has "
+            f"{ours}; --resume needs the OPTIM.GROUPS and MODEL.PARTIAL_BN of the run it takes up"
+        )
 
 
 def _as_released(content: dict[str, Any], learner: Learner) -> dict[str, Any]:

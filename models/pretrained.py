@@ -1,7 +1,8 @@
 """Weights from elsewhere into our models: every tensor is accounted for, in a report.
 
-Read are ImageNet-21k ``.npz`` files (arXiv:2010.11929), the TokShift release's checkpoints with or
-without ``module.``, and our own checkpoints and state dicts.
+Read are ImageNet-21k ``.npz`` files (arXiv:2010.11929); checkpoints of the TokShift and of the TSM
+release, with or without ``module.``; ResNets of torchvision; TSM ``.pdparams`` of PaddleVideo; our
+own checkpoints and state dicts.
 """
 
 import re
@@ -9,19 +10,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
+from models.image_vit import read_npz
+from models.paddle import in_order_of, read_pdparams, tsm_from_paddle
+from models.released_tsm import (
+    describe_released_tsm,
+    describe_resnet,
+    from_released_tsm,
+    is_released_tsm,
+    other_network,
+)
 from ops.checkpoint import read_checkpoint
 
 State = dict[str, Tensor]
 
-HEAD = ("head.weight", "head.bias")
+HEAD = ("head.weight", "head.bias", "fc.weight", "fc.bias")  # of a ViT, of a ResNet
+PADDLE_TSM = "PaddleVideo .pdparams"
+_ADDED = (".temporal.", ".non_local.")  # modules of a ResNet that an image model lacks
 _RELEASED_PREFIX = "base_model."
+_RELEASED_MARKS = ("base_model.transformer.", "base_model.head.")
 _RELEASED_NAMES = (  # (ours, released), of the parts outside the blocks
     ("pos_embed", "transformer.embeddings.position_embeddings"),
     ("cls_token", "transformer.embeddings.cls_token"),
@@ -40,7 +51,6 @@ _RELEASED_LAYERS = (  # (ours, released), inside a block; in the order of the re
     ("attn.qkv", ("attn.query", "attn.key", "attn.value")),
     ("attn.proj", ("attn.out",)),
 )
-_NPZ_ATTENTION = "MultiHeadDotProductAttention_1"
 
 
 @dataclass
@@ -54,6 +64,7 @@ class LoadReport:
         resized: Name to how it was resized.
         reinitialised: Name to why it was set afresh.
         ignored: Names in the file that have no place in the model, and are known not to.
+        notes: What else the user should know.
     """
 
     source: str
@@ -62,6 +73,7 @@ class LoadReport:
     resized: dict[str, str] = field(default_factory=dict)
     reinitialised: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Show the report, a line per kind of outcome."""
@@ -70,18 +82,24 @@ class LoadReport:
         lines += [f"  re-initialised: {name}: {why}" for name, why in self.reinitialised.items()]
         if self.ignored:
             lines.append(f"  ignored: {', '.join(self.ignored)}")
+        lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 
-def load_weights(model: nn.Module, path: str | Path, head_may_differ: bool = True) -> LoadReport:
+def load_weights(
+    model: nn.Module, path: str | Path, head_may_differ: bool = True, drops_head: bool = False
+) -> LoadReport:
     """Load the weights of a file into a model.
 
-    A position embedding of another grid is resized; a head for other classes is zeroed.
+    A position embedding of another grid is resized. A head for other classes is zeroed in a ViT and
+    left as it was drawn in a ResNet, as released.
 
     Args:
-        model: A ViT or TokShift.
-        path: ``.npz`` or a torch file, see the module's docstring.
-        head_may_differ: False makes a head that does not fit an error: for testing.
+        model: A ViT, TokShift or TSM.
+        path: ``.npz``, ``.pdparams`` or a torch file, see the module's docstring.
+        head_may_differ: False makes a head that does not fit an error, and a temporal module that
+            is not in the file: for testing.
+        drops_head: Leave the file's head out even where it fits.
 
     Returns:
         The report; log it.
@@ -91,7 +109,13 @@ def load_weights(model: nn.Module, path: str | Path, head_may_differ: bool = Tru
             backbone is left over, missing or of the wrong shape.
     """
     state, kind, ignored = read_weights(path)
-    return fit_weights(model, state, LoadReport(str(path), kind, ignored=ignored), head_may_differ)
+    report = LoadReport(str(path), kind, ignored=ignored)
+    if kind == PADDLE_TSM:
+        state, note = in_order_of(model, state)
+        report.notes += [note] if note else []
+    if drops_head:
+        report.ignored += [name for name in HEAD if state.pop(name, None) is not None]
+    return fit_weights(model, state, report, head_may_differ)
 
 
 def read_weights(path: str | Path) -> tuple[State, str, list[str]]:
@@ -104,7 +128,9 @@ def read_weights(path: str | Path) -> tuple[State, str, list[str]]:
         ValueError: As `load_weights`.
     """
     if str(path).endswith(".npz"):
-        return _read_npz(path)
+        return read_npz(path)
+    if str(path).endswith(".pdparams"):
+        return tsm_from_paddle(read_pdparams(path)), PADDLE_TSM, []
     return weights_of(read_checkpoint(path), str(path))
 
 
@@ -121,13 +147,19 @@ def weights_of(content: Mapping[str, Any], source: str) -> tuple[State, str, lis
         if isinstance(value, Tensor)
     }
     if is_released(state):
-        state = from_released(state)
-        kind = f"released TokShift {kind}"
-    elif "cls_token" not in state:
+        return from_released(state), f"released TokShift {kind}", []
+    if is_released_tsm(state):
+        how = describe_released_tsm(state)
+        return from_released_tsm(state), f"released TSM {kind}, {how}", []
+    if "cls_token" not in state and "layer1.0.bn1.weight" not in state:
+        network = other_network(state)
+        if network:
+            raise ValueError(f"{source} holds {network}; of the TSM release only ResNets are here")
         shown = ", ".join(list(content)[:5]) or "nothing"
         raise ValueError(
             f"{source} holds no weights that this model knows: neither an ImageNet-21k .npz, nor a "
-            f"TokShift checkpoint, released or ours; it holds {shown} ..."
+            "torchvision ResNet, nor a TokShift or TSM checkpoint, released or ours; "
+            f"it holds {shown} ..."
         )
     return state, kind, []
 
@@ -137,6 +169,12 @@ def fit_weights(
 ) -> LoadReport:
     """Put weights under our names into a model and complete the report; see `load_weights`."""
     own = model.state_dict()
+    theirs, ours = describe_resnet(state), describe_resnet(own)
+    if theirs != ours:
+        raise ValueError(
+            f"{report.source} ({report.kind}) holds {theirs or 'no ResNet'}; "
+            f"the model is {ours or 'no ResNet'}"
+        )
     fitted: State = {}
     faults = [f"left over: {name} {tuple(state[name].shape)}" for name in state.keys() - own.keys()]
     for name, target in own.items():
@@ -144,15 +182,15 @@ def fit_weights(
         if value is not None and value.shape == target.shape:
             fitted[name] = value
             report.loaded.append(name)
-        elif value is not None and name == "pos_embed" and value.shape[-1] == target.shape[-1]:
-            fitted[name] = resize_pos_embed(value, target.shape[1])
-            report.resized[name] = (
-                f"{_grid(value.shape[1])} to {_grid(target.shape[1])} patches, "
-                "bilinear with aligned corners"
-            )
-        elif name in HEAD and head_may_differ:
-            fitted[name] = torch.zeros_like(target)
-            report.reinitialised[name] = f"zeros, {_why_not(value, target)}"
+        elif value is not None and (resized := _resized(name, value, target)):
+            fitted[name], report.resized[name] = resized
+        elif value is None and name.endswith(".num_batches_tracked"):
+            fitted[name] = target  # unknown to Paddle and old torch, and of no effect on ours
+        elif head_may_differ and (name in HEAD or any(part in name for part in _ADDED)):
+            is_zeroed = name.startswith("head.")
+            fitted[name] = torch.zeros_like(target) if is_zeroed else target
+            how = "zeros" if is_zeroed else "as drawn"
+            report.reinitialised[name] = f"{how}, {_why_not(value, target)}"
         else:
             faults.append(f"{name}: {_why_not(value, target)}")
     if faults:
@@ -185,7 +223,7 @@ def resize_pos_embed(pos_embed: Tensor, num_tokens: int) -> Tensor:
 
 def is_released(names: Iterable[str]) -> bool:
     """Tell whether a state dict has the release's names, with or without ``module.``."""
-    return any(name.removeprefix("module.").startswith(_RELEASED_PREFIX) for name in names)
+    return any(name.removeprefix("module.").startswith(_RELEASED_MARKS) for name in names)
 
 
 def from_released(state: Mapping[str, Tensor]) -> State:
@@ -290,61 +328,16 @@ def _num_released_layers(names: Mapping[str, Any]) -> int:
     return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
-def _read_npz(path: str | Path) -> tuple[State, str, list[str]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name.replace("\\", "/"): file[name] for name in file.files}
-    except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
-        raise ValueError(f"{path} is not a readable .npz file: {error}") from error
-    ignored = [name for name in arrays if name.split("/")[0] in ("head", "pre_logits")]
-    for name in ignored:
-        del arrays[name]
-    try:
-        return _from_npz(arrays), "ImageNet-21k .npz", ignored
-    except KeyError as error:
-        raise ValueError(f"{path} is not an ImageNet-21k ViT: it has no {error}") from error
-
-
-def _from_npz(arrays: dict[str, np.ndarray]) -> State:
-    """Rename and turn the arrays of a Flax ViT; kernels are (in, out), convolutions HWIO."""
-    state = {
-        "cls_token": arrays.pop("cls"),
-        "pos_embed": arrays.pop("Transformer/posembed_input/pos_embedding"),
-        "patch_embed.proj.weight": arrays.pop("embedding/kernel").transpose(3, 2, 0, 1),  # OIHW
-        "patch_embed.proj.bias": arrays.pop("embedding/bias"),
-        "norm.weight": arrays.pop("Transformer/encoder_norm/scale"),
-        "norm.bias": arrays.pop("Transformer/encoder_norm/bias"),
-    }
-    layer = 0
-    while f"Transformer/encoderblock_{layer}/LayerNorm_0/scale" in arrays:
-        source, target = f"Transformer/encoderblock_{layer}/", f"blocks.{layer}."
-        for ours, theirs in (("norm1", "LayerNorm_0"), ("norm2", "LayerNorm_2")):
-            state[f"{target}{ours}.weight"] = arrays.pop(f"{source}{theirs}/scale")
-            state[f"{target}{ours}.bias"] = arrays.pop(f"{source}{theirs}/bias")
-        for ours, theirs in (("fc1", "Dense_0"), ("fc2", "Dense_1")):
-            state[f"{target}mlp.{ours}.weight"] = arrays.pop(
-                f"{source}MlpBlock_3/{theirs}/kernel"
-            ).T
-            state[f"{target}mlp.{ours}.bias"] = arrays.pop(f"{source}MlpBlock_3/{theirs}/bias")
-        state |= _attention_from_npz(arrays, f"{source}{_NPZ_ATTENTION}/", f"{target}attn.")
-        layer += 1
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in state.items()}
-    return tensors | {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _attention_from_npz(
-    arrays: dict[str, np.ndarray], source: str, target: str
-) -> dict[str, np.ndarray]:
-    """Fuse query, key and value, (D, heads, D/heads) each; the output kernel is (heads, ., D)."""
-    kernels = [arrays.pop(f"{source}{part}/kernel") for part in ("query", "key", "value")]
-    biases = [arrays.pop(f"{source}{part}/bias") for part in ("query", "key", "value")]
-    out = arrays.pop(f"{source}out/kernel")
-    return {
-        f"{target}qkv.weight": np.concatenate([k.reshape(k.shape[0], -1).T for k in kernels]),
-        f"{target}qkv.bias": np.concatenate([bias.ravel() for bias in biases]),
-        f"{target}proj.weight": out.reshape(-1, out.shape[-1]).T,
-        f"{target}proj.bias": arrays.pop(f"{source}out/bias"),
-    }
+def _resized(name: str, value: Tensor, target: Tensor) -> tuple[Tensor, str] | None:
+    """Return a tensor that can be made to fit, and how; None for one that cannot."""
+    if name == "pos_embed" and value.shape[-1] == target.shape[-1]:
+        grids = f"{_grid(value.shape[1])} to {_grid(target.shape[1])} patches"
+        resized = resize_pos_embed(value, target.shape[1])
+        return resized, f"{grids}, bilinear with aligned corners"
+    if name == "conv1.weight" and value.shape[1] == 3 and value[:, 0].shape == target[:, 0].shape:
+        how = f"mean over RGB for each of {target.shape[1]} input channels (TSN, arXiv:1608.00859)"
+        return value.mean(1, keepdim=True).repeat(1, target.shape[1], 1, 1), how
+    return None
 
 
 def _why_not(value: Tensor | None, target: Tensor) -> str:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import stochastic_depth
 
+from ops.token_shift import TokenShift
+
 LAYER_NORM_EPS = 1e-6  # as the ImageNet-21k weights were trained; torch's default is 1e-5
 
 
@@ -219,6 +221,17 @@ class VisionTransformer(nn.Module):
             else:
                 x = block(x)
         return self.head(self.norm(x[:, :, 0]))  # (B, T, K)
+
+    def describe_shift(self) -> str:
+        """Say in how many blocks class tokens shift, and how many of their channels."""
+        C, moved, direction = self.cls_token.shape[-1], 0, "none"
+        shift = self.blocks[0].attn_shift
+        if isinstance(shift, TokenShift):
+            moved, direction = C // shift.fold_div, shift.direction
+        return (
+            f"class-token channels shifted: {moved} of {C} ({direction}), "
+            f"twice in {len(self.blocks)} blocks"
+        )
 
     def attention_weights(self, clips: Tensor) -> list[Tensor]:
         """Return each block's attention weights for clips, (B, T, heads, N, N), to be looked at."""

@@ -5,7 +5,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+
+_CORES = ("core", "_core")
+# The learning rate in a step-schedule checkpoint of the TSM release is a numpy float64. Files
+# written before numpy 2 call its module numpy.core.
+_NUMPY_SCALARS: list[Any] = [
+    np.dtype,
+    np.dtypes.Float64DType,
+    np.dtypes.Float32DType,
+    np.dtypes.Int64DType,
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in _CORES),
+]
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -24,7 +36,7 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU with ``weights_only=True``.
+    """Read a checkpoint onto the CPU with ``weights_only=True``; numpy numbers are let in.
 
     Raises:
         ValueError: There is no such file, or it is not a checkpoint of tensors and plain values.
@@ -32,7 +44,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ValueError(f"checkpoint {str(path)!r} is not a file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # foreign bytes make the unpickler raise anything
         # torch's own text goes on to recommend loading without the safeguard
         forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))

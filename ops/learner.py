@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from yacs.config import CfgNode
 
 from ops.distributed import World
+from ops.param_groups import parameter_groups
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -29,19 +30,18 @@ def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimizer over all parameters in one group, as released."""
+    """Build the optimizer over the groups of parameters that OPTIM.GROUPS names."""
     optim = cfg.OPTIM
-    if optim.NAME == "adamw":
-        return torch.optim.AdamW(
-            model.parameters(), optim.LR, betas=optim.BETAS, weight_decay=optim.WEIGHT_DECAY
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        optim.LR,
-        momentum=optim.MOMENTUM,
-        weight_decay=optim.WEIGHT_DECAY,
-        nesterov=optim.NESTEROV,
+    groups = parameter_groups(
+        model,
+        optim.GROUPS,
+        optim.WEIGHT_DECAY,
+        boosts_head=optim.BOOSTS_HEAD,
+        is_flow=cfg.MODEL.TSM.MODALITY == "Flow",
     )
+    if optim.NAME == "adamw":
+        return torch.optim.AdamW(groups, optim.LR, betas=optim.BETAS)
+    return torch.optim.SGD(groups, optim.LR, momentum=optim.MOMENTUM, nesterov=optim.NESTEROV)
 
 
 class Learner:
@@ -135,9 +135,9 @@ class Learner:
         return norm
 
     def set_rate(self, rate: float) -> None:
-        """Set the learning rate of every group."""
+        """Set the learning rate of every group, times its factor where it has one."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("lr_mult", 1)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the learner."""

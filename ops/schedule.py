@@ -13,7 +13,8 @@ def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
     def rate(epoch: float) -> float:
         factor = warmup_factor(epoch, optim.WARMUP_EPOCHS, optim.WARMUP_START)
         if optim.SCHEDULE == "cosine":
-            return factor * cosine(optim.LR, epoch / num_epochs, optim.MIN_LR)
+            done = int(epoch) if optim.COSINE_PER_EPOCH else epoch
+            return factor * cosine(optim.LR, done, optim.MIN_LR, total=num_epochs)
         return factor * multistep(optim.LR, int(epoch), optim.MILESTONES, optim.GAMMA)
 
     return rate
@@ -28,9 +29,12 @@ def multistep(base_lr: float, epoch: int, milestones: Sequence[int], gamma: floa
     return base_lr * gamma ** sum(milestone <= epoch for milestone in milestones)
 
 
-def cosine(base_lr: float, progress: float, min_lr: float) -> float:
-    """Return the rate at a share of the training, 0 to 1, on half a cosine (arXiv:1608.03983)."""
-    return min_lr + (base_lr - min_lr) * (1 + math.cos(math.pi * progress)) / 2
+def cosine(base_lr: float, progress: float, min_lr: float, total: float = 1.0) -> float:
+    """Return the rate after so much of the total training, on half a cosine (arXiv:1608.03983).
+
+    Equal to the TSM release's, to the last bit.
+    """
+    return min_lr + (base_lr - min_lr) * (1 + math.cos(math.pi * progress / total)) / 2
 
 
 def warmup_factor(epoch: float, warmup_epochs: float, start: float) -> float:

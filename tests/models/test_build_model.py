@@ -28,7 +28,8 @@ def shifts_of(model: nn.Module) -> list[TokenShift]:
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_model_goes_from_clips_to_logits(name: str) -> None:
-    model = build_model(cfg_of("MODEL.NAME", name))
+    backbone = "resnet18" if name == "tsm" else "toy"
+    model = build_model(cfg_of("MODEL.NAME", name, "MODEL.BACKBONE", backbone))
     assert model(torch.zeros(2, 4, 3, 16, 16)).shape == (2, 7)
 
 
@@ -64,7 +65,7 @@ def test_vit_takes_drop_path_and_recomputation_too() -> None:
 
 def test_unknown_model_is_an_error_that_lists_the_known_ones() -> None:
     cfg = cfg_of("MODEL.NAME", "tokshfit")
-    with pytest.raises(ValueError, match=r"MODEL\.NAME='tokshfit'; .*'tokshift', 'vit'"):
+    with pytest.raises(ValueError, match=r"MODEL\.NAME='tokshfit'; .*'tokshift', 'tsm', 'vit'"):
         build_model(cfg)
 
 

@@ -1,0 +1,74 @@
+"""ImageNet-21k weights of a ViT as Google released them, ``.npz`` (arXiv:2010.11929)."""
+
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+
+_NPZ_ATTENTION = "MultiHeadDotProductAttention_1"
+
+
+def read_npz(path: str | Path) -> tuple[State, str, list[str]]:
+    """Return the weights under our names, what sort of file it is, and the names left out.
+
+    Raises:
+        ValueError: The file is unreadable or holds another model.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name.replace("\\", "/"): file[name] for name in file.files}
+    except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
+        raise ValueError(f"{path} is not a readable .npz file: {error}") from error
+    ignored = [name for name in arrays if name.split("/")[0] in ("head", "pre_logits")]
+    for name in ignored:
+        del arrays[name]
+    try:
+        return _from_npz(arrays), "ImageNet-21k .npz", ignored
+    except KeyError as error:
+        raise ValueError(f"{path} is not an ImageNet-21k ViT: it has no {error}") from error
+
+
+def _from_npz(arrays: dict[str, np.ndarray]) -> State:
+    """Rename and turn the arrays of a Flax ViT; kernels are (in, out), convolutions HWIO."""
+    state = {
+        "cls_token": arrays.pop("cls"),
+        "pos_embed": arrays.pop("Transformer/posembed_input/pos_embedding"),
+        "patch_embed.proj.weight": arrays.pop("embedding/kernel").transpose(3, 2, 0, 1),  # OIHW
+        "patch_embed.proj.bias": arrays.pop("embedding/bias"),
+        "norm.weight": arrays.pop("Transformer/encoder_norm/scale"),
+        "norm.bias": arrays.pop("Transformer/encoder_norm/bias"),
+    }
+    layer = 0
+    while f"Transformer/encoderblock_{layer}/LayerNorm_0/scale" in arrays:
+        source, target = f"Transformer/encoderblock_{layer}/", f"blocks.{layer}."
+        for ours, theirs in (("norm1", "LayerNorm_0"), ("norm2", "LayerNorm_2")):
+            state[f"{target}{ours}.weight"] = arrays.pop(f"{source}{theirs}/scale")
+            state[f"{target}{ours}.bias"] = arrays.pop(f"{source}{theirs}/bias")
+        for ours, theirs in (("fc1", "Dense_0"), ("fc2", "Dense_1")):
+            state[f"{target}mlp.{ours}.weight"] = arrays.pop(
+                f"{source}MlpBlock_3/{theirs}/kernel"
+            ).T
+            state[f"{target}mlp.{ours}.bias"] = arrays.pop(f"{source}MlpBlock_3/{theirs}/bias")
+        state |= _attention_from_npz(arrays, f"{source}{_NPZ_ATTENTION}/", f"{target}attn.")
+        layer += 1
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in state.items()}
+    return tensors | {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _attention_from_npz(
+    arrays: dict[str, np.ndarray], source: str, target: str
+) -> dict[str, np.ndarray]:
+    """Fuse query, key and value, (D, heads, D/heads) each; the output kernel is (heads, ., D)."""
+    kernels = [arrays.pop(f"{source}{part}/kernel") for part in ("query", "key", "value")]
+    biases = [arrays.pop(f"{source}{part}/bias") for part in ("query", "key", "value")]
+    out = arrays.pop(f"{source}out/kernel")
+    return {
+        f"{target}qkv.weight": np.concatenate([k.reshape(k.shape[0], -1).T for k in kernels]),
+        f"{target}qkv.bias": np.concatenate([bias.ravel() for bias in biases]),
+        f"{target}proj.weight": out.reshape(-1, out.shape[-1]).T,
+        f"{target}proj.bias": arrays.pop(f"{source}out/bias"),
+    }

@@ -1,0 +1,145 @@
+"""PaddleVideo's ``.pdparams`` files: read without running code from them, renamed to ours."""
+
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.resnet_tsm import ResNetTSM
+from ops.channel_shift import ChannelShift
+
+State = dict[str, Tensor]
+
+_NAME_TABLE = "StructuredToParameterName@@"
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    # the function behind both names, of files from before and after numpy 2
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    # how pickle protocol 2 writes bytes
+    ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
+}
+_UNITS = {"conv": ("conv{}", "bn{}"), "short": ("downsample.0", "downsample.1")}
+_BUFFERS = {"_mean": "running_mean", "_variance": "running_var"}
+_UNIT = re.compile(
+    r"(?:res(?P<stage>[2-5])(?P<letter>[a-z])(?P<number>\d*)\.)?"
+    r"(?P<kind>conv|short)(?P<index>\d?)\.(?P<part>_conv|_batch_norm)\.(?P<leaf>\w+)"
+)
+# The maps that blocks hand on: what writes their channels, and what reads them.
+_WRITES = re.compile(r"(conv1|bn1|layer\d\.\d+\.(conv3|bn3|downsample\.[01]))\.")
+_READS = re.compile(r"layer\d\.\d+\.(conv1|downsample\.0)\.weight|fc\.weight")
+
+
+def read_pdparams(path: str | Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a ``.pdparams`` file by Paddle's names; linear weights are (in, out).
+
+    Raises:
+        ValueError: There is no such file, or it holds anything but numbers in numpy arrays.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = _Unpickler(file).load()
+    except FileNotFoundError as error:
+        raise ValueError(f"weights {str(path)!r} are not a file") from error
+    except (pickle.UnpicklingError, EOFError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not a readable .pdparams file: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}; a .pdparams file is a dict")
+    content.pop(_NAME_TABLE, None)
+    for name, array in content.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+            raise ValueError(f"{path}: {name!r} is no array of numbers but {type(array).__name__}")
+    return content
+
+
+def tsm_from_paddle(arrays: Mapping[str, np.ndarray]) -> State:
+    """Rename the arrays of a PaddleVideo TSM or ResNet to ours and turn the linear weight.
+
+    Names that are not known are kept, to be reported as left over.
+    """
+    state = {}
+    for name, array in arrays.items():
+        ours = _tsm_name(name.removeprefix("backbone."))
+        turned = array.T if ours == "fc.weight" else array
+        state[ours] = torch.from_numpy(np.ascontiguousarray(turned))
+    return state
+
+
+def in_order_of(model: nn.Module, state: State) -> tuple[State, str]:
+    """Return PaddleVideo's TSM weights for the order of a model's channel groups, and a remark.
+
+    PaddleVideo's first group comes from frame t-1. Where the model's comes from t+1, the channels
+    of the two groups change places in all maps that blocks hand on, which computes the same.
+
+    Raises:
+        ValueError: The model's two groups differ in size, so that they cannot change places.
+    """
+    if not isinstance(model, ResNetTSM):
+        return state, ""
+    shift = next((b.temporal for b in model.blocks() if b.temporal is not None), None)
+    if not isinstance(shift, ChannelShift) or shift.direction != "both":
+        return state, "PaddleVideo's shift goes both ways, its first group from frame t-1; " + (
+            f"this model: {model.describe_shift()}"
+        )
+    remark = (
+        "PaddleVideo shifts 1/T of the channels each way, T the frames it was trained with; "
+        f"this model: {model.describe_shift()}"
+    )
+    if shift.order == "past_first":
+        return state, remark
+    widths = {block.num_in for block in model.blocks()} | {model.fc.in_features}
+    for width in widths:
+        first, both = shift.num_first(width), shift.num_both(width)
+        if both != 2 * first:
+            raise ValueError(
+                f"of {width} channels this model shifts {first} one way and {both - first} the "
+                "other, so that they cannot change places; set MODEL.TSM.ORDER past_first"
+            )
+    swapped = _with_groups_swapped(state, shift.num_first)
+    return swapped, "groups swapped: past_first in the file, future_first in the model; " + remark
+
+
+def _with_groups_swapped(state: Mapping[str, Tensor], num_first: Callable[[int], int]) -> State:
+    def swap(value: Tensor, dim: int) -> Tensor:
+        C = value.shape[dim]
+        fold = num_first(C)
+        order = [*range(fold, 2 * fold), *range(fold), *range(2 * fold, C)]
+        return value.index_select(dim, torch.tensor(order))
+
+    swapped = dict(state)
+    for name in state:
+        if _WRITES.match(name):
+            swapped[name] = swap(swapped[name], 0)
+        if _READS.match(name):
+            swapped[name] = swap(swapped[name], 1)
+    return swapped
+
+
+def _tsm_name(name: str) -> str:
+    if name.startswith("head.fc."):
+        return name.removeprefix("head.")
+    match = _UNIT.fullmatch(name)
+    if not match:
+        return name
+    block = ""
+    if match["stage"]:
+        index = int(match["number"] or ord(match["letter"]) - ord("a"))
+        block = f"layer{int(match['stage']) - 1}.{index}."
+    conv, norm = _UNITS[match["kind"]]
+    layer = (conv if match["part"] == "_conv" else norm).format(int(match["index"] or 0) + 1)
+    return f"{block}{layer}.{_BUFFERS.get(match['leaf'], match['leaf'])}"
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds numpy arrays in plain containers and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ADMITTED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, not a numpy array")
+        return _ADMITTED[module, name]

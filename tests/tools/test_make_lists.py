@@ -1,0 +1,186 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from datasets.annotations import read_class_names, read_list
+from tools.make_lists import main
+from tools.official_annotations import (
+    OFFICIAL_COUNTS,
+    Entry,
+    label_entries,
+    read_class_file,
+    read_kinetics,
+)
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def add_frames(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True)
+    for number in range(1, count + 1):
+        Image.new("RGB", (4, 4)).save(folder / f"img_{number:05d}.jpg")
+
+
+def test_kinetics_csv_with_missing_videos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotation = write(
+        tmp_path / "k400.csv",
+        "label,youtube_id,time_start,time_end,split",
+        "air drumming,abcdefghijk,3,13,train",
+        "abseiling,-_x_yz12345,100,110,train",
+        "abseiling,gonegonegon,0,10,train",
+        "abseiling,valvalvalva,0,10,val",
+    )
+    add_frames(tmp_path / "frames/air drumming/abcdefghijk_000003_000013", 5)
+    add_frames(tmp_path / "frames/abseiling/-_x_yz12345_000100_000110", 3)
+    listed, classes = tmp_path / "lists/train.txt", tmp_path / "classes.txt"
+    words = ["kinetics", annotation, "--subset", "train", "--root", tmp_path / "frames"]
+    words += ["--prefix", "k400/train", "--write-list", listed, "--write-classes", classes]
+    assert main([str(word) for word in words]) == 1
+    assert [record[:3] for record in read_list(listed, num_classes=2)] == [
+        ("k400/train/air drumming/abcdefghijk_000003_000013", 5, 1),
+        ("k400/train/abseiling/-_x_yz12345_000100_000110", 3, 0),
+    ]
+    assert read_class_names(classes, 2) == ["abseiling", "air drumming"]
+    missing = tmp_path / "lists/train.txt.missing.txt"
+    assert missing.read_text() == "abseiling/gonegonegon_000000_000010\n"
+    shown = capsys.readouterr().out
+    assert "3 videos (no official count to compare with)" in shown
+    assert "2 classes (official 400, DIFFERENT)" in shown
+    assert "2 of 3 videos" in shown
+    assert "left out 1" in shown
+
+
+def test_kinetics_class_folders_may_have_underscores_or_be_absent(tmp_path: Path) -> None:
+    annotation = write(
+        tmp_path / "k.csv", "label,youtube_id,time_start,time_end", "air drumming,a-b,1.0,11.0"
+    )
+    (entry,) = read_kinetics(annotation, "", 1)
+    name = "a-b_000001_000011"
+    assert entry.stems == (f"air drumming/{name}", f"air_drumming/{name}", name)
+
+
+@pytest.mark.parametrize("subset", ["train", "test"])
+def test_ucf101_labels_become_zero_based(
+    tmp_path: Path, subset: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = {"train": (" 1", " 2"), "test": ("", "")}[subset]
+    annotation = write(
+        tmp_path / f"{subset}list01.txt",
+        f"ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi{number[0]}",
+        f"Archery/v_Archery_g01_c01.avi{number[1]}",
+    )
+    classes = write(tmp_path / "classInd.txt", "1 ApplyEyeMakeup", "2 Archery")
+    for line in ("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi", "Archery/v_Archery_g01_c01.avi"):
+        write(tmp_path / "videos" / line, "not empty")
+    listed = tmp_path / "out.txt"
+    words = ["ucf101", annotation, "--subset", subset, "--classes", classes, "--videos"]
+    words += ["--root", tmp_path / "videos", "--write-list", listed]
+    assert main([str(word) for word in words]) == 0
+    assert listed.read_text().splitlines() == [
+        "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 0",
+        "Archery/v_Archery_g01_c01.avi 1",
+    ]
+    official = OFFICIAL_COUNTS["ucf101", 1, subset]
+    assert f"2 videos (official {official}, DIFFERENT)" in capsys.readouterr().out
+
+
+def test_a_number_that_is_not_the_classes_is_an_error(tmp_path: Path) -> None:
+    entries = [Entry(("Archery/v",), "Archery", number=0)]
+    with pytest.raises(ValueError, match="classInd"):
+        label_entries(entries, ["ApplyEyeMakeup", "Archery"])
+
+
+@pytest.mark.parametrize(("subset", "expected"), [("train", ["a 0", "d 1"]), ("test", ["b 0"])])
+def test_hmdb51_takes_ones_to_train_and_twos_to_test(
+    tmp_path: Path, subset: str, expected: list[str]
+) -> None:
+    write(tmp_path / "splits/brush_hair_test_split2.txt", "a.avi 1 ", "b.avi 2 ", "c.avi 0 ")
+    write(tmp_path / "splits/cartwheel_test_split2.txt", "d.avi 1 ")
+    write(tmp_path / "splits/cartwheel_test_split1.txt", "e.avi 1 ")
+    classes = write(tmp_path / "classes.txt", "brush_hair", "cartwheel")
+    listed = tmp_path / "out.txt"
+    words = ["hmdb51", tmp_path / "splits", "--subset", subset, "--split", "2"]
+    words += ["--classes", classes, "--write-list", listed]
+    assert main([str(word) for word in words]) == 0
+    lines = [line.rsplit("/")[-1] for line in listed.read_text().splitlines()]
+    assert lines == expected
+
+
+@pytest.mark.parametrize("name", ["ssv1", "jester"])
+def test_semicolon_files_take_the_alphabets_order(tmp_path: Path, name: str) -> None:
+    annotation = write(tmp_path / "train.csv", "100218;Swiping Right", "7;Swiping Left")
+    add_frames(tmp_path / "frames/100218", 2)
+    add_frames(tmp_path / "frames/7", 1)
+    listed = tmp_path / "out.txt"
+    words = [name, annotation, "--root", tmp_path / "frames", "--write-list", listed]
+    assert main([str(word) for word in words]) == 0
+    assert listed.read_text().splitlines() == ["100218 2 1", "7 1 0"]
+
+
+def test_something_v2_takes_the_template_without_brackets(tmp_path: Path) -> None:
+    rows = [{"id": "78687", "label": "x", "template": "Holding [something] next to [something]"}]
+    annotation = write(tmp_path / "train.json", json.dumps(rows))
+    names = {"Approaching something": "0", "Holding something next to something": "1"}
+    classes = write(tmp_path / "labels.json", json.dumps(names))
+    write(tmp_path / "videos/78687.webm", "not empty")
+    listed = tmp_path / "out.txt"
+    words = ["ssv2", annotation, "--classes", classes, "--videos"]
+    words += ["--root", tmp_path / "videos", "--write-list", listed]
+    assert main([str(word) for word in words]) == 0
+    assert listed.read_text() == "78687.webm 1\n"
+
+
+def test_a_tree_of_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_frames(tmp_path / "mine/walk/one.v2", 2)
+    add_frames(tmp_path / "mine/fall down/two", 1)
+    listed = tmp_path / "out.txt"
+    words = ["tree", tmp_path / "mine", "--root", tmp_path / "mine", "--write-list", listed]
+    assert main([str(word) for word in words]) == 0
+    assert listed.read_text().splitlines() == ["fall down/two 1 0", "walk/one.v2 2 1"]
+    assert "2 classes\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "text"),
+    [
+        ("kinetics", ["a,b", "1,2"], "the first line must name the columns"),
+        ("ucf101", ["no-class 1"], "a line is `Class/video.avi`"),
+        ("ssv1", ["12345"], "the test set has no labels"),
+        ("ssv2", ['[{"id": "1"}]'], "the test set has no labels"),
+        ("ssv2", ["not json"], "is not JSON"),
+        ("tree", ["a file"], "is not a folder"),
+        ("hmdb51", ["a file"], "needs --subset"),
+    ],
+)
+def test_other_files_are_refused_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, lines: list[str], text: str
+) -> None:
+    annotation = write(tmp_path / "annotation", *lines)
+    assert main([name, str(annotation), "--write-list", str(tmp_path / "out.txt")]) == 2
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / "out.txt").exists()
+
+
+def test_an_empty_root_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    annotation = write(tmp_path / "train.csv", "1;Shaking Hand")
+    words = ["jester", annotation, "--root", tmp_path, "--write-list", tmp_path / "out.txt"]
+    assert main([str(word) for word in words]) == 2
+    assert "none of 1 videos is under" in capsys.readouterr().err
+
+
+def test_class_files_of_every_kind(tmp_path: Path) -> None:
+    assert read_class_file(write(tmp_path / "a.txt", "air drumming", "yoga")) == [
+        "air drumming",
+        "yoga",
+    ]
+    assert read_class_file(write(tmp_path / "b.txt", "0 yoga", "1 golf")) == ["yoga", "golf"]
+    with pytest.raises(ValueError, match="not consecutive"):
+        read_class_file(write(tmp_path / "c.txt", "1 yoga", "3 golf"))

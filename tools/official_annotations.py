@@ -1,0 +1,213 @@
+"""The data sets' own annotation files, each read as what it names: a video and its class."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv")
+
+# Videos in each official list, by data set, split number and subset. Kinetics has none that lasts:
+# videos disappear from YouTube, and so every copy differs.
+OFFICIAL_COUNTS = {
+    ("ucf101", 1, "train"): 9537,
+    ("ucf101", 1, "test"): 3783,
+    ("ucf101", 2, "train"): 9586,
+    ("ucf101", 2, "test"): 3734,
+    ("ucf101", 3, "train"): 9624,
+    ("ucf101", 3, "test"): 3696,
+    ("ssv1", 1, "train"): 86017,
+    ("ssv1", 1, "val"): 11522,
+    ("ssv2", 1, "train"): 168913,
+    ("ssv2", 1, "val"): 24777,
+    ("jester", 1, "train"): 118562,
+    ("jester", 1, "val"): 14787,
+}
+for _split in (1, 2, 3):
+    OFFICIAL_COUNTS |= {("hmdb51", _split, "train"): 3570, ("hmdb51", _split, "test"): 1530}
+OFFICIAL_CLASSES = {
+    "kinetics": 400,
+    "ucf101": 101,
+    "hmdb51": 51,
+    "ssv1": 174,
+    "ssv2": 174,
+    "jester": 27,
+}
+
+
+class Entry(NamedTuple):
+    """One video of an annotation file.
+
+    Attributes:
+        stems: Where it may lie below the root, without a video's suffix; the official place first.
+        class_name: Its class.
+        number: The class's number in the file, where it has one; -1 otherwise.
+    """
+
+    stems: tuple[str, ...]
+    class_name: str
+    number: int = -1
+
+
+def read_kinetics(path: Path, subset: str, split: int) -> list[Entry]:
+    """Read ``label,youtube_id,time_start,time_end,split`` with a header; the subset's rows alone.
+
+    A video is ``<class>/<id>_<start>_<end>`` with six digits each, the class with spaces or with
+    underscores, or without its class's folder.
+    """
+    del split  # there is one
+    rows = list(csv.DictReader(_read_text(path).splitlines()))
+    needed = {"label", "youtube_id", "time_start", "time_end"}
+    if not rows or not needed <= set(rows[0]):
+        raise ValueError(f"{path}: the first line must name the columns {sorted(needed)}")
+    entries = []
+    for row in rows:
+        if subset and row.get("split") and not row["split"].startswith(subset):
+            continue
+        times = (int(float(row[key])) for key in ("time_start", "time_end"))
+        name = "_".join([row["youtube_id"], *(f"{time:06d}" for time in times)])
+        label = row["label"].strip().strip('"')
+        folders = (f"{label}/", f"{label.replace(' ', '_')}/", "")
+        entries.append(Entry(tuple(dict.fromkeys(f + name for f in folders)), label))
+    return entries
+
+
+def read_ucf101(path: Path, subset: str, split: int) -> list[Entry]:
+    """Read ``trainlist01.txt``, 1-based ``Class/video.avi 1``, or ``testlist01.txt``, no label."""
+    del subset, split  # the file is of one
+    entries = []
+    for line in _lines(path):
+        match = re.fullmatch(r"([^/\s]+)/(\S+?)(?:\.avi)?(?:\s+(\d+))?", line)
+        if not match:
+            raise ValueError(
+                f"{path}: {line!r}; a line is `Class/video.avi` or `Class/video.avi 1`"
+            )
+        number = int(match[3]) - 1 if match[3] else -1
+        entries.append(Entry((f"{match[1]}/{match[2]}", match[2]), match[1], number))
+    return entries
+
+
+def read_hmdb51(path: Path, subset: str, split: int) -> list[Entry]:
+    """Read the folder of ``<class>_test_split<N>.txt``: ``video.avi 1`` to train on, 2 to test."""
+    wanted = {"train": "1", "test": "2", "val": "2"}.get(subset)
+    if wanted is None:
+        raise ValueError("hmdb51 needs --subset train or test: its files hold both")
+    files = sorted(path.glob(f"*_test_split{split}.txt"))
+    if not files:
+        raise ValueError(f"{path}: no <class>_test_split{split}.txt in this folder")
+    entries = []
+    for file in files:
+        name = file.name.removesuffix(f"_test_split{split}.txt")
+        for line in _lines(file):
+            video, use = line.rsplit(maxsplit=1)
+            stem = video.removesuffix(".avi")
+            if use == wanted:
+                entries.append(Entry((f"{name}/{stem}", stem), name))
+    return entries
+
+
+def read_semicolons(path: Path, subset: str, split: int) -> list[Entry]:
+    """Read the ``id;label`` lines of Something-Something v1 and of Jester."""
+    del subset, split  # the file is of one
+    entries = []
+    for line in _lines(path):
+        video, separator, label = line.partition(";")
+        if not separator:
+            raise ValueError(f"{path}: {line!r} holds no `id;label`; the test set has no labels")
+        entries.append(Entry((video.strip(),), label.strip()))
+    return entries
+
+
+def read_ssv2(path: Path, subset: str, split: int) -> list[Entry]:
+    """Read the json of Something-Something v2; the class is the template without its brackets."""
+    del subset, split  # the file is of one
+    try:
+        rows = json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not all("template" in row for row in rows):
+        raise ValueError(f"{path}: a video without `template`; the test set has no labels")
+    return [Entry((str(row["id"]),), re.sub(r"[\[\]]", "", row["template"])) for row in rows]
+
+
+def read_tree(path: Path, subset: str, split: int) -> list[Entry]:
+    """Read a folder per class, in it a file or a folder per video."""
+    del subset, split
+    if not path.is_dir():
+        raise ValueError(f"{path} is not a folder with a folder for each class")
+    entries = []
+    for folder in sorted(entry for entry in path.iterdir() if entry.is_dir()):
+        for video in sorted(folder.iterdir()):
+            is_video = video.suffix.lower() in VIDEO_SUFFIXES
+            if not video.name.startswith(".") and (is_video or video.is_dir()):
+                stem = video.stem if is_video and video.is_file() else video.name
+                entries.append(Entry((f"{folder.name}/{stem}",), folder.name))
+    return entries
+
+
+FORMATS: dict[str, Callable[[Path, str, int], list[Entry]]] = {
+    "kinetics": read_kinetics,
+    "ucf101": read_ucf101,
+    "hmdb51": read_hmdb51,
+    "ssv1": read_semicolons,
+    "ssv2": read_ssv2,
+    "jester": read_semicolons,
+    "tree": read_tree,
+}
+
+
+def read_class_file(path: Path) -> list[str]:
+    """Read class names in the order of their labels.
+
+    Taken are a name a line; a numbered name a line, from 0 or 1 (``classInd.txt``); and JSON of
+    names to numbers (``labels.json``).
+
+    Raises:
+        ValueError: The file is none of these, or its numbers are not consecutive.
+    """
+    if path.suffix == ".json":
+        table: dict[str, Any] = json.loads(_read_text(path))
+        numbered = [(int(number), name) for name, number in table.items()]
+    else:
+        lines = _lines(path)
+        matches = [re.fullmatch(r"(\d+)\s+(.+)", line) for line in lines]
+        if not all(matches):
+            return lines
+        numbered = [(int(match[1]), match[2]) for match in matches if match]
+    numbered.sort()
+    first = numbered[0][0] if numbered else 0
+    if first > 1 or [number for number, _ in numbered] != [*range(first, first + len(numbered))]:
+        raise ValueError(f"{path}: the numbers of the classes are not consecutive from 0 or 1")
+    return [name for _, name in numbered]
+
+
+def label_entries(entries: Sequence[Entry], classes: Sequence[str]) -> list[int]:
+    """Return the label of each entry.
+
+    Raises:
+        ValueError: A class is not among the names, or has another number in the annotation file.
+    """
+    place = {name: label for label, name in enumerate(classes)}
+    unknown = sorted({entry.class_name for entry in entries} - set(place))
+    if unknown:
+        raise ValueError(f"classes that the class file does not name: {unknown[:5]}")
+    for entry in entries:
+        if entry.number not in (-1, place[entry.class_name]):
+            raise ValueError(
+                f"{entry.stems[0]} is of class number {entry.number + 1}, but the classes number "
+                f"{entry.class_name!r} {place[entry.class_name] + 1}; give --classes classInd.txt"
+            )
+    return [place[entry.class_name] for entry in entries]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {str(path)!r}: {error}") from error
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.strip() for line in _read_text(path).splitlines() if line.strip()]

@@ -1,0 +1,160 @@
+"""Does a model use the order of the frames? Its accuracy on the test list with the order spoilt.
+
+    python tools/temporal_check.py --checkpoint runs/quickstart/best.pth [--json OUT] [KEY VALUE]
+
+The views are those of the test (config/defaults.py, TEST); with --checkpoint one of ours, --cfg can
+be left out. The frames are decoded once, whatever the number of orders.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from config.command_line import parse_args  # noqa: E402 - the path comes first
+from datasets.video import build_view_loader, describe_protocol, read_records  # noqa: E402
+from main_ddp_shift import evaluate, load_experiment, user_errors_shown  # noqa: E402
+from models import build_model  # noqa: E402
+from models.pretrained import load_weights  # noqa: E402
+from ops.distributed import World  # noqa: E402
+from ops.learner import amp_dtype  # noqa: E402
+from ops.runlog import set_up_console  # noqa: E402
+from ops.scores import Scores  # noqa: E402
+
+MEANING = (
+    "Accuracy that is lost when the frames are shuffled or reversed came from their order; a model "
+    "that looks at each frame by itself loses none; a repeated frame shows what an image is worth."
+)
+
+Reorder = Callable[[Tensor], Tensor]
+
+
+class InEveryOrder(nn.Module):
+    """A model over several orders of the same clip, logits side by side.
+
+    Args:
+        model: From clips (B, T, 3, H, W) to logits (B, K).
+        reorders: R functions from clips to clips of the same shape.
+    """
+
+    def __init__(self, model: nn.Module, reorders: Sequence[Reorder]) -> None:
+        super().__init__()
+        self.model = model
+        self.reorders = reorders
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return the logits of all orders, (B, R*K)."""
+        return torch.cat([self.model(reorder(clips)) for reorder in self.reorders], dim=-1)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table; write it as JSON too where asked."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], epilog=MEANING)
+    parser.add_argument("--checkpoint", required=True, help="the weights to test")
+    parser.add_argument("--cfg", help="yml of the experiment; ours hold their own config")
+    parser.add_argument("--seed", type=int, default=0, help="of the shuffled orders (0)")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there too")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
+    args = parser.parse_intermixed_args(argv)
+    set_up_console(is_main=True)
+    with user_errors_shown(is_common_shown=True):
+        words = ["--evaluate", "--resume", args.checkpoint, *args.overrides]
+        cfg = load_experiment(parse_args(words + (["--cfg", args.cfg] if args.cfg else [])))
+        rows = check_order(cfg, args.checkpoint, args.seed)
+    show(rows, describe_protocol(cfg))
+    if args.json:
+        report = {"checkpoint": args.checkpoint, "protocol": describe_protocol(cfg), "rows": rows}
+        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def check_order(cfg: CfgNode, checkpoint: str, seed: int = 0) -> list[dict[str, Any]]:
+    """Test a checkpoint in each order of the frames, on this process alone.
+
+    Args:
+        cfg: The experiment.
+        checkpoint: File of the weights.
+        seed: Of the shuffled orders.
+
+    Returns:
+        A row for each order: its name, the figures of the test in percent, and the share of videos
+        whose answer is that of the true order.
+    """
+    records = read_records(cfg, "test")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build_model(cfg)
+    load_weights(model, checkpoint, head_may_differ=False)
+    orders = frame_orders(seed)
+    in_all = InEveryOrder(model, list(orders.values())).to(device).eval()
+    loader = build_view_loader(cfg, records, "test", rank=0, world_size=1)
+    dtype = amp_dtype(cfg.TRAIN.AMP, device)
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        scores, _ = evaluate(in_all, loader, records, cfg, World(0, 1, 0, device), "test")
+    assert scores is not None  # there is one process
+    parts = np.split(scores.view_logits, len(orders), axis=-1)
+    return compare(
+        {name: replace(scores, view_logits=part) for name, part in zip(orders, parts, strict=True)},
+        cfg.TEST.AVERAGE_LOGITS,
+    )
+
+
+def frame_orders(seed: int) -> dict[str, Reorder]:
+    """Return the orders by name, the true one first; each maps clips (B, T, C, H, W) to the same.
+
+    Args:
+        seed: Of the shuffling, which is drawn anew for each clip.
+    """
+    rng = np.random.default_rng(seed)
+
+    def shuffled(clips: Tensor) -> Tensor:
+        order = torch.from_numpy(rng.random(clips.shape[:2]).argsort(1)).to(clips.device)  # (B, T)
+        return clips[torch.arange(len(clips), device=clips.device)[:, None], order]
+
+    def one_frame(clips: Tensor) -> Tensor:
+        middle = clips.shape[1] // 2
+        return clips[:, middle : middle + 1].expand_as(clips)
+
+    return {
+        "as it is": lambda clips: clips,
+        "reversed": lambda clips: clips.flip(1),
+        "shuffled": shuffled,
+        "one frame repeated": one_frame,
+    }
+
+
+def compare(scores: dict[str, Scores], average_logits: bool) -> list[dict[str, Any]]:
+    """Return a row of figures for each order; the first is what the answers are compared with."""
+    rows, answers = [], None
+    for name, of_order in scores.items():
+        averaged = of_order.averaged(average_logits)
+        answers = averaged.argmax(-1) if answers is None else answers
+        figures = of_order.figures(averaged)
+        del figures["per_class_accuracy"]
+        same = 100 * float((averaged.argmax(-1) == answers).mean())
+        rows.append({"frames": name, **figures, "same_answer": same})
+    return rows
+
+
+def show(rows: Sequence[dict[str, Any]], protocol: str) -> None:
+    """Print the table and what it means."""
+    lines = [protocol, "frames                  top1    top5  mean class  same answer"]
+    lines += [
+        f"{row['frames']:<19}{row['top1']:9.2f} {row['top5']:7.2f} "
+        f"{row['mean_class_accuracy']:11.2f} {row['same_answer']:12.2f}"
+        for row in rows
+    ]
+    sys.stdout.write("\n".join([*lines, MEANING]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
