@@ -81,7 +81,7 @@ class CheckpointFolder:
 
     def save(self, content: dict[str, Any], epoch: int, is_best: bool) -> None:
         """Write the checkpoint of a 0-based epoch, then remove those that it replaces."""
-        kinds = ("last", "best") if is_best else ("last",)
+        kinds = ("best", "last") if is_best else ("last",)  # last counts this epoch as best already
         for kind in kinds:
             path = self.path(kind, epoch)
             write_checkpoint(path, content)

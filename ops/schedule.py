@@ -23,8 +23,8 @@ def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
 def multistep(base_lr: float, epoch: int, milestones: Sequence[int], gamma: float) -> float:
     """Return the rate of a 0-based epoch: times gamma for each milestone reached.
 
-    Equal to torch's ``MultiStepLR`` stepped once an epoch, to the last bit for gamma 0.1 (released
-    schedule).
+    Equal to torch's ``MultiStepLR`` stepped once an epoch (released schedule): to the last bit for
+    distinct milestones and gamma 0.1.
     """
     return base_lr * gamma ** sum(milestone <= epoch for milestone in milestones)
 
