@@ -19,7 +19,6 @@ from PIL import Image
 import main_ddp_shift
 from config import load_cfg
 from ops.learner import Learner
-from ops.scores import Scores
 
 CLASSES = ("kick ball", "run", "swim")
 FRAMES_OF = {"train": (6, 9, 12, 40), "val": (7, 30)}  # frames of each video of a class
@@ -281,6 +280,15 @@ def test_end_says_where_everything_is(trained: tuple[Experiment, str]) -> None:
     assert f"tensorboard.main --logdir {experiment.run_folder}" in console
 
 
+def test_flags_stand_above_the_config(experiment: Experiment) -> None:
+    output = experiment.folder / "elsewhere"
+    flags = ("--output", output, "--seed", 3, "-j", 1, "-p", 2, "--amp")
+    experiment.run(*flags, "TRAIN.EPOCHS", 1)
+    cfg = load_cfg(output / "config.yml")
+    assert (str(output), 3) == (cfg.OUTPUT_DIR, cfg.SEED)
+    assert (cfg.DATA.WORKERS, cfg.TRAIN.PRINT_FREQ, cfg.TRAIN.AMP) == (1, 2, "auto")
+
+
 @pytest.mark.parametrize(
     ("rate", "is_warned"), [(0.1, True), (0.02, False), (0.0201, False), (0.0203, True)]
 )
@@ -405,143 +413,6 @@ def test_training_starts_from_the_weights_of_an_npz_file(
             state["patch_embed.proj.weight"], arrays["embedding/kernel"].transpose(3, 2, 0, 1)
         )
     assert not state["head.weight"].any()
-
-
-# The test of a checkpoint
-
-
-def test_results_hold_every_figure_and_what_it_was_measured_on(
-    trained: tuple[Experiment, str], tmp_path: Path
-) -> None:
-    experiment, _ = trained
-    names = tmp_path / "names.txt"
-    names.write_text("\n".join(CLASSES))
-    checkpoint = experiment.run_folder / "best.pth"
-    console = experiment.run(
-        *("--evaluate", "--resume", checkpoint, "--output", tmp_path / "test"),
-        *("DATA.CLASS_NAMES", names),
-    )
-    results = experiment.results(tmp_path / "test")
-    assert results.keys() == {
-        *("top1", "top5", "mean_class_accuracy", "num_videos", "num_listed", "unreadable"),
-        *("num_views", "protocol", "checkpoint", "list", "per_class_accuracy"),
-    }
-    assert (results["num_videos"], results["num_listed"], results["unreadable"]) == (6, 6, [])
-    assert results["num_views"] == 30
-    assert results["protocol"].startswith("10x3 views, dense 4x2, short side 16, crop 16, logits")
-    assert results["checkpoint"] == str(checkpoint)
-    assert results["list"] == str(experiment.folder / "val.txt")
-    assert list(results["per_class_accuracy"]) == list(CLASSES)
-    assert results["top5"] == 100  # of three classes, one of the first five is always right
-    assert f"test of 6 of 6 videos, 30 views each: top1 {results['top1']:.2f}" in console
-    cfg = load_cfg(tmp_path / "test/test_config.yml")
-    assert str(names) == cfg.DATA.CLASS_NAMES
-
-
-def test_scores_hold_every_view_and_the_figures_follow_from_them(
-    trained: tuple[Experiment, str], tmp_path: Path
-) -> None:
-    experiment, _ = trained
-    best = experiment.run_folder / "best.pth"
-    experiment.run("--evaluate", "--resume", best, "--output", tmp_path)
-    with np.load(tmp_path / "scores.npz") as file:
-        scores = dict(file)
-    assert scores.keys() == {
-        *("videos", "labels", "view_logits", "mean_logits", "num_clips", "num_crops"),
-    }
-    listed = [line.rsplit(" ", 2) for line in (experiment.folder / "val.txt").open()]
-    assert scores["videos"].tolist() == [path for path, _, _ in listed]
-    assert scores["labels"].tolist() == [int(label) for _, _, label in listed]
-    assert scores["view_logits"].shape == (6, 30, 3)
-    # float32 means of 30 values of order 1
-    np.testing.assert_allclose(scores["mean_logits"], scores["view_logits"].mean(1), atol=1e-6)
-    results = experiment.results(tmp_path)
-    hits = scores["mean_logits"].argmax(1) == scores["labels"]
-    assert results["top1"] == pytest.approx(100 * hits.mean())
-    per_class = [100 * hits[scores["labels"] == label].mean() for label in range(3)]
-    assert list(results["per_class_accuracy"].values()) == pytest.approx(per_class)
-    assert results["mean_class_accuracy"] == pytest.approx(np.mean(per_class))
-    assert Scores.load(tmp_path / "scores.npz").num_crops == 3
-
-
-def test_average_is_tested_where_the_checkpoint_holds_one(
-    trained: tuple[Experiment, str], tmp_path: Path
-) -> None:
-    experiment, _ = trained
-    checkpoint = experiment.checkpoint()
-    averaged = checkpoint.pop("ema")
-    torch.save(checkpoint | {"state_dict": averaged}, tmp_path / "average.pth")
-    torch.save(checkpoint, tmp_path / "weights.pth")
-    logits = {}
-    for path in (experiment.run_folder / "last.pth", *tmp_path.glob("*.pth")):
-        experiment.run("--evaluate", "--resume", path, "--output", tmp_path / "test")
-        logits[path.stem] = Scores.load(tmp_path / "test/scores.npz").view_logits
-    np.testing.assert_array_equal(logits["last"], logits["average"])
-    assert np.abs(logits["last"] - logits["weights"]).max() > 1e-3
-
-
-def test_validation_of_the_last_epoch_is_the_test_with_its_views(
-    trained: tuple[Experiment, str], tmp_path: Path
-) -> None:
-    experiment, _ = trained
-    last = experiment.run_folder / "last.pth"
-    experiment.run("--evaluate", "--resume", last, "--output", tmp_path, "TEST.NUM_CLIPS", 1)
-    results, val = experiment.results(tmp_path), experiment.log("val")[-1]
-    for name in ("top1", "top5", "mean_class_accuracy"):
-        assert results[name] == val[name]
-    scores = Scores.load(tmp_path / "scores.npz")
-    # without dropout in either: the same logits, hence the same mean
-    assert val["loss_single_views"] == pytest.approx(scores.loss(label_smoothing=0.1), rel=1e-6)
-
-
-def test_config_in_the_checkpoint_serves_where_none_is_given(
-    trained: tuple[Experiment, str], tmp_path: Path
-) -> None:
-    experiment, _ = trained
-    best = experiment.run_folder / "best.pth"
-    experiment.run("--evaluate", "--resume", best, "--output", tmp_path / "given")
-    experiment.run("-e", "--resume", best, "--output", tmp_path / "own", has_cfg=False)
-    given, own = (Scores.load(tmp_path / name / "scores.npz") for name in ("given", "own"))
-    np.testing.assert_array_equal(own.view_logits, given.view_logits)
-
-
-def test_evenly_spread_clips_differ_where_released_ones_coincide(
-    trained: tuple[Experiment, str], tmp_path: Path
-) -> None:
-    experiment, _ = trained
-    best = experiment.run_folder / "best.pth"
-    distinct = []
-    for flag in (False, True):
-        experiment.run(
-            "--evaluate", "--resume", best, "--output", tmp_path, "TEST.EVEN_STARTS", flag
-        )
-        logits = Scores.load(tmp_path / "scores.npz").view_logits[-1]  # 30 frames, clips of 8
-        distinct.append(len(np.unique(logits[::3], axis=0)))
-        assert ("clips spread evenly" in experiment.results(tmp_path)["protocol"]) == flag
-    assert distinct == [9, 10]  # starts 0, 3, ..., 21, 23 and 23 against ten from 0 to 22
-
-
-def test_best_checkpoint_is_tested_after_training_where_asked(experiment: Experiment) -> None:
-    console = experiment.run("TEST.AFTER_TRAINING", True, "TEST.NUM_CLIPS", 2)
-    results = experiment.results()
-    assert results["checkpoint"] == str(experiment.run_folder / "best.pth")
-    assert results["num_views"] == 6
-    assert "test of 6 of 6 videos, 6 views each" in console
-
-
-def test_test_list_is_tested_on_where_there_is_one(
-    trained: tuple[Experiment, str], tmp_path: Path
-) -> None:
-    experiment, _ = trained
-    listed = tmp_path / "test.txt"
-    listed.write_text("swim/val_1 30 2\n")
-    experiment.run(
-        *("--evaluate", "--resume", experiment.run_folder / "best.pth"),
-        *("--output", tmp_path, "DATA.TEST_LIST", listed),
-    )
-    results = experiment.results(tmp_path)
-    assert (results["num_videos"], results["list"]) == (1, str(listed))
-    assert results["per_class_accuracy"]["0"] is None  # no video of that class
 
 
 @pytest.mark.parametrize("script", ["train.sh", "test.sh", "tools/environment.sh"])

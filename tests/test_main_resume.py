@@ -193,6 +193,16 @@ def test_resume_into_another_folder_without_a_better_epoch_ends_well(
     assert experiment.checkpoint(folder=other)["epoch"] == 2
 
 
+def test_best_of_a_run_resumed_elsewhere_is_the_best_epoch_there(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_top1(monkeypatch, [60.0, 50.0, 55.0])
+    experiment.run("TRAIN.EPOCHS", 1)
+    words = ("--resume", experiment.run_folder / "last.pth", "TRAIN.EPOCHS", 3)
+    experiment.run(*words, "--output", experiment.folder / "other")
+    assert experiment.checkpoint("best.pth", experiment.folder / "other")["epoch"] == 3
+
+
 # The release's layout
 
 

@@ -117,6 +117,11 @@ def test_naming_is_taken_from_the_folder_where_the_template_does_not_fit(
     assert len(FrameFolder(folder)) == 5
 
 
+def test_frames_from_zero_under_the_template_s_own_name_are_all_read(tmp_path: Path) -> None:
+    video = FrameFolder(write_frames(tmp_path / "v", first=0), "img_{:05d}.png", first_frame=1)
+    assert numbers(video.read(range(len(video)))) == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("template", ["img_{:05d}.png", "img_{:06d}.png"])
 def test_given_first_frame_is_where_counting_starts(template: str, tmp_path: Path) -> None:
     folder = write_frames(tmp_path / "v", template, first=0)
@@ -135,11 +140,14 @@ def test_spaces_and_unicode_in_names_are_letters(tmp_path: Path) -> None:
     assert numbers(FrameFolder(folder).read([1, 0])) == [1, 0]
 
 
-def test_images_of_other_names_beside_the_frames_are_not_counted(tmp_path: Path) -> None:
-    folder = write_frames(tmp_path / "v")
+@pytest.mark.parametrize("template", ["img_{:05d}.png", "img_{}.png", "{{a}}_{:02d}.png"])
+def test_images_of_other_names_beside_the_frames_are_not_counted(
+    template: str, tmp_path: Path
+) -> None:
+    folder = write_frames(tmp_path / "v", template)
     for name in ("flow_x_00001.png", "flow_y_00001.png", "thumb_1.jpg"):
         Image.new("L", (8, 6)).save(folder / name)
-    video = FrameFolder(folder, "img_{:05d}.png")
+    video = FrameFolder(folder, template)
     assert numbers(video.read(range(len(video)))) == [0, 1, 2, 3, 4]
 
 
