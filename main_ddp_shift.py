@@ -10,9 +10,9 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,13 +38,20 @@ from models import VideoModel, build_model
 from models.checkpoints import build_checkpoint, resume
 from models.pretrained import load_weights
 from ops.checkpoint import CheckpointFolder, read_checkpoint
-from ops.distributed import LaunchOptions, World, barrier, gather_objects, launch
+from ops.distributed import (
+    LaunchOptions,
+    World,
+    barrier,
+    broadcast_buffers,
+    gather_objects,
+    launch,
+)
 from ops.learner import Learner, amp_dtype, build_learner
 from ops.metrics import topk_hits
 from ops.progress import Progress
 from ops.runlog import NullRunLog, RunLog, open_runlog, set_up_console
 from ops.schedule import build_schedule
-from ops.scores import Scores
+from ops.scores import Scores, collect_scores
 
 _log = logging.getLogger("main")
 
@@ -100,21 +107,24 @@ def train(
     names = read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
     torch.manual_seed(cfg.SEED)
     model = build_model(cfg)
+    drops_head = cfg.TRAIN.TUNE_DROPS_HEAD
+    report = load_weights(model, args.tune_from, drops_head=drops_head) if args.tune_from else ""
+    barrier()  # all have read: the file may lie in the folder that is moved aside now
     runlog = open_runlog(checkpoints.folder, world.is_main, is_fresh=args.resume is None)
     runlog.text("config", cfg.dump())
-    if args.tune_from:
-        _log.info("%s", load_weights(model, args.tune_from, drops_head=cfg.TRAIN.TUNE_DROPS_HEAD))
+    _log.info("%s", report or "weights: drawn from SEED, or those of --resume")
     learner = build_learner(cfg, model.to(world.device), world)
     torch.manual_seed(cfg.SEED + world.rank)  # dropout differs between processes
     start_epoch, best = args.start_epoch, -1.0
     if args.resume is not None:
         start_epoch, best = resume(learner, args.resume, world)
+    best_here = best if checkpoints.has_best() else -1.0  # a run may go on in another folder
     log_start(cfg, world, model, len(records), len(val_records))
     for epoch in range(start_epoch, cfg.TRAIN.EPOCHS):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         train_one_epoch(learner, loader, epoch, cfg, world, runlog)
         top1 = validate(learner, val_loader, val_records, epoch, cfg, world, runlog)
-        is_best, best = top1 > best or not checkpoints.has_best(), max(top1, best)
+        is_best, best, best_here = top1 > best_here, max(top1, best), max(top1, best_here)
         runlog.scalars(epoch, {"Accuracy/best_test_top1": best})
         content = build_checkpoint(cfg, learner, epoch, best, names, world)
         if content:
@@ -170,6 +180,7 @@ def validate(
 ) -> float:
     """Score the validation videos and record the figures; return top-1 (on rank 0, else 0)."""
     learner.evaluated.eval()
+    broadcast_buffers(learner.evaluated)
     with learner.autocast():
         scores, _ = evaluate(learner.evaluated, loader, records, cfg, world, "val")
     if scores is None:
@@ -228,36 +239,14 @@ def evaluate(
     gathered = gather_objects(results, world)
     if gathered is None:
         return None, []
-    return collect([result for part in gathered for result in part], records, cfg, split)
-
-
-def collect(
-    results: list[tuple[int, np.ndarray | None, str]],
-    records: list[VideoRecord],
-    cfg: CfgNode,
-    split: str,
-) -> tuple[Scores, list[str]]:
-    """Put the processes' results in the list's order and prove that each video is there once."""
-    results = sorted(results, key=lambda result: result[0])
-    if [index for index, *_ in results] != list(range(len(records))):
-        raise RuntimeError(f"scored {len(results)} videos, the list has {len(records)}")
-    unreadable = [error for *_, error in results if error]
-    if unreadable and not (cfg.TEST.SKIPS_UNREADABLE and len(unreadable) < len(records)):
-        raise ValueError(
-            f"{len(unreadable)} of {len(records)} videos are unreadable; mend them, or set "
-            "TEST.SKIPS_UNREADABLE True to leave them out of the figures in plain sight\n  "
-            + "\n  ".join(unreadable[:10])
-        )
-    kept = [(records[index], logits) for index, logits, error in results if not error]
-    num_crops = cfg.VAL.NUM_CROPS if split == "val" else cfg.TEST.NUM_CROPS
-    scores = Scores(
-        videos=np.array([record.path for record, _ in kept]),
-        labels=np.array([record.label for record, _ in kept]),
-        view_logits=np.stack([logits for _, logits in kept]),  # type: ignore[misc]
+    return collect_scores(
+        [result for part in gathered for result in part],
+        [record.path for record in records],
+        [record.label for record in records],
         num_clips=num_test_clips(cfg, split),
-        num_crops=num_crops,
+        num_crops=cfg.VAL.NUM_CROPS if split == "val" else cfg.TEST.NUM_CROPS,
+        skips_unreadable=cfg.TEST.SKIPS_UNREADABLE,
     )
-    return scores, unreadable
 
 
 def test(cfg: CfgNode, path: str, world: World) -> None:
@@ -346,7 +335,11 @@ def log_start(cfg: CfgNode, world: World, model: VideoModel, num_train: int, num
         *(batch, world.size, cfg.TRAIN.CLIPS_PER_GPU, cfg.TRAIN.ACCUMULATION, cfg.OPTIM.LR),
     )
     reference, reference_lr = cfg.OPTIM.REFERENCE_BATCH, cfg.OPTIM.REFERENCE_LR
-    if reference and abs(cfg.OPTIM.LR * reference / (reference_lr * batch) - 1) > 0.01:
+    if (
+        reference
+        and reference_lr
+        and abs(cfg.OPTIM.LR * reference / (reference_lr * batch) - 1) > 0.01
+    ):
         _log.warning(
             "the recipe's learning rate is %g at batch %d; in proportion, batch %d takes "
             "OPTIM.LR %.4g, this run has %g",
@@ -360,6 +353,8 @@ def log_end(checkpoint: Path) -> None:
     _log.info("best checkpoint: %s", checkpoint)
     _log.info("TensorBoard logs: %s", folder / "tensorboard")
     _log.info("watch them with: %s -m tensorboard.main --logdir %s", sys.executable, folder)
+    if find_spec("tensorboard") is None:
+        _log.info("(it is not installed yet: %s -m pip install tensorboard)", sys.executable)
 
 
 def to_device(clips: Tensor, cfg: CfgNode, world: World) -> Tensor:

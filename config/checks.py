@@ -91,10 +91,22 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
         )
     if faults:
         raise ValueError(f"{source}:\n  " + "\n  ".join(faults))
+    _warn_of_padding(cfg)
     shifts = cfg.MODEL.NAME == "tokshift" or (cfg.MODEL.NAME == "tsm" and cfg.MODEL.TSM.SHIFT)
     if shifts and cfg.DATA.NUM_FRAMES == 1:
         _log.warning(
             "DATA.NUM_FRAMES=1: each shift zeroes the moved channels of the only frame, as released"
+        )
+
+
+def _warn_of_padding(cfg: CfgNode) -> None:
+    data, sides = cfg.DATA, cfg.AUG.SHORT_SIDE_RANGE
+    pads_test = cfg.TEST.CROPS == "tokshift" and data.TEST_SHORT_SIDE < data.IMAGE_SIZE
+    if pads_test or (cfg.AUG.CROP == "short_side" and sides[0] < data.IMAGE_SIZE):
+        _log.warning(
+            "DATA.TEST_SHORT_SIDE=%d or AUG.SHORT_SIDE_RANGE=%s starts below DATA.IMAGE_SIZE=%d: "
+            "what is missing is black, as released",
+            *(data.TEST_SHORT_SIDE, sides, data.IMAGE_SIZE),
         )
 
 
@@ -209,6 +221,9 @@ def _fill_backbone(cfg: CfgNode) -> list[str]:
         key for key, value in sizes.items() if value is None or (value == 0 and key != "DROPOUT")
     ]
     if name in BACKBONES:
+        others = {k: v for k, v in sizes.items() if k not in empty and v != BACKBONES[name][k]}
+        if others:
+            _log.warning("MODEL.VIT overrides sizes of MODEL.BACKBONE=%s: %s", name, others)
         for key in empty:
             sizes[key] = BACKBONES[name][key]
         return []

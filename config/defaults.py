@@ -87,6 +87,7 @@ _C.MODEL = CN()
 # tokshift (arXiv:2108.02432), or vit: the same transformer without the shift; tsm
 # (arXiv:1811.08383), a ResNet.
 _C.MODEL.NAME = "tokshift"
+# K, classes; labels are 0..K-1.
 _C.MODEL.NUM_CLASSES = 400
 # Backbone that the empty keys of MODEL.VIT are filled from, see config/backbones.py; for tsm
 # resnet18, 34, 50, 101 or 152.
@@ -129,6 +130,7 @@ _C.MODEL.TSM.TEMPORAL_POOL = False
 # A non-local block after every second block of layer2 and layer3 (arXiv:1711.07971).
 _C.MODEL.TSM.NON_LOCAL = False
 # RGB or Flow (x and y in turn), and the images stacked in a frame; 0: 1 for RGB, 5 for Flow.
+# The loaders read RGB; Flow is for the model alone.
 _C.MODEL.TSM.MODALITY = "RGB"
 _C.MODEL.TSM.NEW_LENGTH = 0
 # Dropout probability before the classifier.
@@ -157,6 +159,7 @@ _C.OPTIM.LR = 0.1
 # published with: a line at the start compares. 0 = unknown.
 _C.OPTIM.REFERENCE_LR = 0.0
 _C.OPTIM.REFERENCE_BATCH = 0
+# SGD's momentum, and Nesterov's form of it.
 _C.OPTIM.MOMENTUM = 0.9
 _C.OPTIM.NESTEROV = False
 # AdamW's betas.
@@ -208,6 +211,7 @@ _C.TRAIN.PRINT_FREQ = 10
 
 _C.VAL = CN()
 # Views of each video after each epoch of training: clips in time x crops (1, 3 or 5).
+# NUM_CLIPS counts for dense sampling; uniform and tsn have one clip, or two (DATA.UNIFORM_TWICE).
 # With tsm_dense sampling one clip starts at random, drawn from SEED and the number of frames.
 _C.VAL.NUM_CLIPS = 1
 _C.VAL.NUM_CROPS = 3
@@ -218,6 +222,7 @@ _C.TEST = CN()
 # Run the test on the best checkpoint when the training is done.
 _C.TEST.AFTER_TRAINING = False
 # Views of each video: clips in time x crops in space, "30 views" as published.
+# NUM_CLIPS counts for dense and tsm_dense sampling, as in VAL.
 _C.TEST.NUM_CLIPS = 10
 _C.TEST.NUM_CROPS = 3
 # Side of the test's crops, pixels; 0 = DATA.IMAGE_SIZE, which a transformer is bound to.

@@ -33,12 +33,14 @@ def describe_protocol(cfg: CfgNode) -> str:
     frames = f"{data.NUM_FRAMES}"
     if data.SAMPLING == "dense":
         frames += f"x{data.FRAME_STRIDE}"
+    spreads = cfg.TEST.EVEN_STARTS and data.SAMPLING == "dense"
     return (
         f"{clips}x{cfg.TEST.NUM_CROPS} views{' and their mirror images' if cfg.TEST.FLIP else ''}, "
         f"{data.SAMPLING} {frames}, short side {data.TEST_SHORT_SIDE}, "
         f"crop {test_image_size(cfg, 'test')}, "
         f"{'logits' if cfg.TEST.AVERAGE_LOGITS else 'probabilities'} averaged"
-        f"{', clips spread evenly' if cfg.TEST.EVEN_STARTS else ''}"
+        f"{', clips spread evenly' if spreads else ''}"
+        f"{f', videos of {data.MIN_FRAMES} frames or more' if data.MIN_FRAMES > 1 else ''}"
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+_NUMBERED = re.compile(r"(.*?)(\d+)(\.\w+)")  # prefix, number, suffix of a file name
 
 
 class UnreadableVideoError(ValueError):
@@ -38,7 +39,8 @@ class FrameFolder:
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Decode frames as RGB.
 
-        Where the first frame is not under the template's name, the folder's own naming is used.
+        Where the first frame is not under the template's name, or there is one before it, the
+        folder's own naming is used.
 
         Args:
             indices: T 0-based indices, in any order; repeated ones are decoded once.
@@ -50,7 +52,7 @@ class FrameFolder:
             UnreadableVideoError: A frame is missing or broken, or the frames differ in size.
         """
         distinct, position = np.unique(np.asarray(indices), return_inverse=True)
-        if not self._file(0).exists():
+        if not self._file(0).exists() or self._file(-1).exists():  # a folder that counts from 0
             self._probe_naming()
         frames = [self._decode(int(index)) for index in distinct]
         sizes = {frame.shape for frame in frames}
@@ -95,11 +97,11 @@ class FrameFolder:
             raise UnreadableVideoError(f"{self.path}: {error.strerror}") from error
         series: dict[tuple[str, str], list[str]] = {}
         for name in names:
-            match = re.fullmatch(r"(.*?)(\d+)(\.\w+)", name)
+            match = _NUMBERED.fullmatch(name)
             if match and match[3].lower() in IMAGE_SUFFIXES:
                 series.setdefault((match[1], match[3]), []).append(match[2])
-        before, _, after = self.template.partition("{:")
-        wanted = (before, after.partition("}")[2])
+        own = _NUMBERED.fullmatch(self._file(0).name)
+        wanted = (own[1], own[3]) if own else ("", "")
         if wanted in series or not series:
             return wanted, series.get(wanted, [])
         if len(series) > 1:

@@ -265,13 +265,21 @@ def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
     path = cfg.DATA[key] or (cfg.DATA.VAL_LIST if split == "test" else "")
     if not path:
         raise ValueError(f"DATA.{key} is not set; it names the list file of the {split} videos")
+    if cfg.MODEL.NAME == "tsm" and (
+        cfg.MODEL.TSM.MODALITY != "RGB" or cfg.MODEL.TSM.NEW_LENGTH > 1
+    ):
+        raise ValueError(
+            f"MODEL.TSM.MODALITY={cfg.MODEL.TSM.MODALITY!r}, "
+            f"MODEL.TSM.NEW_LENGTH={cfg.MODEL.TSM.NEW_LENGTH}: the loaders read one "
+            "RGB image a frame; flow is for the model alone"
+        )
     if not Path(cfg.DATA.ROOT or ".").is_dir():
         raise ValueError(f"DATA.ROOT={cfg.DATA.ROOT!r} is not a folder")
     records = read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET)
-    if split != "train" and cfg.TEST.SKIPS_UNREADABLE:
-        return records  # counted one by one, when they are read
-    records = _with_counts(records, partial(open_frames, cfg))
-    long_enough = [record for record in records if record.num_frames >= cfg.DATA.MIN_FRAMES]
+    if split == "train" or not cfg.TEST.SKIPS_UNREADABLE:  # else they are counted when read
+        records = _with_counts(records, partial(open_frames, cfg))
+    least = cfg.DATA.MIN_FRAMES
+    long_enough = [record for record in records if not 0 < record.num_frames < least]
     if len(long_enough) < len(records):
         _log.warning(
             "%s: left out %d of %d videos, which have fewer frames than DATA.MIN_FRAMES=%d",
@@ -363,8 +371,11 @@ def _with_counts(records: list[VideoRecord], open_video: OpenVideo) -> list[Vide
     def counted(record: VideoRecord) -> VideoRecord:
         return record._replace(num_frames=record.num_frames or _count(record, open_video))
 
-    with ThreadPoolExecutor(COUNTING_THREADS) as pool:
-        return list(pool.map(counted, records))
+    try:
+        with ThreadPoolExecutor(COUNTING_THREADS) as pool:
+            return list(pool.map(counted, records))
+    except UnreadableVideoError as error:
+        raise ValueError(str(error)) from error  # every process meets it: said once
 
 
 def _count(record: VideoRecord, open_video: OpenVideo) -> int:

@@ -79,7 +79,9 @@ def resume(learner: Learner, path: str, world: World) -> tuple[int, float]:
     content = read_training_checkpoint(path)
     source = {"state_dict": content["state_dict"]}  # the trained weights, not their average
     state, kind, ignored = weights_of(source, path)
-    report = fit_weights(learner.model, state, LoadReport(path, kind, ignored=ignored), False)
+    report = fit_weights(
+        learner.model, state, LoadReport(path, kind, ignored=ignored), head_may_differ=False
+    )
     if report.resized:
         raise ValueError(
             f"{path} was trained at another image size; --resume goes on with the same run, "

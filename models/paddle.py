@@ -93,6 +93,11 @@ def in_order_of(model: nn.Module, state: State) -> tuple[State, str]:
     )
     if shift.order == "past_first":
         return state, remark
+    if not model.blocks()[0].is_bottleneck:
+        raise ValueError(
+            "the channel groups can change places in bottlenecks alone (resnet50 and deeper); "
+            "set MODEL.TSM.ORDER past_first"
+        )
     widths = {block.num_in for block in model.blocks()} | {model.fc.in_features}
     for width in widths:
         first, both = shift.num_first(width), shift.num_both(width)

@@ -6,13 +6,13 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import Tensor
+from torch import Tensor, nn
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ def launch(run: Callable[..., None], options: LaunchOptions, *args: Any) -> None
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ and "LOCAL_RANK" in os.environ:
         rank, size, local_rank = (int(os.environ[k]) for k in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        options = replace(options, gpu=None)  # the local rank picks it
         _run_in_group(local_rank, run, rank, size, "env://", options, args)
     elif options.spawn:
         _spawn(run, options, args)
@@ -99,6 +100,13 @@ def gather_objects(item: Any, world: World) -> list[Any] | None:
     gathered = [None] * world.size if world.is_main else None
     dist.gather_object(item, gathered, dst=0)
     return gathered
+
+
+def broadcast_buffers(module: nn.Module) -> None:
+    """Give every process rank 0's buffers (norms' statistics), which a checkpoint keeps."""
+    if dist.is_initialized():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def barrier() -> None:

@@ -112,10 +112,11 @@ class Progress:
             "top1": means["top1"],
             "clips_per_s": self._clips * self.world.size / seconds,
             "data_wait": self._waited / seconds,
-            "grad_norm": self._grad_norm.item() if self._grad_norm is not None else 0.0,
             "memory_gib": _memory_gib(self.world.device),
             "lr": rate,
         }
+        if self._grad_norm is not None:  # there has been a step
+            figures["grad_norm"] = self._grad_norm.item()
         eta = self._seconds_left()
         _log.info(
             "epoch %d/%d it %d/%d loss %.4f top1 %.1f lr %.3g %.1f clips/s wait %.0f%% eta %s",

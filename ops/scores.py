@@ -1,5 +1,6 @@
 """Per-view logits of a test, and every figure that follows from them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,49 @@ class Scores:
                 )
         except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
             raise ValueError(f"{path} is not a scores.npz of the test: {error}") from error
+
+
+def collect_scores(
+    results: Sequence[tuple[int, np.ndarray | None, str]],
+    videos: Sequence[str],
+    labels: Sequence[int],
+    num_clips: int,
+    num_crops: int,
+    skips_unreadable: bool = False,
+) -> tuple[Scores, list[str]]:
+    """Put the processes' results in the list's order and prove that each video is there once.
+
+    Args:
+        results: For each video its place in the list and its views' logits (V, K), or None and why
+            it is unreadable.
+        videos: Paths as in the list.
+        labels: Of the videos.
+        num_clips: Clips in time of each video.
+        num_crops: Crops of each clip.
+        skips_unreadable: Leave unreadable videos out.
+
+    Returns:
+        The scores of the readable videos; why the others are not, a line each.
+
+    Raises:
+        ValueError: A video is unreadable and may not be left out, or none is readable.
+    """
+    results = sorted(results, key=lambda result: result[0])
+    if [place for place, *_ in results] != list(range(len(videos))):
+        raise RuntimeError(f"scored {len(results)} videos, the list has {len(videos)}")
+    unreadable = [error for *_, error in results if error]
+    if unreadable and not (skips_unreadable and len(unreadable) < len(videos)):
+        raise ValueError(
+            f"{len(unreadable)} of {len(videos)} videos are unreadable; mend them, or set "
+            "TEST.SKIPS_UNREADABLE True to leave them out of the figures in plain sight\n  "
+            + "\n  ".join(unreadable[:10])
+        )
+    kept = [(place, logits) for place, logits, error in results if logits is not None]
+    scores = Scores(
+        videos=np.array([videos[place] for place, _ in kept]),
+        labels=np.array([labels[place] for place, _ in kept]),
+        view_logits=np.stack([logits for _, logits in kept]),
+        num_clips=num_clips,
+        num_crops=num_crops,
+    )
+    return scores, unreadable

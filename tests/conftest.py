@@ -2,6 +2,8 @@
 
 import json
 import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: the golden data were made with one thread
 import sys
 from collections.abc import Callable
 from pathlib import Path

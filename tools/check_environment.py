@@ -1,8 +1,11 @@
 """Says whether this Python has what a requirements file asks for, and how many processes suit it.
 
 ``check_environment.py requirements.txt`` prints a line per lack and exits with 1 if there is one;
-``check_environment.py --processes`` prints a number. Runs on any Python 3, before anything of ours.
+``check_environment.py --processes`` prints a number. Runs on Python 3.8 or newer, before
+anything of ours.
 """
+
+from __future__ import annotations
 
 import importlib
 import os

@@ -32,7 +32,8 @@ fi
 # Runs a script under torchrun in PROCESSES processes: by default one for each GPU, two on a CPU.
 # With MASTER_ADDR set, this host is one of NODES (README, "Several hosts").
 launch() {
-  local processes="${PROCESSES:-$("$python" tools/check_environment.py --processes)}"
+  local processes
+  processes="${PROCESSES:-$("$python" tools/check_environment.py --processes)}"
   local threads=$(($(nproc) / processes))
   export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}"
   local rendezvous=(--standalone)
