@@ -21,7 +21,7 @@ def read_npz(path: str | Path) -> tuple[State, str, list[str]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name.replace("\\", "/"): file[name] for name in file.files}
-    except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, BadZipFile) as error:
         raise ValueError(f"{path} is not a readable .npz file: {error}") from error
     ignored = [name for name in arrays if name.split("/")[0] in ("head", "pre_logits")]
     for name in ignored:

@@ -109,7 +109,10 @@ class Scores:
                     int(file["num_clips"]),
                     int(file["num_crops"]),
                 )
-        except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+        except (
+            *(OSError, EOFError, KeyError, ValueError, BadZipFile),
+            *(TypeError, AttributeError),  # a single array, which opens nothing
+        ) as error:
             raise ValueError(f"{path} is not a scores.npz of the test: {error}") from error
 
 
