@@ -12,6 +12,17 @@ import torch.nn.functional as F
 
 from ops.metrics import class_accuracy, confusion_matrix, topk_hits
 
+# A single array in place of an archive gives a TypeError, on Python 3.10 an AttributeError.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    BadZipFile,
+    TypeError,
+    AttributeError,
+)
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -109,10 +120,7 @@ class Scores:
                     int(file["num_clips"]),
                     int(file["num_crops"]),
                 )
-        except (
-            *(OSError, EOFError, KeyError, ValueError, BadZipFile),
-            *(TypeError, AttributeError),  # a single array, which opens nothing
-        ) as error:
+        except _UNREADABLE as error:
             raise ValueError(f"{path} is not a scores.npz of the test: {error}") from error
 
 
