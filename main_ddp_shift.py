@@ -112,7 +112,8 @@ def train(
     barrier()  # all have read: the file may lie in the folder that is moved aside now
     runlog = open_runlog(checkpoints.folder, world.is_main, is_fresh=args.resume is None)
     runlog.text("config", cfg.dump())
-    _log.info("%s", report or "weights: drawn from SEED, or those of --resume")
+    if report:
+        _log.info("%s", report)
     learner = build_learner(cfg, model.to(world.device), world)
     torch.manual_seed(cfg.SEED + world.rank)  # dropout differs between processes
     start_epoch, best = args.start_epoch, -1.0
