@@ -6,11 +6,14 @@ from typing import Any
 from yacs.config import CfgNode
 
 from config.backbones import BACKBONES, RESNETS
+from config.distillation import distill_faults
 
 _log = logging.getLogger(__name__)
 
 CHOICES = {
     "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded"),
+    "DISTILL.LOSS": ("kd", "dml"),
+    "DISTILL.SEES": ("student_clip", "own_clip"),
     "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense"),
     "MODEL.SHIFT.DIRECTION": ("both", "past"),
     "MODEL.TSM.OP": ("shift", "blend", "squeezed_conv", "depthwise_conv"),
@@ -80,7 +83,7 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     Raises:
         ValueError: Lists every fault found, each with key, value and what is allowed.
     """
-    faults = _choice_faults(cfg) + _range_faults(cfg) + _data_faults(cfg)
+    faults = _choice_faults(cfg) + _range_faults(cfg) + _data_faults(cfg) + distill_faults(cfg)
     faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _fill_backbone(cfg)
     if not faults and cfg.MODEL.NAME != "tsm":
         faults = _shape_faults(cfg)

@@ -209,6 +209,28 @@ _C.TRAIN.TUNE_DROPS_HEAD = False
 # Iterations between two lines of the log.
 _C.TRAIN.PRINT_FREQ = 10
 
+_C.DISTILL = CN()
+# Checkpoint of the model that teaches the one that is trained; empty = none. A dml teacher may start
+# from fresh weights: then TEACHER_CFG alone.
+_C.DISTILL.TEACHER = ""
+# yml of the teacher; empty = the config inside TEACHER. The teacher keeps its own T, image size,
+# sampling and normalisation.
+_C.DISTILL.TEACHER_CFG = ""
+# scores.npz of tools/dump_teacher.py in place of a running teacher: the mean logits of its views.
+_C.DISTILL.LOGITS = ""
+# kd: the teacher is frozen (Hinton et al., arXiv:1503.02531); dml: both learn, and from each other
+# (arXiv:1706.00384), as PaddleVideo's distillation head does.
+_C.DISTILL.LOSS = "kd"
+# kd: share of the teacher's term, 0 to 1, the rest is the labels'; dml: factor of the mutual term
+# (PaddleVideo: 1), beside the labels' of both models.
+_C.DISTILL.WEIGHT = 0.5
+# Of kd: divides both models' logits; the loss is multiplied by its square.
+_C.DISTILL.TEMPERATURE = 4.0
+# What a running kd teacher sees. student_clip: the very clip of the student, mixed too; it needs the
+# same T and image size. own_clip: the teacher's validation view, its first clip's centre crop,
+# mirrored where the student's clip is; of mixed clips the answers are mixed.
+_C.DISTILL.SEES = "student_clip"
+
 _C.VAL = CN()
 # Views of each video after each epoch of training: clips in time x crops (1, 3 or 5).
 # NUM_CLIPS counts for dense sampling; uniform and tsn have one clip, or two (DATA.UNIFORM_TWICE).

@@ -1,0 +1,45 @@
+"""Losses between the answers of two models: of a student and of what teaches it."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+MUTUAL_EPSILON = 1e-12  # of PaddleVideo's distillation head, inside the logarithms
+
+
+def soften(logits: Tensor, temperature: float) -> Tensor:
+    """Return the probabilities of logits (B, K) divided by a temperature, in float32 or float64."""
+    return (_at_least_float32(logits) / temperature).softmax(-1)
+
+
+def kd_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Return T**2 KL(targets || softened student), the batch's mean (arXiv:1503.02531, section 2).
+
+    The factor T**2 keeps the gradient's size when the temperature changes.
+
+    Args:
+        logits: Of the student, (B, K).
+        targets: Probabilities of the teacher, softened by the same temperature, (B, K).
+        temperature: Above 0.
+    """
+    log_probs = (_at_least_float32(logits) / temperature).log_softmax(-1)
+    return temperature**2 * F.kl_div(log_probs, targets, reduction="batchmean")
+
+
+def dml_loss(logits: Tensor, other_logits: Tensor) -> Tensor:
+    """Return what two models that learn from each other differ by (arXiv:1706.00384).
+
+    As PaddleVideo's distillation head has it: half the symmetric KL divergence of the two
+    probabilities, the batch's mean; without temperature, and both get its gradient.
+
+    Args:
+        logits: Of one model, (B, K).
+        other_logits: Of the other one, (B, K).
+    """
+    K = logits.shape[-1]
+    p, q = soften(logits, 1.0), soften(other_logits, 1.0)
+    log_ratio = ((p + MUTUAL_EPSILON) / (q + MUTUAL_EPSILON)).log()
+    return (0.5 * K * (p - q) * log_ratio).mean()
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits if logits.dtype.itemsize >= 4 else logits.float()
