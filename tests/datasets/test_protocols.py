@@ -23,6 +23,7 @@ from datasets.protocols import (
 from datasets.readers import FrameFolder
 from datasets.transforms import crop
 from datasets.video import TestViews, build_train_loader, build_view_loader, read_records
+from datasets.view_crops import VIEW_CROPS
 
 
 def config(**overrides: Any) -> CfgNode:
@@ -91,7 +92,7 @@ def test_views_are_the_crops_by_definition_the_centre_first(
     records = [VideoRecord("wide", 12, 0, 1), VideoRecord("tall", 2, 1, 2)]
     open_video: Open = lambda record: FrameFolder(noise / record.path, "{:05d}.png")  # noqa: E731
     sample = partial(sampling.tsm_clips, num_segments=4, twice=True)
-    dataset = TestViews(records, open_video, sample, 40, 32, num_crops, True, crops_as_tsm=True)
+    dataset = TestViews(records, open_video, sample, 40, 32, num_crops, True, VIEW_CROPS["tsm"])
     views = dataset[video]
     expected = []
     for clip in sample(records[video].num_frames):

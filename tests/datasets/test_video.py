@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from yacs.config import CfgNode
 
 from config import load_cfg_text
 from datasets import readers, sampling, video
-from datasets.annotations import VideoRecord
+from datasets.annotations import VideoRecord, read_list
+from datasets.clips import ClipMaker
 from datasets.readers import FrameFolder, UnreadableVideoError
 from datasets.transforms import TrainTransform, crop, crop_boxes, resize_short_side
 from datasets.video import Clips, EpochSampler, TestViews, TrainClips
+from datasets.view_crops import TOKSHIFT_CROPS, ViewCrops
 
 Golden = Callable[[str], dict[str, Any]]
 Config = Callable[..., CfgNode]
@@ -86,6 +89,7 @@ def build_views(
     sample: Callable[[int], np.ndarray],
     num_crops: int = 3,
     adds_mirrored: bool = False,
+    crops: ViewCrops = TOKSHIFT_CROPS,
 ) -> TestViews:
     return TestViews(
         records,
@@ -95,13 +99,14 @@ def build_views(
         image_size=32,
         num_crops=num_crops,
         adds_mirrored=adds_mirrored,
+        crops=crops,
     )
 
 
 def build_clips(root: Path, records: list[VideoRecord], seed: int = 0) -> TrainClips:
     sample = partial(sampling.random_dense_clip, clip_len=4, stride=2)
     transform = TrainTransform(32, [32, 44], jitter_one_in=2)
-    return TrainClips(records, partial(open_in, root), sample, transform, seed)
+    return TrainClips(records, ClipMaker(partial(open_in, root), sample, transform), seed)
 
 
 def all_views(dataset: TestViews, index: int) -> Tensor:
@@ -139,7 +144,7 @@ def released_records(golden_root: Path) -> list[VideoRecord]:
     listed = golden_root / "tokshift/f_e2e/val.txt"
     if not listed.exists():
         pytest.skip("the golden frames are not here")
-    return video.read_list(listed, num_classes=6)
+    return read_list(listed, num_classes=6)
 
 
 def open_released(golden_root: Path, record: VideoRecord) -> FrameFolder:
@@ -195,7 +200,8 @@ def test_training_clips_equal_the_released_items_within_8_bit_arithmetic(
     }[kind]
     transform = TrainTransform(32, [32, 44])
     records = released_records[::-1]  # the training list is the other reversed
-    clips = TrainClips(records, partial(open_released, golden_root), sample, transform, seed=0)
+    maker = ClipMaker(partial(open_released, golden_root), sample, transform)
+    clips = TrainClips(records, maker, seed=0)
     rows = [row for row in items["meta"] if row[0] == kind]
     assert rows
     for _, index, name, shape, label, seed in rows:
@@ -284,11 +290,11 @@ def test_frames_are_decoded_once_and_resized_once_for_all_views(
         return resize_short_side(frames, short_side)
 
     monkeypatch.setattr(readers.Image, "open", count_image)
-    monkeypatch.setattr(video, "resize_short_side", count_resize)
+    counting = replace(TOKSHIFT_CROPS, resize=count_resize)
     for adds_mirrored, passes in ((False, 1), (True, 2)):
         decoded.clear()
         resized.clear()
-        dataset = build_views(root, records, SAMPLERS["dense"], 3, adds_mirrored)
+        dataset = build_views(root, records, SAMPLERS["dense"], 3, adds_mirrored, counting)
         views = dataset[0]
         used = set(dataset.sample(23).ravel().tolist())
         assert len(views.view_of) * 4 > 3 * len(used)  # many more frames in views than on disk
@@ -335,9 +341,10 @@ def test_training_clip_is_sampled_and_transformed_with_draws_of_seed_epoch_and_i
     clips = build_clips(root, records, seed=7)
     for epoch, index in ((0, 0), (0, 2), (3, 0)):
         rng = np.random.default_rng((7, epoch, index))
-        indices = clips.sample(records[index].num_frames, rng=rng)
-        frames = clips.open_video(records[index]).read(indices)
-        expected = clips.transform(torch.from_numpy(frames).permute(0, 3, 1, 2), rng)
+        maker = clips.maker
+        indices = maker.sample(records[index].num_frames, rng=rng)
+        frames = maker.open_video(records[index]).read(indices)
+        expected = maker.transform(torch.from_numpy(frames).permute(0, 3, 1, 2), rng)
         clip = clips[epoch, index]
         assert torch.equal(clip.clips, expected)
         assert clip.clips.dtype == torch.uint8
@@ -504,7 +511,7 @@ def test_draws_last_start_reaches_the_training_clips(config: Config) -> None:
         cfg = config(DATA__DRAWS_LAST_START=flag)
         dataset = video.build_train_loader(cfg, long, 0, 1).dataset
         rngs = (np.random.default_rng(seed) for seed in range(50))
-        starts = {int(dataset.sample(13, rng=rng)[0]) for rng in rngs}
+        starts = {int(dataset.maker.sample(13, rng=rng)[0]) for rng in rngs}
         assert len(starts) == expected
 
 
