@@ -10,9 +10,11 @@ from torch.utils.data import Dataset, Sampler
 
 from datasets.annotations import VideoRecord
 from datasets.crops import MultiScaleTransform
+from datasets.readers import UnreadableVideoError
 from datasets.records import OpenVideo, read_frames
 from datasets.sampling import Rng
 from datasets.transforms import TrainTransform
+from datasets.views import TestViews
 
 
 class Clips(NamedTuple):
@@ -22,11 +24,16 @@ class Clips(NamedTuple):
         clips: uint8 (T, 3, H, W), in a batch (B, T, 3, H, W).
         labels: Class; (B,).
         indices: Place in the list of records; (B,).
+        are_mirrored: Whether the clip shows the video's mirror image, bool; (B,).
+        teacher_clips: The view of a teacher that has its own, uint8 (T', 3, H', W'), mirrored as
+            the clip is; (B, T', 3, H', W'). Otherwise empty, (0,); (B, 0).
     """
 
     clips: Tensor
     labels: Tensor
     indices: Tensor
+    are_mirrored: Tensor
+    teacher_clips: Tensor
 
 
 class ClipMaker:
@@ -52,16 +59,19 @@ class ClipMaker:
         self.transform = transform
         self.mirrored_labels = mirrored_labels
 
-    def make(self, record: VideoRecord, rng: Rng) -> tuple[Tensor, int]:
-        """Return a clip, uint8 (T, 3, H, W), and its class; every draw comes from rng."""
+    def make(self, record: VideoRecord, rng: Rng) -> tuple[Tensor, int, bool]:
+        """Return a clip, uint8 (T, 3, H, W), its class, and whether it is mirrored.
+
+        Every draw comes from rng.
+        """
         indices = self.sample(record.num_frames, rng=rng)
         frames = read_frames(record, indices, self.open_video)
         mirrored_label = self._mirrored_label(record.label)
         may_mirror = mirrored_label is not None
         clip, is_mirrored = self.transform.augment(frames, rng, may_mirror=may_mirror)
         if is_mirrored and mirrored_label is not None:
-            return clip.contiguous(), mirrored_label
-        return clip.contiguous(), record.label
+            return clip.contiguous(), mirrored_label, True
+        return clip.contiguous(), record.label, False
 
     def _mirrored_label(self, label: int) -> int | None:
         return label if self.mirrored_labels is None else self.mirrored_labels[label]
@@ -74,12 +84,21 @@ class TrainClips(Dataset[Clips]):
         records: Videos, frames counted.
         maker: Makes the clips.
         seed: Of the run.
+        teacher_views: Of the same records, for a teacher that has its own: it sees the first one
+            of each; None: it sees the clips, or there is none.
     """
 
-    def __init__(self, records: list[VideoRecord], maker: ClipMaker, seed: int) -> None:
+    def __init__(
+        self,
+        records: list[VideoRecord],
+        maker: ClipMaker,
+        seed: int,
+        teacher_views: TestViews | None = None,
+    ) -> None:
         self.records = records
         self.maker = maker
         self.seed = seed
+        self.teacher_views = teacher_views
 
     def __len__(self) -> int:
         """Count the videos."""
@@ -89,8 +108,18 @@ class TrainClips(Dataset[Clips]):
         """Return the clip of (epoch, index), or of a further repeat; see `EpochSampler`."""
         index = key[1]
         rng = np.random.default_rng((self.seed, *key))
-        clip, label = self.maker.make(self.records[index], rng)
-        return Clips(clip, torch.tensor(label), torch.tensor(index))
+        clip, label, is_mirrored = self.maker.make(self.records[index], rng)
+        numbers = (torch.tensor(number) for number in (label, index, is_mirrored))
+        return Clips(clip, *numbers, self._teacher_clip(index, is_mirrored))
+
+    def _teacher_clip(self, index: int, is_mirrored: bool) -> Tensor:
+        if self.teacher_views is None:
+            return torch.empty(0)
+        views = self.teacher_views[index]
+        if views.error:
+            raise UnreadableVideoError(views.error)
+        clip = views.distinct[views.view_of[0]]
+        return clip.flip(-1) if is_mirrored else clip
 
 
 class EpochSampler(Sampler[tuple[int, ...]]):

@@ -1,7 +1,9 @@
 """Loaders of training clips and of test views, as the config says."""
 
+from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Subset
 from yacs.config import CfgNode
@@ -48,9 +50,20 @@ def build_clip_maker(cfg: CfgNode) -> ClipMaker:
 
 
 def build_train_loader(
-    cfg: CfgNode, records: list[VideoRecord], rank: int, world_size: int
+    cfg: CfgNode,
+    records: list[VideoRecord],
+    rank: int,
+    world_size: int,
+    teacher_cfg: CfgNode | None = None,
 ) -> DataLoader[Clips]:
     """Build the loader of one process's share of the training clips, in batches of whole size.
+
+    Args:
+        cfg: The config.
+        records: All training videos.
+        rank: This process.
+        world_size: Number of processes.
+        teacher_cfg: Of a teacher that may have its own view, as DISTILL.SEES says.
 
     Raises:
         ValueError: There are fewer videos than one batch of all processes.
@@ -62,7 +75,9 @@ def build_train_loader(
             f"{batch} on each of {world_size} processes; lower it or add videos"
         )
     return DataLoader(
-        TrainClips(records, build_clip_maker(cfg), cfg.SEED),
+        TrainClips(
+            records, build_clip_maker(cfg), cfg.SEED, _build_teacher_views(cfg, teacher_cfg, records)
+        ),
         batch_size=batch,
         sampler=EpochSampler(len(records), rank, world_size, cfg.SEED),
         num_workers=cfg.DATA.WORKERS,
@@ -106,6 +121,27 @@ def build_view_loader(
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_use_one_thread,
     )
+
+
+def _build_teacher_views(
+    cfg: CfgNode, teacher_cfg: CfgNode | None, records: list[VideoRecord]
+) -> TestViews | None:
+    """Build a teacher's own views: its validation's, a clip's centre crop, of our stored frames."""
+    if teacher_cfg is None or cfg.DISTILL.SEES != "own_clip":
+        return None
+    return TestViews(
+        records,
+        partial(open_frames, cfg),
+        partial(_first_clip, sample=build_test_sampling(teacher_cfg, "val")),
+        short_side=teacher_cfg.DATA.TEST_SHORT_SIDE,
+        image_size=test_image_size(teacher_cfg, "val"),
+        num_crops=1,
+        crops=VIEW_CROPS[teacher_cfg.TEST.CROPS],
+    )
+
+
+def _first_clip(num_frames: int, sample: Callable[[int], np.ndarray]) -> np.ndarray:
+    return sample(num_frames)[:1]  # (1, T)
 
 
 def _use_one_thread(worker: int) -> None:
