@@ -12,9 +12,10 @@ _log = logging.getLogger(__name__)
 
 CHOICES = {
     "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded"),
+    "AUG.CUTMIX_BOX": ("space", "paddle"),
+    "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense"),
     "DISTILL.LOSS": ("kd", "dml"),
     "DISTILL.SEES": ("student_clip", "own_clip"),
-    "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense"),
     "MODEL.SHIFT.DIRECTION": ("both", "past"),
     "MODEL.TSM.OP": ("shift", "blend", "squeezed_conv", "depthwise_conv"),
     "MODEL.TSM.PLACEMENT": ("blockres", "block"),
@@ -26,6 +27,7 @@ CHOICES = {
     "OPTIM.SCHEDULE": ("multistep", "cosine"),
     "TRAIN.AMP": ("none", "auto", "bf16", "fp16"),
     "TRAIN.CHECKPOINT_LAYOUT": ("plain", "released"),
+    "TRAIN.LAST_GROUP": ("underweight", "reweight", "drop"),
     "VAL.NUM_CROPS": (1, 3, 5),
     "TEST.NUM_CROPS": (1, 3, 5),
     "TEST.CROPS": ("tokshift", "tsm"),
@@ -52,6 +54,8 @@ NOT_NEGATIVE = (
     "DATA.FIRST_FRAME",
     "DATA.WORKERS",
     "AUG.JITTER_ONE_IN",
+    "AUG.MIXUP_ALPHA",
+    "AUG.CUTMIX_ALPHA",
     "MODEL.TSM.NEW_LENGTH",
     "OPTIM.LR",
     "OPTIM.MIN_LR",
@@ -61,6 +65,7 @@ NOT_NEGATIVE = (
     "OPTIM.REFERENCE_LR",
     "OPTIM.REFERENCE_BATCH",
     "TEST.IMAGE_SIZE",
+    "TRAIN.GLOBAL_BATCH",
     "SEED",
 )
 BELOW_ONE = (
@@ -71,6 +76,7 @@ BELOW_ONE = (
     "OPTIM.MOMENTUM",
     "TRAIN.EMA_DECAY",
 )
+SHARES = ("AUG.MIX_PROB", "AUG.CUTMIX_SHARE")
 
 
 def check_cfg(cfg: CfgNode, source: str) -> None:
@@ -83,15 +89,11 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     Raises:
         ValueError: Lists every fault found, each with key, value and what is allowed.
     """
-    faults = _choice_faults(cfg) + _range_faults(cfg) + _data_faults(cfg) + distill_faults(cfg)
+    faults = _choice_faults(cfg) + _range_faults(cfg) + _data_faults(cfg) + _training_faults(cfg)
+    faults += distill_faults(cfg)
     faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _fill_backbone(cfg)
     if not faults and cfg.MODEL.NAME != "tsm":
         faults = _shape_faults(cfg)
-    if cfg.TRAIN.CHECKPOINT_LAYOUT == "released" and cfg.OPTIM.NAME != "sgd":
-        faults.append(
-            f"OPTIM.NAME={cfg.OPTIM.NAME!r}; TRAIN.CHECKPOINT_LAYOUT released is for 'sgd', which "
-            "alone the released code can go on with"
-        )
     if faults:
         raise ValueError(f"{source}:\n  " + "\n  ".join(faults))
     _warn_of_padding(cfg)
@@ -145,6 +147,7 @@ def _range_faults(cfg: CfgNode) -> list[str]:
     rules = (
         (AT_LEAST_ONE, "at least 1", lambda value: value >= 1),
         (NOT_NEGATIVE, "0 or more", lambda value: value >= 0),
+        (SHARES, "from 0 to 1", lambda value: 0 <= value <= 1),
         (BELOW_ONE, "from 0 to below 1", lambda value: value is None or 0 <= value < 1),
     )
     for keys, allowed, holds in rules:
@@ -186,6 +189,23 @@ def _data_faults(cfg: CfgNode) -> list[str]:
         faults.append(
             f"TEST.IMAGE_SIZE={cfg.TEST.IMAGE_SIZE}; a transformer is built for "
             f"DATA.IMAGE_SIZE={data.IMAGE_SIZE} alone"
+        )
+    return faults
+
+
+def _training_faults(cfg: CfgNode) -> list[str]:
+    """Return what does not fit together among the keys of the training."""
+    faults, train = [], cfg.TRAIN
+    mixes = cfg.AUG.MIXUP_ALPHA or cfg.AUG.CUTMIX_ALPHA
+    if mixes and train.CLIPS_PER_GPU < 2:
+        faults.append(
+            f"TRAIN.CLIPS_PER_GPU={train.CLIPS_PER_GPU}; AUG.MIXUP_ALPHA and AUG.CUTMIX_ALPHA mix "
+            "the clips of a batch with each other: it must be at least 2"
+        )
+    if train.CHECKPOINT_LAYOUT == "released" and cfg.OPTIM.NAME != "sgd":
+        faults.append(
+            f"OPTIM.NAME={cfg.OPTIM.NAME!r}; TRAIN.CHECKPOINT_LAYOUT released is for 'sgd', which "
+            "alone the released code can go on with"
         )
     return faults
 

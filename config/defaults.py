@@ -83,6 +83,17 @@ _C.AUG.SATURATION = [0.5, 3.0]
 _C.AUG.GAMMA = [0.8, 1.2]
 _C.AUG.HUE = [-0.5, 0.5]
 
+# Beta distributions that Mixup (arXiv:1710.09412) and CutMix (arXiv:1905.04899) draw the share of
+# two clips from, once a batch; 0 = off. PaddleVideo's VideoMix: 0.2 and 1.0.
+_C.AUG.MIXUP_ALPHA = 0.0
+_C.AUG.CUTMIX_ALPHA = 0.0
+# Share of the batches that are mixed, and of CutMix among them where both are on.
+_C.AUG.MIX_PROB = 1.0
+_C.AUG.CUTMIX_SHARE = 0.5
+# What CutMix replaces: space: an H x W box in all frames; paddle: T x H in all columns, and the
+# label's share is wrong, as in PaddleVideo.
+_C.AUG.CUTMIX_BOX = "space"
+
 _C.MODEL = CN()
 # tokshift (arXiv:2108.02432), or vit: the same transformer without the shift; tsm
 # (arXiv:1811.08383), a ResNet.
@@ -192,9 +203,12 @@ _C.TRAIN.EPOCHS = 18
 _C.TRAIN.CLIPS_PER_GPU = 21
 # Batches whose gradients are added up for one step.
 _C.TRAIN.ACCUMULATION = 10
-# The last, smaller group of an epoch is divided by ACCUMULATION too, as released; False: by its
-# size.
-_C.TRAIN.UNDERWEIGHTS_LAST_GROUP = True
+# Clips of a step over all processes, in place of ACCUMULATION; a multiple of processes x
+# CLIPS_PER_GPU (PaddleVideo: 64 or 256). 0 = ACCUMULATION counts.
+_C.TRAIN.GLOBAL_BATCH = 0
+# The last, smaller group of an epoch: underweight: divided by the full size too, as released;
+# reweight: by its own; drop: no step, its gradients are thrown away, as PaddleVideo does.
+_C.TRAIN.LAST_GROUP = "underweight"
 # Mixed precision: none, auto (bf16 where the device has it, else fp16), bf16, fp16.
 _C.TRAIN.AMP = "none"
 # Run the model through torch.compile.
@@ -210,8 +224,8 @@ _C.TRAIN.TUNE_DROPS_HEAD = False
 _C.TRAIN.PRINT_FREQ = 10
 
 _C.DISTILL = CN()
-# Checkpoint of the model that teaches the one that is trained; empty = none. A dml teacher may start
-# from fresh weights: then TEACHER_CFG alone.
+# Checkpoint of the model that teaches the one that is trained; empty = none. A dml teacher may
+# start from fresh weights: then TEACHER_CFG alone.
 _C.DISTILL.TEACHER = ""
 # yml of the teacher; empty = the config inside TEACHER. The teacher keeps its own T, image size,
 # sampling and normalisation.
@@ -226,8 +240,8 @@ _C.DISTILL.LOSS = "kd"
 _C.DISTILL.WEIGHT = 0.5
 # Of kd: divides both models' logits; the loss is multiplied by its square.
 _C.DISTILL.TEMPERATURE = 4.0
-# What a running kd teacher sees. student_clip: the very clip of the student, mixed too; it needs the
-# same T and image size. own_clip: the teacher's validation view, its first clip's centre crop,
+# What a running kd teacher sees. student_clip: the very clip of the student, mixed too; it needs
+# the same T and image size. own_clip: the teacher's validation view, its first clip's centre crop,
 # mirrored where the student's clip is; of mixed clips the answers are mixed.
 _C.DISTILL.SEES = "student_clip"
 

@@ -76,7 +76,10 @@ def build_train_loader(
         )
     return DataLoader(
         TrainClips(
-            records, build_clip_maker(cfg), cfg.SEED, _build_teacher_views(cfg, teacher_cfg, records)
+            records,
+            build_clip_maker(cfg),
+            cfg.SEED,
+            _build_teacher_views(cfg, teacher_cfg, records),
         ),
         batch_size=batch,
         sampler=EpochSampler(len(records), rank, world_size, cfg.SEED),

@@ -19,6 +19,7 @@ from models.pretrained import (
 from ops.checkpoint import read_checkpoint
 from ops.distributed import World, gather_objects
 from ops.learner import Learner
+from ops.mutual import models_by_prefix
 
 _log = logging.getLogger(__name__)
 
@@ -77,17 +78,8 @@ def resume(learner: Learner, path: str, world: World) -> tuple[int, float]:
         ValueError: The file is no training checkpoint or does not fit the model.
     """
     content = read_training_checkpoint(path)
-    source = {"state_dict": content["state_dict"]}  # the trained weights, not their average
-    state, kind, ignored = weights_of(source, path)
-    report = fit_weights(
-        learner.model, state, LoadReport(path, kind, ignored=ignored), head_may_differ=False
-    )
-    if report.resized:
-        raise ValueError(
-            f"{path} was trained at another image size; --resume goes on with the same run, "
-            "--tune_from starts a new one from its weights"
-        )
-    _log.info("%s", report)
+    for prefix, model in models_by_prefix(learner.model).items():
+        _take_up(model, content["state_dict"], prefix, path)
     momentum = content["optimizer"]["state"]
     if is_released(content["state_dict"]):
         momentum = momentum_from_released(content, learner.model)
@@ -122,6 +114,23 @@ def read_training_checkpoint(path: str) -> dict[str, Any]:
 def best_of(content: Mapping[str, Any]) -> float:
     """Return the best validation top-1 that a checkpoint remembers, percent."""
     return float(content.get("best_acc1", content.get("best_prec1", -1.0)))
+
+
+def _take_up(model: torch.nn.Module, state_dict: Mapping[str, Any], prefix: str, path: str) -> None:
+    """Load the trained weights, not their average, of the model whose names have a prefix."""
+    own = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
+    if not own:
+        raise ValueError(f"{path} holds one model; under DISTILL.LOSS dml --resume needs the two")
+    state, kind, ignored = weights_of({"state_dict": own}, path)
+    report = fit_weights(
+        model, state, LoadReport(path, kind, ignored=ignored), head_may_differ=False
+    )
+    if report.resized:
+        raise ValueError(
+            f"{path} was trained at another image size; --resume goes on with the same run, "
+            "--tune_from starts a new one from its weights"
+        )
+    _log.info("%s", report)
 
 
 def _check_groups(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, path: str) -> None:

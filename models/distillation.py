@@ -1,7 +1,8 @@
-"""From the config to what teaches: a frozen model, its answers in a file, or one that learns too."""
+"""From the config to what teaches: a frozen model, its answers in a file, or one that learns."""
 
-import logging
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -9,90 +10,114 @@ from yacs.config import CfgNode
 
 from models import build_model
 from models.pretrained import load_weights
-from ops.learner import Learner
+from ops.distributed import World
+from ops.learner import amp_dtype
 from ops.mutual import MutualPair
 from ops.scores import Scores
-from ops.teachers import CachedTeacher, FrozenTeacher, cached_logits
-
-_log = logging.getLogger(__name__)
+from ops.teachers import CachedTeacher, FrozenTeacher, Teacher, cached_logits
 
 
-def build_frozen_teacher(
-    cfg: CfgNode, teacher_cfg: CfgNode, prepare: Callable[[Tensor], Tensor], learner: Learner
-) -> FrozenTeacher:
-    """Build the teacher that DISTILL.TEACHER holds and say what it is.
+class ListedVideo(Protocol):
+    """A training video; see `datasets.annotations.VideoRecord`."""
 
-    Args:
-        cfg: Of the student.
-        teacher_cfg: Of the teacher.
-        prepare: From uint8 clips to the teacher's input, on the device.
-        learner: Of the student, on the device, in the precision of both.
+    @property
+    def path(self) -> str:
+        """As in the list."""
 
-    Raises:
-        ValueError: The weights are not those of the teacher's config.
-    """
-    distill = cfg.DISTILL
-    model = _trained_model(cfg, teacher_cfg).to(learner.device)
-    sees_student_clip = distill.SEES == "student_clip"
-    _log.info(
-        "taught by %s, frozen, which sees %s: %s",
-        describe_teacher(cfg, teacher_cfg, model),
-        "the student's clip" if sees_student_clip else "its own view",
-        _describe_kd(cfg),
-    )
-    return FrozenTeacher(
-        model, prepare, distill.TEMPERATURE, learner.autocast, sees_student_clip=sees_student_clip
-    )
+    @property
+    def label(self) -> int:
+        """Its class."""
 
 
-def build_cached_teacher(
+def build_teacher(
     cfg: CfgNode,
-    videos: Sequence[str],
-    labels: Sequence[int],
+    teacher_cfg: CfgNode | None,
+    student: nn.Module,
+    videos: Sequence[ListedVideo],
     mirrored_labels: Sequence[int | None],
-    device: torch.device,
-) -> CachedTeacher:
-    """Build the teacher whose answers DISTILL.LOGITS holds and say what they are.
+    prepare: Callable[[Tensor], Tensor],
+    world: World,
+) -> tuple[nn.Module, Teacher | None, str]:
+    """Build what DISTILL asks for.
 
     Args:
         cfg: Of the student.
-        videos: Paths as in the training list.
-        labels: Of the videos.
+        teacher_cfg: Of the teacher; None: no model teaches.
+        student: On the CPU.
+        videos: The training list.
         mirrored_labels: For each class that of its mirror image.
-        device: Of the process.
+        prepare: From uint8 clips to the teacher's input, on the device.
+        world: Where this process stands.
+
+    Returns:
+        What is trained, the student or a pair; what is asked, if anything; and a report.
 
     Raises:
-        ValueError: The file is none of scores, or does not fit the list.
+        ValueError: The teacher's file does not fit its config, the list or the classes.
     """
-    distill = cfg.DISTILL
-    scores = Scores.load(distill.LOGITS)
-    logits = cached_logits(scores, distill.LOGITS, videos, labels, cfg.MODEL.NUM_CLASSES)
-    _log.info(
-        "taught by the logits in %s, mean of %d views of each of %d videos: %s",
-        *(distill.LOGITS, scores.view_logits.shape[1], len(videos), _describe_kd(cfg)),
+    if cfg.DISTILL.LOGITS:
+        teacher, report = _cached_teacher(cfg, videos, mirrored_labels, world)
+        return student, teacher, report
+    if teacher_cfg is None:
+        return student, None, ""
+    if cfg.DISTILL.LOSS == "dml":
+        pair, report = _pair(cfg, teacher_cfg, student)
+        return pair, None, report
+    teacher, report = _frozen_teacher(cfg, teacher_cfg, prepare, world)
+    return student, teacher, report
+
+
+def _frozen_teacher(
+    cfg: CfgNode, teacher_cfg: CfgNode, prepare: Callable[[Tensor], Tensor], world: World
+) -> tuple[FrozenTeacher, str]:
+    distill, dtype = cfg.DISTILL, amp_dtype(cfg.TRAIN.AMP, world.device)
+    model, report = _trained_model(cfg, teacher_cfg)
+    sees_student_clip = distill.SEES == "student_clip"
+    teacher = FrozenTeacher(
+        model.to(world.device),
+        prepare,
+        distill.TEMPERATURE,
+        partial(torch.autocast, world.device.type, dtype=dtype, enabled=dtype is not None),
+        sees_student_clip=sees_student_clip,
     )
-    return CachedTeacher(logits, distill.TEMPERATURE, device, mirrored_labels)
+    what = _describe(cfg, teacher_cfg, model)
+    seen = "the student's clip" if sees_student_clip else "its own validation view"
+    return teacher, f"{report}\ntaught by {what}, frozen, which sees {seen}: {_describe_kd(cfg)}"
 
 
-def build_pair(cfg: CfgNode, student: nn.Module, teacher_cfg: CfgNode) -> MutualPair:
-    """Put a student and a teacher that learns too together, on the CPU, and say so.
-
-    Raises:
-        ValueError: The weights of DISTILL.TEACHER are not those of the teacher's config.
-    """
-    fresh = not cfg.DISTILL.TEACHER
-    teacher = build_model(teacher_cfg) if fresh else _trained_model(cfg, teacher_cfg)
-    _log.info(
-        "learns with %s, from %s weights: mutual loss of weight %g",
-        describe_teacher(cfg, teacher_cfg, teacher),
-        "fresh" if fresh else "trained",
-        cfg.DISTILL.WEIGHT,
+def _cached_teacher(
+    cfg: CfgNode,
+    videos: Sequence[ListedVideo],
+    mirrored_labels: Sequence[int | None],
+    world: World,
+) -> tuple[CachedTeacher, str]:
+    path, temperature = cfg.DISTILL.LOGITS, cfg.DISTILL.TEMPERATURE
+    scores = Scores.load(path)
+    logits = cached_logits(
+        scores,
+        path,
+        [video.path for video in videos],
+        [video.label for video in videos],
+        cfg.MODEL.NUM_CLASSES,
     )
-    return MutualPair(student, teacher)
+    report = (
+        f"taught by the logits in {path}, mean of {scores.view_logits.shape[1]} views of each of "
+        f"{len(videos)} videos: {_describe_kd(cfg)}"
+    )
+    return CachedTeacher(logits, temperature, world.device, mirrored_labels), report
 
 
-def describe_teacher(cfg: CfgNode, teacher_cfg: CfgNode, model: nn.Module) -> str:
-    """Name a teacher, where it comes from and how large it is."""
+def _pair(cfg: CfgNode, teacher_cfg: CfgNode, student: nn.Module) -> tuple[MutualPair, str]:
+    if cfg.DISTILL.TEACHER:
+        teacher, report = _trained_model(cfg, teacher_cfg)
+    else:
+        teacher, report = build_model(teacher_cfg), "teacher: fresh weights"
+    what = _describe(cfg, teacher_cfg, teacher)
+    weight = f"mutual loss of weight {cfg.DISTILL.WEIGHT:g}"
+    return MutualPair(student, teacher), f"{report}\nlearns with {what}, which learns too: {weight}"
+
+
+def _describe(cfg: CfgNode, teacher_cfg: CfgNode, model: nn.Module) -> str:
     source = cfg.DISTILL.TEACHER or cfg.DISTILL.TEACHER_CFG
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     data = teacher_cfg.DATA
@@ -102,32 +127,9 @@ def describe_teacher(cfg: CfgNode, teacher_cfg: CfgNode, model: nn.Module) -> st
     )
 
 
-def check_class_names(ours: Sequence[str], theirs: Sequence[str], source: str) -> None:
-    """Reject a teacher whose classes have other names; names that are mere numbers are unknown.
-
-    Args:
-        ours: Of the student, by label.
-        theirs: Of the teacher, by label.
-        source: Of the teacher.
-
-    Raises:
-        ValueError: Names the first class that differs.
-    """
-    numbers = [str(label) for label in range(len(ours))]
-    if numbers in (list(ours), list(theirs)):
-        return
-    for label, (our, their) in enumerate(zip(ours, theirs, strict=True)):
-        if our != their:
-            raise ValueError(
-                f"the teacher of {source} calls class {label} {their!r}, DATA.CLASS_NAMES calls it "
-                f"{our!r}; a teacher needs the student's classes in the student's order"
-            )
-
-
-def _trained_model(cfg: CfgNode, teacher_cfg: CfgNode) -> nn.Module:
+def _trained_model(cfg: CfgNode, teacher_cfg: CfgNode) -> tuple[nn.Module, str]:
     model = build_model(teacher_cfg)
-    _log.info("teacher: %s", load_weights(model, cfg.DISTILL.TEACHER, head_may_differ=False))
-    return model
+    return model, f"teacher: {load_weights(model, cfg.DISTILL.TEACHER, head_may_differ=False)}"
 
 
 def _describe_kd(cfg: CfgNode) -> str:

@@ -30,6 +30,7 @@ State = dict[str, Tensor]
 
 HEAD = ("head.weight", "head.bias", "fc.weight", "fc.bias")  # of a ViT, of a ResNet
 PADDLE_TSM = "PaddleVideo .pdparams"
+STUDENT = "student."  # names of the model that is kept of two that learned together
 _ADDED = (".temporal.", ".non_local.")  # modules of a ResNet that an image model lacks
 _RELEASED_PREFIX = "base_model."
 _RELEASED_MARKS = ("base_model.transformer.", "base_model.head.")
@@ -146,6 +147,9 @@ def weights_of(content: Mapping[str, Any], source: str) -> tuple[State, str, lis
         for name, value in content.items()
         if isinstance(value, Tensor)
     }
+    student = {k.removeprefix(STUDENT): v for k, v in state.items() if k.startswith(STUDENT)}
+    if student:
+        state, kind = student, f"{kind}, of a pair the student"
     if is_released(state):
         return from_released(state), f"released TokShift {kind}", []
     if is_released_tsm(state):

@@ -11,9 +11,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from yacs.config import CfgNode
 
 from ops.distributed import World
+from ops.mutual import models_by_prefix
 from ops.param_groups import parameter_groups
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor], Tensor]
 
 
 def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
@@ -32,13 +33,17 @@ def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimizer over the groups of parameters that OPTIM.GROUPS names."""
     optim = cfg.OPTIM
-    groups = parameter_groups(
-        model,
-        optim.GROUPS,
-        optim.WEIGHT_DECAY,
-        boosts_head=optim.BOOSTS_HEAD,
-        is_flow=cfg.MODEL.TSM.MODALITY == "Flow",
-    )
+    groups = [
+        group
+        for part in models_by_prefix(model).values()
+        for group in parameter_groups(
+            part,
+            optim.GROUPS,
+            optim.WEIGHT_DECAY,
+            boosts_head=optim.BOOSTS_HEAD,
+            is_flow=cfg.MODEL.TSM.MODALITY == "Flow",
+        )
+    ]
     if optim.NAME == "adamw":
         return torch.optim.AdamW(groups, optim.LR, betas=optim.BETAS)
     return torch.optim.SGD(groups, optim.LR, momentum=optim.MOMENTUM, nesterov=optim.NESTEROV)
@@ -101,14 +106,13 @@ class Learner:
         )
 
     def accumulate(
-        self, clips: Tensor, labels: Tensor, loss: Loss, share: float, is_last: bool
+        self, clips: Tensor, loss: Loss, share: float, is_last: bool
     ) -> tuple[Tensor, Tensor]:
         """Add the gradient of one batch.
 
         Args:
             clips: (B, T, 3, H, W), normalised, on the device.
-            labels: (B,), on the device.
-            loss: From logits and labels to the batch's mean loss.
+            loss: From the model's output to the batch's mean loss.
             share: Weight of the batch in the step, 1 / batches of the group.
             is_last: The step follows; until then the processes do not exchange gradients.
 
@@ -119,7 +123,7 @@ class Learner:
         with self.parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with self.autocast():
                 logits = self.parallel(clips)
-                value = loss(logits, labels)
+                value = loss(logits)
             self.scaler.scale(value * share).backward()
         return value.detach(), logits.detach()
 
@@ -129,10 +133,14 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.drop_gradients()
         if self.ema:
             self.ema.update_parameters(self.model)
         return norm
+
+    def drop_gradients(self) -> None:
+        """Forget the gradients added up since the last step."""
+        self.optimizer.zero_grad(set_to_none=True)
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of every group, times its factor where it has one."""

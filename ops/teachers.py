@@ -59,17 +59,18 @@ class FrozenTeacher:
         self.sees_student_clip = sees_student_clip
 
     @torch.no_grad()
-    def targets(self, batch: TaughtBatch, mix: Mix | None) -> Tensor:
+    def answers(self, batch: TaughtBatch, mix: Mix | None) -> Tensor:
         """Return the softened probabilities of a batch, (B, K).
 
-        Clips of the student are mixed as the student's; of clips of its own, the answers are.
+        The student's clips are mixed as the student sees them; of clips of its own, the answers
+        are.
         """
         if not self.sees_student_clip:
-            return mixed(self._answers(self.prepare(batch.teacher_clips)), mix)
+            return mixed(self._ask(self.prepare(batch.teacher_clips)), mix)
         clips = self.prepare(batch.clips)
-        return self._answers(mix.apply(clips) if mix else clips)
+        return self._ask(mix.apply(clips) if mix else clips)
 
-    def _answers(self, clips: Tensor) -> Tensor:
+    def _ask(self, clips: Tensor) -> Tensor:
         with self.autocast():
             logits = self.model(clips)
         return soften(logits, self.temperature)
@@ -99,7 +100,7 @@ class CachedTeacher:
         table = [label if mirrored is None else mirrored for mirrored, label in pairs]
         self.mirrored_labels = torch.tensor(table, device=device)
 
-    def targets(self, batch: TaughtBatch, mix: Mix | None) -> Tensor:
+    def answers(self, batch: TaughtBatch, mix: Mix | None) -> Tensor:
         """Return the softened probabilities of a batch, (B, K); of mixed clips they are mixed."""
         device = self.probs.device
         probs = self.probs[batch.indices.to(device)]  # (B, K)
@@ -139,7 +140,7 @@ def cached_logits(
             label.
     """
     K = scores.view_logits.shape[-1]
-    if K != num_classes:
+    if num_classes != K:
         raise ValueError(
             f"DISTILL.LOGITS={source!r} holds logits of {K} classes, MODEL.NUM_CLASSES is "
             f"{num_classes}; they must be equal"

@@ -220,7 +220,8 @@ def test_training_loop_follows_the_released_one(
     # the recorded clips are normalised noise, not pixels
     monkeypatch.setattr(main_ddp_shift, "to_device", lambda clips, *_: clips)
     clips, labels = torch.from_numpy(data["clips"]).float(), torch.from_numpy(data["labels"])
-    columns = (clips, labels, torch.arange(len(labels)))
+    unused = torch.zeros(len(labels), 0)
+    columns = (clips, labels, torch.arange(len(labels)), unused, unused)
     batches = [Clips(*row) for row in zip(*(column.split(size) for column in columns), strict=True)]
     recorded: dict[str, list[float]] = {}
 

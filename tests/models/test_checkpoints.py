@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -14,6 +13,7 @@ from models.pretrained import load_weights, to_released
 from ops.checkpoint import read_checkpoint, write_checkpoint
 from ops.distributed import World
 from ops.learner import Learner, build_learner
+from ops.objective import Target
 
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 TEXT = """
@@ -45,7 +45,7 @@ def train(learner: Learner, *seeds: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         clips = torch.randn(2, 4, 3, size, size, generator=generator)
         labels = torch.randint(3, (2,), generator=generator)
-        learner.accumulate(clips, labels, F.cross_entropy, 1.0, is_last=True)
+        learner.accumulate(clips, Target(labels).loss, 1.0, is_last=True)
         learner.step()
 
 

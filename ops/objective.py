@@ -1,0 +1,145 @@
+"""What a batch is trained to say: loss and hits, with labels smoothed and mixed, or taught."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode
+
+from ops.losses import dml_loss, kd_loss
+from ops.metrics import topk_hits
+from ops.mixing import Mix
+
+
+@dataclass(frozen=True)
+class Target:
+    """The target of one batch.
+
+    Attributes:
+        labels: Of the clips, (B,), int64, on the device.
+        label_smoothing: Share of the target spread over all classes.
+        mix: How the clips were mixed; None: not at all.
+    """
+
+    labels: Tensor
+    label_smoothing: float = 0.0
+    mix: Mix | None = None
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """Return the mean loss of logits (B, K): a mixed clip has both labels, by their shares."""
+        loss = self._cross_entropy(logits, self.labels)
+        if self.mix is None:
+            return loss
+        other = self._cross_entropy(logits, self.mix.other_labels(self.labels))
+        return self.mix.share * loss + (1 - self.mix.share) * other
+
+    def hits(self, logits: Tensor) -> Tensor:
+        """Count top-1 and top-5 hits, (2,); a mixed clip scores each label's share."""
+        hits = topk_hits(logits, self.labels)
+        if self.mix is None:
+            return hits
+        other = topk_hits(logits, self.mix.other_labels(self.labels))
+        return self.mix.share * hits + (1 - self.mix.share) * other
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
+
+@dataclass(frozen=True)
+class TaughtTarget:
+    """The target of a batch that a teacher has answered (arXiv:1503.02531).
+
+    Attributes:
+        own: That of the labels.
+        answers: The teacher's softened probabilities, (B, K).
+        weight: Of the teacher's term; the rest is the labels'.
+        temperature: That softened the answers.
+    """
+
+    own: Target
+    answers: Tensor
+    weight: float
+    temperature: float
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """Return the mean loss of logits (B, K), labels and teacher by their shares."""
+        taught = kd_loss(logits, self.answers, self.temperature)
+        return (1 - self.weight) * self.own.loss(logits) + self.weight * taught
+
+    def hits(self, logits: Tensor) -> Tensor:
+        """Count the hits of the labels; see `Target.hits`."""
+        return self.own.hits(logits)
+
+
+@dataclass(frozen=True)
+class MutualTarget:
+    """The target of a batch for two models that learn from each other; see `MutualPair`.
+
+    Attributes:
+        own: That of the labels, for both.
+        weight: Of what the two differ by.
+    """
+
+    own: Target
+    weight: float
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """Return the loss of the logits of both, (2, B, K), as PaddleVideo adds it up."""
+        student, teacher = logits
+        own = self.own.loss(student) + self.own.loss(teacher)
+        return own + self.weight * dml_loss(student, teacher)
+
+    def hits(self, logits: Tensor) -> Tensor:
+        """Count the student's hits, given the logits of both, (2, B, K)."""
+        return self.own.hits(logits[0])
+
+
+class Objective:
+    """Makes the target of each training batch.
+
+    Args:
+        label_smoothing: Share of the target spread over all classes; of a mixed clip's both.
+        is_mutual: Two models learn together, and from each other.
+        teacher_weight: Of the term of a teacher, or of the other model.
+        temperature: That a teacher's answers are softened by.
+    """
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        is_mutual: bool = False,
+        teacher_weight: float = 0.0,
+        temperature: float = 1.0,
+    ) -> None:
+        self.label_smoothing = label_smoothing
+        self.is_mutual = is_mutual
+        self.teacher_weight = teacher_weight
+        self.temperature = temperature
+
+    def __call__(
+        self, labels: Tensor, mix: Mix | None = None, answers: Tensor | None = None
+    ) -> Target | TaughtTarget | MutualTarget:
+        """Return the target of a batch.
+
+        Args:
+            labels: Of the clips, (B,).
+            mix: How the clips were mixed, as `Mixer.draw` said.
+            answers: Softened probabilities of a teacher, (B, K); None: there is none.
+        """
+        own = Target(labels, self.label_smoothing, mix)
+        if self.is_mutual:
+            return MutualTarget(own, self.teacher_weight)
+        if answers is not None:
+            return TaughtTarget(own, answers, self.teacher_weight, self.temperature)
+        return own
+
+
+def build_objective(cfg: CfgNode) -> Objective:
+    """Build the objective of a config."""
+    distill = cfg.DISTILL
+    return Objective(
+        cfg.LOSS.LABEL_SMOOTHING,
+        is_mutual=distill.LOSS == "dml",
+        teacher_weight=distill.WEIGHT,
+        temperature=distill.TEMPERATURE,
+    )
