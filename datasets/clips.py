@@ -109,8 +109,13 @@ class TrainClips(Dataset[Clips]):
         index = key[1]
         rng = np.random.default_rng((self.seed, *key))
         clip, label, is_mirrored = self.maker.make(self.records[index], rng)
-        numbers = (torch.tensor(number) for number in (label, index, is_mirrored))
-        return Clips(clip, *numbers, self._teacher_clip(index, is_mirrored))
+        return Clips(
+            clip,
+            torch.tensor(label),
+            torch.tensor(index),
+            torch.tensor(is_mirrored),
+            self._teacher_clip(index, is_mirrored),
+        )
 
     def _teacher_clip(self, index: int, is_mirrored: bool) -> Tensor:
         if self.teacher_views is None:

@@ -74,13 +74,9 @@ def build_train_loader(
             f"the training list has {len(records)} videos, one batch takes TRAIN.CLIPS_PER_GPU="
             f"{batch} on each of {world_size} processes; lower it or add videos"
         )
+    teacher_views = _build_teacher_views(cfg, teacher_cfg, records)
     return DataLoader(
-        TrainClips(
-            records,
-            build_clip_maker(cfg),
-            cfg.SEED,
-            _build_teacher_views(cfg, teacher_cfg, records),
-        ),
+        TrainClips(records, build_clip_maker(cfg), cfg.SEED, teacher_views),
         batch_size=batch,
         sampler=EpochSampler(len(records), rank, world_size, cfg.SEED),
         num_workers=cfg.DATA.WORKERS,

@@ -56,15 +56,13 @@ def build_teacher(
         ValueError: The teacher's file does not fit its config, the list or the classes.
     """
     if cfg.DISTILL.LOGITS:
-        teacher, report = _cached_teacher(cfg, videos, mirrored_labels, world)
-        return student, teacher, report
+        return student, *_cached_teacher(cfg, videos, mirrored_labels, world)
     if teacher_cfg is None:
         return student, None, ""
     if cfg.DISTILL.LOSS == "dml":
         pair, report = _pair(cfg, teacher_cfg, student)
         return pair, None, report
-    teacher, report = _frozen_teacher(cfg, teacher_cfg, prepare, world)
-    return student, teacher, report
+    return student, *_frozen_teacher(cfg, teacher_cfg, prepare, world)
 
 
 def _frozen_teacher(
