@@ -21,6 +21,7 @@ CHOICES = {
     "MODEL.TSM.MODALITY": ("RGB", "Flow"),
     "OPTIM.GROUPS": ("one", "tsm", "paddle"),
     "OPTIM.NAME": ("sgd", "adamw"),
+    "OPTIM.WARMUP_RULE": ("factor", "line"),
     "OPTIM.SCHEDULE": ("multistep", "cosine"),
     "TRAIN.AMP": ("none", "auto", "bf16", "fp16"),
     "TRAIN.CHECKPOINT_LAYOUT": ("plain", "released"),

@@ -193,6 +193,9 @@ _C.OPTIM.COSINE_PER_EPOCH = False
 # Epochs of linear warm-up, every iteration, from WARMUP_START x the rate.
 _C.OPTIM.WARMUP_EPOCHS = 0.0
 _C.OPTIM.WARMUP_START = 0.01
+# factor: a linear factor on the schedule; line: a straight line to where the schedule is when the
+# warm-up ends (PaddleVideo, PySlowFast).
+_C.OPTIM.WARMUP_RULE = "factor"
 # Largest global gradient norm of a step; 0 = no limit.
 _C.OPTIM.CLIP_GRAD_NORM = 1.0
 
