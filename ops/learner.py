@@ -38,6 +38,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         optim.WEIGHT_DECAY,
         boosts_head=optim.BOOSTS_HEAD,
         is_flow=cfg.MODEL.TSM.MODALITY == "Flow",
+        layer_decay=optim.LAYER_DECAY,
     )
     if optim.NAME == "adamw":
         return torch.optim.AdamW(groups, optim.LR, betas=optim.BETAS)
