@@ -22,8 +22,9 @@ CHOICES = {
     "MODEL.TSM.ORDER": ("future_first", "past_first"),
     "MODEL.TSM.DIRECTION": ("both", "past"),
     "MODEL.TSM.MODALITY": ("RGB", "Flow"),
-    "OPTIM.GROUPS": ("one", "tsm", "paddle"),
+    "OPTIM.GROUPS": ("one", "vit", "pp_timesformer", "tsm", "paddle"),
     "OPTIM.NAME": ("sgd", "adamw"),
+    "OPTIM.WARMUP_RULE": ("factor", "line"),
     "OPTIM.SCHEDULE": ("multistep", "cosine"),
     "TRAIN.AMP": ("none", "auto", "bf16", "fp16"),
     "TRAIN.CHECKPOINT_LAYOUT": ("plain", "released"),
@@ -202,11 +203,21 @@ def _training_faults(cfg: CfgNode) -> list[str]:
             f"TRAIN.CLIPS_PER_GPU={train.CLIPS_PER_GPU}; AUG.MIXUP_ALPHA and AUG.CUTMIX_ALPHA mix "
             "the clips of a batch with each other: it must be at least 2"
         )
-    if train.CHECKPOINT_LAYOUT == "released" and cfg.OPTIM.NAME != "sgd":
+    optim, layer_decay = cfg.OPTIM, cfg.OPTIM.LAYER_DECAY
+    if not 0 < layer_decay <= 1:
+        faults.append(f"OPTIM.LAYER_DECAY={layer_decay}; it must be above 0 and at most 1")
+    if layer_decay != 1 and optim.GROUPS in ("tsm", "paddle"):
         faults.append(
-            f"OPTIM.NAME={cfg.OPTIM.NAME!r}; TRAIN.CHECKPOINT_LAYOUT released is for 'sgd', which "
-            "alone the released code can go on with"
+            f"OPTIM.LAYER_DECAY={layer_decay}; OPTIM.GROUPS {optim.GROUPS} has its own learning "
+            "rates: choose 'one' or 'vit'"
         )
+    if train.CHECKPOINT_LAYOUT == "released":
+        faults += [
+            f"OPTIM.{key}={optim[key]!r}; TRAIN.CHECKPOINT_LAYOUT released is for {kept!r}, which "
+            "alone the released code can go on with"
+            for key, kept in (("NAME", "sgd"), ("GROUPS", "one"), ("LAYER_DECAY", 1.0))
+            if optim[key] != kept
+        ]
     return faults
 
 
@@ -224,6 +235,8 @@ def _tsm_faults(cfg: CfgNode) -> list[str]:
             faults.append(f"MODEL.TSM.{key}={tsm[key]!r}; it is for MODEL.TSM.OP shift alone")
     if tsm.TEMPORAL_POOL and cfg.DATA.NUM_FRAMES % 2:
         faults.append(f"DATA.NUM_FRAMES={cfg.DATA.NUM_FRAMES}; MODEL.TSM.TEMPORAL_POOL halves it")
+    if cfg.OPTIM.GROUPS == "pp_timesformer":
+        faults.append("OPTIM.GROUPS='pp_timesformer' is for transformers; for tsm choose another")
     if cfg.TRAIN.CHECKPOINT_LAYOUT != "plain":
         faults.append("TRAIN.CHECKPOINT_LAYOUT='released' is for TokShift; for tsm choose 'plain'")
     faults += [

@@ -177,9 +177,14 @@ _C.OPTIM.NESTEROV = False
 _C.OPTIM.BETAS = [0.9, 0.999]
 # On all parameters alike, as released, or as GROUPS has it.
 _C.OPTIM.WEIGHT_DECAY = 0.0
-# one: all parameters alike. For tsm: tsm, the release's groups: head faster, no decay on biases and
-# norms; paddle: PaddleVideo's, which decays the head's weight by 1e-4 whatever WEIGHT_DECAY.
+# one: all parameters alike; vit: no decay on biases, norms, class token and embeddings;
+# pp_timesformer: none on class token, embeddings and the head's bias, as PaddleVideo. For tsm: tsm,
+# the release's groups: head faster, no decay on biases and norms; paddle: PaddleVideo's, which
+# decays the head's weight by 1e-4 whatever WEIGHT_DECAY.
 _C.OPTIM.GROUPS = "one"
+# Factor on the learning rate from each layer to the one below: blocks of a transformer, stages of a
+# ResNet (BEiT, arXiv:2106.08254: 0.65 for ViT-B). Not with the groups tsm and paddle. 1 = off.
+_C.OPTIM.LAYER_DECAY = 1.0
 # In the tsm groups, the head's weight learns 5 times as fast and its bias 10 times. The release
 # does so unless it fine-tunes a model of the same classes, head included.
 _C.OPTIM.BOOSTS_HEAD = True
@@ -193,6 +198,9 @@ _C.OPTIM.COSINE_PER_EPOCH = False
 # Epochs of linear warm-up, every iteration, from WARMUP_START x the rate.
 _C.OPTIM.WARMUP_EPOCHS = 0.0
 _C.OPTIM.WARMUP_START = 0.01
+# factor: a linear factor on the schedule; line: a straight line to where the schedule is when the
+# warm-up ends (PaddleVideo, PySlowFast).
+_C.OPTIM.WARMUP_RULE = "factor"
 # Largest global gradient norm of a step; 0 = no limit.
 _C.OPTIM.CLIP_GRAD_NORM = 1.0
 

@@ -42,6 +42,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             optim.WEIGHT_DECAY,
             boosts_head=optim.BOOSTS_HEAD,
             is_flow=cfg.MODEL.TSM.MODALITY == "Flow",
+            layer_decay=optim.LAYER_DECAY,
         )
     ]
     if optim.NAME == "adamw":

@@ -189,6 +189,20 @@ def test_released_checkpoint_is_taken_up_whole(released_checkpoint: str) -> None
     assert not torch.equal(moved, content["state_dict"]["module.base_model.head.bias"])
 
 
+def test_released_momentum_finds_its_parameters_in_any_groups(released_checkpoint: str) -> None:
+    learners = [
+        new_learner(cfg_of_released_run(*words), seed=0)
+        for words in ((), ("OPTIM.GROUPS", "vit", "OPTIM.LAYER_DECAY", "0.5"))
+    ]
+    for learner in learners:
+        resume(learner, released_checkpoint, WORLD)
+    one, many = learners
+    assert len(many.optimizer.param_groups) > 2
+    for ours, expected in zip(many.model.parameters(), one.model.parameters(), strict=True):
+        states = many.optimizer.state[ours], one.optimizer.state[expected]
+        assert torch.equal(*(state["momentum_buffer"] for state in states))
+
+
 def test_checkpoint_in_released_layout_equals_the_released_one(released_checkpoint: str) -> None:
     cfg = cfg_of_released_run("TRAIN.CHECKPOINT_LAYOUT", "released")
     learner = new_learner(cfg, seed=0)
