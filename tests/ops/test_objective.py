@@ -1,3 +1,8 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +13,7 @@ from config import load_cfg_text
 from ops.metrics import topk_hits
 from ops.mixing import Mix
 from ops.objective import Objective, Target, build_objective
+from tests.conftest import golden_names
 
 
 def toy_logits(B: int = 6, K: int = 9, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -63,6 +69,28 @@ def test_mixed_loss_has_the_gradient_of_its_numbers() -> None:
     logits, labels = toy_logits(4, 3)
     target = Target(labels, 0.1, Mix(torch.tensor([1, 2, 3, 0]), share=0.6))
     assert torch.autograd.gradcheck(target.loss, logits.double().requires_grad_())
+
+
+@pytest.mark.parametrize("name", golden_names("paddlevideo/models/*/io.npz"))
+def test_losses_and_hits_of_paddlevideo(name: str, golden: Callable, golden_root: Path) -> None:
+    data = golden(name)
+    config = json.loads((golden_root / name).with_name("config.json").read_text())
+    objective = Objective(config["model"]["head"].get("ls_eps", 0.0))
+    if "mix_loss" not in data:
+        pytest.skip("its labels are not mixed, and its losses are with batch statistics")
+    logits, labels = torch.from_numpy(data["logits"]), torch.from_numpy(data["y"]).flatten()
+    first, second = (torch.from_numpy(data[key]).flatten() for key in ("y_a", "y_b"))
+    given = SimpleNamespace(share=float(data["lam"][0]), other_labels=lambda labels: second)
+    mixed = objective(first, given)  # type: ignore[arg-type]
+    # float32, of the order of 1: their logits and ours are the same
+    for loss, key in (
+        (Target(labels).loss(logits), "valid_loss"),
+        (objective(labels).loss(logits), "train_loss"),
+        (mixed.loss(logits), "mix_loss"),
+    ):
+        assert loss.item() == pytest.approx(data[key].item(), abs=1e-6), key
+    top1, _ = (mixed.hits(logits) / len(first)).tolist()
+    assert top1 == pytest.approx(data["mix_top1"].item(), abs=1e-7)
 
 
 def test_objective_of_a_config_smooths_as_the_config_says() -> None:
