@@ -16,6 +16,7 @@ from datasets.protocols import (
     describe_protocol,
     num_test_clips,
     test_image_size,
+    test_short_side,
 )
 from datasets.records import open_frames, read_records
 from datasets.view_crops import VIEW_CROPS
@@ -56,15 +57,17 @@ def build_train_loader(
         ValueError: There are fewer videos than one batch of all processes.
     """
     batch = cfg.TRAIN.CLIPS_PER_GPU
-    if len(records) // world_size < batch:
+    sampler = EpochSampler(len(records), rank, world_size, cfg.SEED, cfg.AUG.REPEATS)
+    if len(sampler) < batch:
+        repeats = f" x AUG.REPEATS={cfg.AUG.REPEATS}" if cfg.AUG.REPEATS > 1 else ""
         raise ValueError(
-            f"the training list has {len(records)} videos, one batch takes TRAIN.CLIPS_PER_GPU="
-            f"{batch} on each of {world_size} processes; lower it or add videos"
+            f"the training list has {len(records)} videos{repeats}, one batch takes "
+            f"TRAIN.CLIPS_PER_GPU={batch} on each of {world_size} processes; lower it or add videos"
         )
     return DataLoader(
         TrainClips(records, build_clip_maker(cfg), cfg.SEED),
         batch_size=batch,
-        sampler=EpochSampler(len(records), rank, world_size, cfg.SEED),
+        sampler=sampler,
         num_workers=cfg.DATA.WORKERS,
         generator=torch.Generator(),  # its own: the model's draws must not depend on the workers
         drop_last=True,
@@ -91,7 +94,7 @@ def build_view_loader(
         records,
         partial(open_frames, cfg),
         build_test_sampling(cfg, split),
-        short_side=cfg.DATA.TEST_SHORT_SIDE,
+        short_side=test_short_side(cfg, split),
         image_size=test_image_size(cfg, split),
         num_crops=protocol.NUM_CROPS,
         adds_mirrored=cfg.TEST.FLIP,
