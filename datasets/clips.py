@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from datasets.annotations import VideoRecord
-from datasets.crops import MultiScaleTransform
+from datasets.random_changes import ClipTransform
 from datasets.readers import UnreadableVideoError
 from datasets.records import OpenVideo, read_frames
 from datasets.sampling import Rng
-from datasets.transforms import TrainTransform
 from datasets.views import TestViews
 
 
@@ -42,7 +41,7 @@ class ClipMaker:
     Args:
         open_video: From a record to a reader.
         sample: From (number of frames, rng=generator) to indices (T,).
-        transform: Its ``augment`` makes the clip of frames uint8 (T, 3, H, W).
+        transform: Makes the clip of the frames.
         mirrored_labels: For each class that of its mirror image, None where it has none and is
             not mirrored; None as a whole: mirrored clips keep their class.
     """
@@ -51,7 +50,7 @@ class ClipMaker:
         self,
         open_video: OpenVideo,
         sample: Callable[..., np.ndarray],
-        transform: TrainTransform | MultiScaleTransform,
+        transform: ClipTransform,
         mirrored_labels: Sequence[int | None] | None = None,
     ) -> None:
         self.open_video = open_video

@@ -18,6 +18,7 @@ from datasets.protocols import (
     describe_protocol,
     num_test_clips,
     test_image_size,
+    test_short_side,
 )
 from datasets.records import open_frames, read_records
 from datasets.view_crops import VIEW_CROPS
@@ -69,16 +70,18 @@ def build_train_loader(
         ValueError: There are fewer videos than one batch of all processes.
     """
     batch = cfg.TRAIN.CLIPS_PER_GPU
-    if len(records) // world_size < batch:
+    sampler = EpochSampler(len(records), rank, world_size, cfg.SEED, cfg.AUG.REPEATS)
+    if len(sampler) < batch:
+        repeats = f" x AUG.REPEATS={cfg.AUG.REPEATS}" if cfg.AUG.REPEATS > 1 else ""
         raise ValueError(
-            f"the training list has {len(records)} videos, one batch takes TRAIN.CLIPS_PER_GPU="
-            f"{batch} on each of {world_size} processes; lower it or add videos"
+            f"the training list has {len(records)} videos{repeats}, one batch takes "
+            f"TRAIN.CLIPS_PER_GPU={batch} on each of {world_size} processes; lower it or add videos"
         )
     teacher_views = _build_teacher_views(cfg, teacher_cfg, records)
     return DataLoader(
         TrainClips(records, build_clip_maker(cfg), cfg.SEED, teacher_views),
         batch_size=batch,
-        sampler=EpochSampler(len(records), rank, world_size, cfg.SEED),
+        sampler=sampler,
         num_workers=cfg.DATA.WORKERS,
         generator=torch.Generator(),  # its own: the model's draws must not depend on the workers
         drop_last=True,
@@ -105,7 +108,7 @@ def build_view_loader(
         records,
         partial(open_frames, cfg),
         build_test_sampling(cfg, split),
-        short_side=cfg.DATA.TEST_SHORT_SIDE,
+        short_side=test_short_side(cfg, split),
         image_size=test_image_size(cfg, split),
         num_crops=protocol.NUM_CROPS,
         adds_mirrored=cfg.TEST.FLIP,
@@ -132,7 +135,7 @@ def _build_teacher_views(
         records,
         partial(open_frames, cfg),
         partial(_first_clip, sample=build_test_sampling(teacher_cfg, "val")),
-        short_side=teacher_cfg.DATA.TEST_SHORT_SIDE,
+        short_side=test_short_side(teacher_cfg, "val"),
         image_size=test_image_size(teacher_cfg, "val"),
         num_crops=1,
         crops=VIEW_CROPS[teacher_cfg.TEST.CROPS],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from datasets.crops import tsm_crop_boxes, tsm_resize
+from datasets.scale_jitter import jitter_scale, multi_centre_boxes, uniform_boxes
 from datasets.transforms import Box, crop_boxes, resize_short_side
 
 
@@ -36,4 +37,6 @@ TOKSHIFT_CROPS = ViewCrops(resize_short_side, crop_boxes, mirrors_before_resize=
 VIEW_CROPS = {
     "tokshift": TOKSHIFT_CROPS,
     "tsm": ViewCrops(tsm_resize, tsm_boxes),
+    "uniform": ViewCrops(jitter_scale, uniform_boxes),
+    "multi_centre": ViewCrops(jitter_scale, multi_centre_boxes),
 }
