@@ -8,6 +8,7 @@ import torch
 from yacs.config import CfgNode
 
 from models.pretrained import (
+    STUDENT,
     LoadReport,
     fit_weights,
     is_released,
@@ -119,8 +120,12 @@ def best_of(content: Mapping[str, Any]) -> float:
 def _take_up(model: torch.nn.Module, state_dict: Mapping[str, Any], prefix: str, path: str) -> None:
     """Load the trained weights, not their average, of the model whose names have a prefix."""
     own = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
-    if not own:
-        raise ValueError(f"{path} holds one model; under DISTILL.LOSS dml --resume needs the two")
+    has_pair = any(name.startswith(STUDENT) for name in state_dict)
+    if has_pair != bool(prefix):
+        raise ValueError(
+            f"{path} holds {'two models' if has_pair else 'one model'}, this run trains "
+            f"{'two' if prefix else 'one'}; --resume needs the DISTILL.LOSS of the run it takes up"
+        )
     state, kind, ignored = weights_of({"state_dict": own}, path)
     report = fit_weights(
         model, state, LoadReport(path, kind, ignored=ignored), head_may_differ=False
