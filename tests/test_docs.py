@@ -20,7 +20,7 @@ DOCUMENTS = (
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_config_keys_named_in_documents_exist(repository: Path, document: str) -> None:
     text = (repository / document).read_text()
-    keys = re.findall(r"\b(?:DATA|AUG|MODEL|LOSS|OPTIM|TRAIN|VAL|TEST)(?:\.[A-Z_]+)+", text)
+    keys = re.findall(r"\b(?:DATA|AUG|MODEL|LOSS|OPTIM|TRAIN|DISTILL|VAL|TEST)(?:\.[A-Z_]+)+", text)
     assert [key for key in keys if not is_key(key)] == []
 
 

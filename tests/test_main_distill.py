@@ -75,8 +75,8 @@ MODES = ("student_clip", "own_clip", "cached", "dml")
     [
         (
             "student_clip",
-            r"taught by tokshift toy of {same} ({teacher} parameters, 4 frames of 16 pixels), frozen, "
-            "which sees the student's clip: weight 0.5, temperature 4",
+            "taught by tokshift toy of {same} ({teacher} parameters, 4 frames of 16 pixels), "
+            "frozen, which sees the student's clip: weight 0.5, temperature 4",
         ),
         ("own_clip", "3 frames of 24 pixels), frozen, which sees its own validation view: weight"),
         (
@@ -85,7 +85,7 @@ MODES = ("student_clip", "own_clip", "cached", "dml")
         ),
         (
             "dml",
-            "learns with tokshift toy of {same} ({teacher} parameters, 4 frames of 16 pixels), which",
+            "learns with tokshift toy of {same} ({teacher} parameters, 4 frames of 16 pixels), ",
         ),
     ],
 )

@@ -18,7 +18,7 @@ VIEWS = ("TEST.NUM_CLIPS", "2", "TEST.NUM_CROPS", "1")
 
 @pytest.fixture
 def teacher(tmp_path: Path) -> Path:
-    """The tiny data set of the main script, its config tiny.yml, and a teacher of random weights."""
+    """The tiny data set of the main script with its tiny.yml, and a teacher of random weights."""
     experiment = Experiment(tmp_path)
     torch.manual_seed(0)
     model = build_model(load_cfg(experiment.config))
