@@ -1,4 +1,4 @@
-"""PaddleVideo's transformers: what they compute, how they learn, what they make of image weights."""
+"""PaddleVideo's transformers: what they compute, how they learn, what image weights become."""
 
 import json
 from collections.abc import Callable
@@ -21,9 +21,7 @@ Golden = Callable[[str], dict[str, Any]]
 Net = TimeSformer | VisionTransformer
 
 NAMES = [
-    name.split("/")[2]
-    for name in golden_names("paddlevideo/models/*/io.npz")
-    if "tsm" not in name
+    name.split("/")[2] for name in golden_names("paddlevideo/models/*/io.npz") if "tsm" not in name
 ]
 # Logits of order 2 between two frameworks' float32 kernels; measured 1.3e-6.
 LOGITS_ATOL = 1e-5
@@ -146,9 +144,7 @@ def test_gradients_equal_paddles(name: str, golden: Golden, loaded: Callable) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_three_optimizer_steps_equal_paddles(
-    name: str, golden: Golden, loaded: Callable
-) -> None:
+def test_three_optimizer_steps_equal_paddles(name: str, golden: Golden, loaded: Callable) -> None:
     data = golden(f"paddlevideo/models/{name}/io.npz")
     steps = golden(f"paddlevideo/models/{name}/optim.npz")
     model, config = loaded(name)
