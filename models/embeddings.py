@@ -45,9 +45,9 @@ def resize_time_embed(time_embed: Tensor, num_frames: int, mode: str = "nearest"
     old = time_embed.shape[1]
     if mode == "nearest":
         return time_embed[:, torch.arange(num_frames) * old // num_frames]  # (1, T, C)
-    channels = time_embed.transpose(1, 2)  # (1, C, old)
+    channels = time_embed.transpose(1, 2).double()  # (1, C, old)
     resized = F.interpolate(channels, size=num_frames, mode="linear", align_corners=True)
-    return resized.transpose(1, 2).contiguous()  # (1, T, C)
+    return resized.transpose(1, 2).to(time_embed.dtype).contiguous()  # (1, T, C)
 
 
 def grid_side(num_tokens: int) -> int:
