@@ -84,8 +84,8 @@ def test_vit_b_16_gives_the_logits_of_timm_from_the_same_npz(tmp_path: Path) -> 
         expected = theirs(images(224, 1))
         logits = ours(images(224, 1)[:, None])
     assert expected.std() > 0.3
-    # measured 2e-6: float32 logits of order 1 through twelve blocks
-    torch.testing.assert_close(logits, expected, atol=2e-5, rtol=0)
+    # measured 0 where both call the same kernels; else float32 logits of order 1 in twelve blocks
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
 
 
 def timm_vit(**options: object) -> TimmViT:
