@@ -306,6 +306,13 @@ def test_checkpoint_of_another_optimizer_cannot_be_resumed(
         resume(new_learner(cfg_of("OPTIM.NAME", second), seed=0), str(path), WORLD)
 
 
+@pytest.mark.parametrize("kind", [".npz", ".pdparams", ".safetensors"])
+def test_file_of_weights_alone_cannot_be_resumed(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model{kind}"
+    with pytest.raises(ValueError, match=rf"{kind} holds weights only\. .*--tune_from {path}"):
+        read_training_checkpoint(str(path))
+
+
 def test_missing_checkpoint_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"absent\.pth.* is not a file"):
         read_training_checkpoint(str(tmp_path / "absent.pth"))
