@@ -20,6 +20,8 @@ CHOICES = {
     "DISTILL.LOSS": ("kd", "dml"),
     "DISTILL.SEES": ("student_clip", "own_clip"),
     "MODEL.SHIFT.DIRECTION": ("both", "past"),
+    "MODEL.TIMESFORMER.ATTENTION": ("divided", "joint", "space_only"),
+    "MODEL.TIMESFORMER.TIME_RESIZE": ("nearest", "linear"),
     "MODEL.TSM.OP": ("shift", "blend", "squeezed_conv", "depthwise_conv"),
     "MODEL.TSM.PLACEMENT": ("blockres", "block"),
     "MODEL.TSM.ORDER": ("future_first", "past_first"),
@@ -101,6 +103,8 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _fill_backbone(cfg)
     if not faults and cfg.MODEL.NAME != "tsm":
         faults = _shape_faults(cfg)
+    if cfg.TRAIN.CHECKPOINT_LAYOUT == "released":
+        faults += _released_layout_faults(cfg)
     if faults:
         raise ValueError(f"{source}:\n  " + "\n  ".join(faults))
     _warn_of_padding(cfg)
@@ -109,6 +113,19 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
         _log.warning(
             "DATA.NUM_FRAMES=1: each shift zeroes the moved channels of the only frame, as released"
         )
+
+
+def _released_layout_faults(cfg: CfgNode) -> list[str]:
+    """Return what the released TokShift code could not read or go on with."""
+    faults = []
+    if cfg.MODEL.NAME in ("tsm", "timesformer"):
+        faults.append(
+            f"TRAIN.CHECKPOINT_LAYOUT='released' is for TokShift; for {cfg.MODEL.NAME} choose "
+            "'plain'"
+        )
+    if not cfg.MODEL.VIT.QKV_BIAS:
+        faults.append("MODEL.VIT.QKV_BIAS=False; TRAIN.CHECKPOINT_LAYOUT released needs the biases")
+    return faults
 
 
 def _warn_of_padding(cfg: CfgNode) -> None:
@@ -183,8 +200,6 @@ def _tsm_faults(cfg: CfgNode) -> list[str]:
         faults.append(f"DATA.NUM_FRAMES={cfg.DATA.NUM_FRAMES}; MODEL.TSM.TEMPORAL_POOL halves it")
     if cfg.OPTIM.GROUPS == "pp_timesformer":
         faults.append("OPTIM.GROUPS='pp_timesformer' is for transformers; for tsm choose another")
-    if cfg.TRAIN.CHECKPOINT_LAYOUT != "plain":
-        faults.append("TRAIN.CHECKPOINT_LAYOUT='released' is for TokShift; for tsm choose 'plain'")
     faults += [
         f"{key} is for transformers; a tsm has none"
         for key in ("MODEL.DROP_PATH", "MODEL.CHECKPOINTS_BLOCKS")
@@ -199,11 +214,10 @@ def _fill_backbone(cfg: CfgNode) -> list[str]:
     name = cfg.MODEL.BACKBONE
     if name.startswith("R50"):
         return [f"MODEL.BACKBONE={name!r}: the hybrid of ResNet and ViT is not supported"]
-    empty = [
-        key for key, value in sizes.items() if value is None or (value == 0 and key != "DROPOUT")
-    ]
+    empty = [key for key, value in sizes.items() if value is None or (value == 0 and _is_size(key))]
     if name in BACKBONES:
-        others = {k: v for k, v in sizes.items() if k not in empty and v != BACKBONES[name][k]}
+        published = BACKBONES[name].items()
+        others = {k: sizes[k] for k, v in published if k not in empty and sizes[k] != v}
         if others:
             _log.warning("MODEL.VIT overrides sizes of MODEL.BACKBONE=%s: %s", name, others)
         for key in empty:
@@ -218,6 +232,11 @@ def _fill_backbone(cfg: CfgNode) -> list[str]:
         f"MODEL.BACKBONE={name!r}; choose one of {sorted(BACKBONES)} or set "
         + ", ".join(f"MODEL.VIT.{key}" for key in empty)
     ]
+
+
+def _is_size(key: str) -> bool:
+    """Whether 0 is no value of a key of MODEL.VIT."""
+    return key not in ("DROPOUT", "QKV_BIAS")
 
 
 def _shape_faults(cfg: CfgNode) -> list[str]:

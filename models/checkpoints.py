@@ -7,15 +7,12 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from models.pretrained import (
-    STUDENT,
-    LoadReport,
-    fit_weights,
+from models.pretrained import STUDENT, LoadReport, fit_weights, weights_of
+from models.released_tokshift import (
     is_released,
     momentum_from_released,
     momentum_to_released,
     to_released,
-    weights_of,
 )
 from ops.checkpoint import read_checkpoint
 from ops.distributed import World, gather_objects
@@ -103,7 +100,7 @@ def read_training_checkpoint(path: str) -> dict[str, Any]:
         ValueError: It holds weights alone; says that --tune_from takes those.
     """
     hint = "--resume takes a checkpoint of a training run; to start from these weights: --tune_from"
-    if path.endswith(".npz"):
+    if path.endswith((".npz", ".pdparams", ".safetensors")):
         raise ValueError(f"{path} holds weights only. {hint} {path}")
     content = read_checkpoint(path)
     missing = [key for key in NEEDED if key not in content]
@@ -132,8 +129,8 @@ def _take_up(model: torch.nn.Module, state_dict: Mapping[str, Any], prefix: str,
     )
     if report.resized:
         raise ValueError(
-            f"{path} was trained at another image size; --resume goes on with the same run, "
-            "--tune_from starts a new one from its weights"
+            f"{path} was trained at another image size or number of frames; --resume goes on with "
+            "the same run, --tune_from starts a new one from its weights"
         )
     _log.info("%s", report)
 

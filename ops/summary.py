@@ -21,7 +21,7 @@ class DescribedModel(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]:
         """Return the parameters."""
 
-    def describe_shift(self) -> str:
+    def describe_time(self) -> str:
         """Return the line."""
 
 
@@ -48,9 +48,12 @@ def log_start(
     folder = Path(cfg.OUTPUT_DIR)
     (folder / "config.yml").write_text(cfg.dump(), encoding="utf-8")
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    shift = model.describe_shift()
+    time_use = model.describe_time()
     _log.info("run folder %s; %d videos to train on, %d to validate", folder, num_train, num_val)
-    _log.info("%s %s: %d parameters; %s", cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, shift)
+    _log.info(
+        "%s %s: %d parameters; %s",
+        *(cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, time_use),
+    )
     _log.info("%d processes, rank 0 on %s, AMP %s", world.size, world.device, cfg.TRAIN.AMP)
     batch = world.size * cfg.TRAIN.CLIPS_PER_GPU * num_accumulated
     _log.info(

@@ -114,6 +114,27 @@ def test_config_in_the_checkpoint_serves_where_none_is_given(
     np.testing.assert_array_equal(own.view_logits, given.view_logits)
 
 
+@pytest.mark.parametrize("name", ["timesformer", "tokshift"])
+def test_one_key_tests_a_checkpoint_with_more_frames(
+    name: str, experiment: Experiment, tmp_path: Path
+) -> None:
+    experiment.run("MODEL.NAME", name, "TRAIN.EPOCHS", 1)
+    best = experiment.run_folder / "best.pth"
+    logits = []
+    for num_frames in (4, 8):
+        console = experiment.run(
+            *("-e", "--resume", best, "--output", tmp_path, "DATA.NUM_FRAMES", num_frames),
+            has_cfg=False,
+        )
+        is_resized = name == "timesformer" and num_frames == 8
+        assert ("resized: time_embed: 4 to 8 frames, nearest" in console) is is_resized
+        results = experiment.results(tmp_path)
+        assert (results["num_videos"], results["num_views"]) == (6, 30)
+        assert f"dense {num_frames}x2" in results["protocol"]
+        logits.append(Scores.load(tmp_path / "scores.npz").view_logits)
+    assert np.abs(logits[0] - logits[1]).max() > 1e-4
+
+
 def test_evenly_spread_clips_differ_where_released_ones_coincide(
     trained: Experiment, tmp_path: Path
 ) -> None:

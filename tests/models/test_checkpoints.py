@@ -293,6 +293,14 @@ def test_checkpoint_of_another_image_size_cannot_be_resumed(tmp_path: Path) -> N
         resume(new_learner(cfg_of(), seed=0), str(path), WORLD)
 
 
+def test_checkpoint_of_another_number_of_frames_cannot_be_resumed(tmp_path: Path) -> None:
+    cfg = cfg_of("MODEL.NAME", "timesformer")
+    path = saved(cfg, new_learner(cfg, seed=0), tmp_path / "last.pth")
+    longer = cfg_of("MODEL.NAME", "timesformer", "DATA.NUM_FRAMES", "8")
+    with pytest.raises(ValueError, match=r"or number of frames; .*--tune_from"):
+        resume(new_learner(longer, seed=0), str(path), WORLD)
+
+
 def test_checkpoint_for_other_classes_cannot_be_resumed(tmp_path: Path) -> None:
     cfg = cfg_of("MODEL.NUM_CLASSES", "4")
     path = saved(cfg, new_learner(cfg, seed=0), tmp_path / "last.pth")
@@ -310,6 +318,13 @@ def test_checkpoint_of_another_optimizer_cannot_be_resumed(
     path = saved(cfg, learner, tmp_path / "last.pth")
     with pytest.raises(ValueError, match="optimizer"):
         resume(new_learner(cfg_of("OPTIM.NAME", second), seed=0), str(path), WORLD)
+
+
+@pytest.mark.parametrize("kind", [".npz", ".pdparams", ".safetensors"])
+def test_file_of_weights_alone_cannot_be_resumed(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model{kind}"
+    with pytest.raises(ValueError, match=rf"{kind} holds weights only\. .*--tune_from {path}"):
+        read_training_checkpoint(str(path))
 
 
 def test_missing_checkpoint_is_an_error_that_names_it(tmp_path: Path) -> None:
