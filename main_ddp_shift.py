@@ -1,7 +1,6 @@
 """Train a video model with DDP and test it with many views; README.md has the commands."""
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -46,9 +45,10 @@ from ops.distributed import (
     gather_objects,
     launch,
 )
-from ops.learner import Learner, amp_dtype, build_learner
+from ops.learner import Learner, autocast, build_learner
 from ops.metrics import topk_hits
 from ops.progress import Progress
+from ops.results import write_results
 from ops.runlog import NullRunLog, RunLog, open_runlog, set_up_console
 from ops.schedule import build_schedule
 from ops.scores import Scores, collect_scores
@@ -260,40 +260,19 @@ def test(cfg: CfgNode, path: str, world: World) -> None:
     _log.info("%s", load_weights(model, path, head_may_differ=False))
     model.to(world.device).eval()
     loader = build_view_loader(cfg, records, "test", world.rank, world.size)
-    dtype = amp_dtype(cfg.TRAIN.AMP, world.device)
-    with torch.autocast(world.device.type, dtype=dtype, enabled=dtype is not None):
+    with autocast(cfg.TRAIN.AMP, world.device):
         scores, unreadable = evaluate(model, loader, records, cfg, world, "test")
     if scores is None:
         return
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "test_config.yml").write_text(cfg.dump(), encoding="utf-8")
-    scores.save(folder / "scores.npz", scores.averaged())
-    figures = scores.figures(scores.averaged(cfg.TEST.AVERAGE_LOGITS))
-    per_class = zip(names, figures.pop("per_class_accuracy").values(), strict=True)
-    num_views = scores.view_logits.shape[1]
-    results = {
-        **figures,
-        "num_videos": len(scores.videos),
-        "num_listed": len(records),
-        "unreadable": unreadable,
-        "num_views": num_views,
+    source = {
         "protocol": describe_protocol(cfg),
         "checkpoint": path,
         "list": cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST,
-        "per_class_accuracy": dict(per_class),
     }
-    part = folder / ".results.json.part"
-    part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / "results.json")
-    for line in unreadable:
-        _log.warning("left out: %s", line)
-    _log.info(
-        "test of %d of %d videos, %d views each: top1 %.2f top5 %.2f mean class accuracy %.2f",
-        *(len(scores.videos), len(records), num_views),
-        *(figures["top1"], figures["top5"], figures["mean_class_accuracy"]),
-    )
-    _log.info("results: %s, %s", folder / "results.json", folder / "scores.npz")
+    write_results(folder, scores, unreadable, names, source, cfg.TEST.AVERAGE_LOGITS)
 
 
 def load_experiment(args: argparse.Namespace) -> CfgNode:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,9 +70,9 @@ class Learner:
     ) -> None:
         self.model = model
         self.optimizer = optimizer
-        self.device = world.device
         self.max_grad_norm = max_grad_norm or float("inf")
         self.amp_dtype = amp_dtype(amp, world.device)
+        self.autocast = partial(autocast, amp, world.device)
         self.scaler = torch.amp.GradScaler(
             world.device.type, enabled=self.amp_dtype is torch.float16
         )
@@ -93,12 +94,6 @@ class Learner:
     def evaluated(self) -> nn.Module:
         """The model that is validated and kept as best: the averaged one where there is one."""
         return self.ema.module if self.ema else self.model
-
-    def autocast(self) -> torch.autocast:
-        """Return the context of a forward pass."""
-        return torch.autocast(
-            self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None
-        )
 
     def accumulate(
         self, clips: Tensor, labels: Tensor, loss: Loss, share: float, is_last: bool
@@ -175,6 +170,12 @@ class Learner:
             average = content.get("ema") or self.model.state_dict()
             self.ema.module.load_state_dict(average)
             self.ema.n_averaged.fill_(content.get("ema_steps", 0))
+
+
+def autocast(amp: str, device: torch.device) -> torch.autocast:
+    """Return the context of a forward pass; see `amp_dtype`."""
+    dtype = amp_dtype(amp, device)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:
