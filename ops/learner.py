@@ -19,6 +19,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
     """Build the learner of a config around a model on the process's device."""
+    swa = cfg.TRAIN.SWA
+    swa_epochs = range(swa.START_EPOCH, cfg.TRAIN.EPOCHS + 1, max(swa.CYCLE_EPOCHS, 1))
     return Learner(
         model,
         build_optimizer(cfg, model),
@@ -27,6 +29,7 @@ def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
         compiles=cfg.TRAIN.COMPILE,
         ema_decay=cfg.TRAIN.EMA_DECAY,
         max_grad_norm=cfg.OPTIM.CLIP_GRAD_NORM,
+        swa_epochs=swa_epochs if swa.START_EPOCH else range(0),
     )
 
 
@@ -56,6 +59,8 @@ class Learner:
         compiles: Run the model through ``torch.compile``.
         ema_decay: Of the averaged weights, per step; 0 for none.
         max_grad_norm: Largest global norm of a step's gradient; 0 for no limit.
+        swa_epochs: After which epochs, counted from 1, the weights enter the plain mean
+            (arXiv:1803.05407); none for no mean.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Learner:
         compiles: bool = False,
         ema_decay: float = 0.0,
         max_grad_norm: float = 0.0,
+        swa_epochs: range = range(0),
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -81,6 +87,8 @@ class Learner:
             if ema_decay
             else None
         )
+        self.swa_epochs = swa_epochs
+        self.swa = AveragedModel(model) if swa_epochs else None
         parallel: nn.Module = torch.compile(model) if compiles else model  # type: ignore[assignment]
         self.is_parallel = world.size > 1
         if self.is_parallel:
@@ -129,6 +137,11 @@ class Learner:
             self.ema.update_parameters(self.model)
         return norm
 
+    def end_epoch(self, num_epochs: int) -> None:
+        """Let the weights enter the plain mean where it takes them after so many epochs."""
+        if self.swa and num_epochs in self.swa_epochs:
+            self.swa.update_parameters(self.model)
+
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of every group, times its factor where it has one."""
         for group in self.optimizer.param_groups:
@@ -144,6 +157,9 @@ class Learner:
         if self.ema:
             state["ema"] = self.ema.module.state_dict()
             state["ema_steps"] = int(self.ema.n_averaged)
+        if self.swa and self.swa.n_averaged:
+            state["swa"] = self.swa.module.state_dict()
+            state["swa_epochs"] = int(self.swa.n_averaged)
         return state
 
     def load_state(self, momentum: dict[int, Any], content: dict[str, Any]) -> None:
@@ -151,7 +167,7 @@ class Learner:
 
         Args:
             momentum: The ``state`` of the optimizer. Its settings stay those of the config.
-            content: The checkpoint; ``scaler`` and the average may be missing from it.
+            content: The checkpoint; ``scaler`` and the averages may be missing from it.
 
         Raises:
             ValueError: The optimizer of the checkpoint was of another kind.
@@ -170,6 +186,9 @@ class Learner:
             average = content.get("ema") or self.model.state_dict()
             self.ema.module.load_state_dict(average)
             self.ema.n_averaged.fill_(content.get("ema_steps", 0))
+        if self.swa and content.get("swa"):
+            self.swa.module.load_state_dict(content["swa"])
+            self.swa.n_averaged.fill_(content["swa_epochs"])
 
 
 def autocast(amp: str, device: torch.device) -> torch.autocast:
