@@ -379,9 +379,7 @@ def test_compiled_model_trains_the_weights_of_the_plain_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    compiled, plain = (
-        toy_learner(compiles=flag, swa_epochs=range(1, 2)) for flag in (True, False)
-    )
+    compiled, plain = (toy_learner(compiles=flag, swa_epochs=range(1, 2)) for flag in (True, False))
     assert isinstance(compiled.parallel, torch._dynamo.OptimizedModule)
     for learner in (compiled, plain):
         train_step(learner, toy_batch())
