@@ -1,7 +1,6 @@
 """Train a video model with DDP and test it with many views; README.md has the commands."""
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -35,10 +34,11 @@ from datasets.video import (
     read_records,
 )
 from models import build_model
-from models.checkpoints import build_checkpoint, resume
+from models.checkpoints import build_average, build_checkpoint, resume
 from models.distillation import build_teacher
 from models.pretrained import load_weights
 from ops.accumulation import Accumulation, build_accumulation
+from ops.batch_norm import update_statistics
 from ops.checkpoint import CheckpointFolder, read_checkpoint
 from ops.distributed import (
     LaunchOptions,
@@ -48,10 +48,11 @@ from ops.distributed import (
     gather_objects,
     launch,
 )
-from ops.learner import Learner, amp_dtype, build_learner
+from ops.learner import Learner, autocast, build_learner
 from ops.mixing import batch_rng, build_mixer
 from ops.objective import build_objective
 from ops.progress import Progress
+from ops.results import write_results
 from ops.runlog import NullRunLog, RunLog, open_runlog, set_up_console
 from ops.schedule import build_schedule
 from ops.scores import Scores, collect_scores
@@ -92,18 +93,21 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
         if args.evaluate:
             test(cfg, args.resume, world)
             return
-        checkpoints = CheckpointFolder(Path(cfg.OUTPUT_DIR), cfg.TRAIN.CHECKPOINT_LAYOUT)
-        train(cfg, args, checkpoints, world)
+        layout, keep_every = cfg.TRAIN.CHECKPOINT_LAYOUT, cfg.TRAIN.KEEP_EVERY
+        checkpoints = CheckpointFolder(Path(cfg.OUTPUT_DIR), layout, keep_every)
+        num_averaged = train(cfg, args, checkpoints, world)
         if cfg.TEST.AFTER_TRAINING:
-            test(cfg, str(checkpoints.best()), world)
+            test(cfg, str(checkpoints.average if num_averaged else checkpoints.best()), world)
+        if num_averaged:
+            _log.info("mean of the weights of %d epochs: %s", num_averaged, checkpoints.average)
         if world.is_main:
             log_end(checkpoints.best())
 
 
 def train(
     cfg: CfgNode, args: argparse.Namespace, checkpoints: CheckpointFolder, world: World
-) -> None:
-    """Train as the config says, a checkpoint after each epoch."""
+) -> int:
+    """Train as the config says, a checkpoint after each epoch; count those in the mean."""
     records, val_records = read_records(cfg, "train"), read_records(cfg, "val")
     if cfg.TEST.AFTER_TRAINING:
         read_records(cfg, "test")  # a fault in it would show only when the training is done
@@ -136,14 +140,23 @@ def train(
     for epoch in range(start_epoch, cfg.TRAIN.EPOCHS):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         train_one_epoch(learner, loader, groups, epoch, cfg, world, runlog, teacher)
-        top1 = validate(learner, val_loader, val_records, epoch, cfg, world, runlog)
+        learner.end_epoch(epoch + 1)
+        top1 = validate(learner.evaluated, val_loader, val_records, epoch, cfg, world, runlog)
         is_best, best, best_here = top1 > best_here, max(top1, best), max(top1, best_here)
         runlog.scalars(epoch, {"Accuracy/best_test_top1": best})
         content = build_checkpoint(cfg, learner, epoch, best, names, world)
         if content:
             checkpoints.save(content, epoch, is_best)
+    num_averaged = int(learner.swa.n_averaged) if learner.swa else 0
+    if learner.swa and num_averaged:
+        average, last = learner.swa.module, cfg.TRAIN.EPOCHS - 1
+        update_average(average, loader, cfg, world)
+        top1 = validate(average, val_loader, val_records, last, cfg, world, runlog, kind="swa")
+        if world.is_main:
+            checkpoints.save_average(build_average(cfg, average, num_averaged, top1, names))
     runlog.close()
     barrier()  # rank 0 has written
+    return num_averaged
 
 
 def train_one_epoch(
@@ -184,33 +197,49 @@ def train_one_epoch(
     _log.info("epoch %d trained: loss %.4f top1 %.2f top5 %.2f", epoch + 1, *means.values())
 
 
+def update_average(
+    average: nn.Module, loader: DataLoader[Clips], cfg: CfgNode, world: World
+) -> None:
+    """Give averaged weights batch norm statistics of their own, by a pass over training clips."""
+    loader.sampler.set_epoch(cfg.TRAIN.EPOCHS)  # type: ignore[attr-defined]
+    clips = (to_device(batch.clips, cfg, world) for batch in loader)
+    with autocast(cfg.TRAIN.AMP, world.device):
+        update_statistics(average, clips, world)
+
+
 def validate(
-    learner: Learner,
+    model: nn.Module,
     loader: DataLoader[Views],
     records: list[VideoRecord],
     epoch: int,
     cfg: CfgNode,
     world: World,
     runlog: RunLog | NullRunLog,
+    kind: str = "val",
 ) -> float:
-    """Score the validation videos and record the figures; return top-1 (on rank 0, else 0)."""
-    learner.evaluated.eval()
-    broadcast_buffers(learner.evaluated)
-    with learner.autocast():
-        scores, _ = evaluate(learner.evaluated, loader, records, cfg, world, "val")
+    """Score the validation videos and record the figures; return top-1 (on rank 0, else 0).
+
+    The records are of kind ``val``, or ``swa`` for the averaged weights.
+    """
+    model.eval()
+    broadcast_buffers(model)
+    with autocast(cfg.TRAIN.AMP, world.device):
+        scores, _ = evaluate(model, loader, records, cfg, world, "val")
     if scores is None:
         return 0.0
     mean_scores = scores.averaged(cfg.TEST.AVERAGE_LOGITS)
     figures = scores.figures(mean_scores)
     loss = scores.loss(cfg.LOSS.LABEL_SMOOTHING)
-    runlog.scalars(epoch, {"Loss/test": loss})
-    runlog.scalars(epoch, {f"Accuracy/test_{name}": figures[name] for name in ("top1", "top5")})
-    runlog.confusion(epoch, scores.confusion(mean_scores))
+    tag = "test" if kind == "val" else kind  # the release's word
+    runlog.scalars(epoch, {f"Loss/{tag}": loss})
+    runlog.scalars(epoch, {f"Accuracy/{tag}_{name}": figures[name] for name in ("top1", "top5")})
+    runlog.confusion(epoch, scores.confusion(mean_scores), kind)
     shown = {name: figures[name] for name in ("top1", "top5", "mean_class_accuracy")}
-    runlog.line("val", epoch=epoch, loss_single_views=loss, **shown)
+    runlog.line(kind, epoch=epoch, loss_single_views=loss, **shown)
     _log.info(
-        "epoch %d validated: %d views each, top1 %.2f top5 %.2f, loss of single views %.4f",
-        *(epoch + 1, scores.view_logits.shape[1], figures["top1"], figures["top5"], loss),
+        "epoch %d validated%s: %d views each, top1 %.2f top5 %.2f, loss of single views %.4f",
+        *(epoch + 1, "" if kind == "val" else f" ({kind})", scores.view_logits.shape[1]),
+        *(figures["top1"], figures["top5"], loss),
     )
     return figures["top1"]
 
@@ -274,40 +303,19 @@ def test(cfg: CfgNode, path: str, world: World) -> None:
     _log.info("%s", load_weights(model, path, head_may_differ=False))
     model.to(world.device).eval()
     loader = build_view_loader(cfg, records, "test", world.rank, world.size)
-    dtype = amp_dtype(cfg.TRAIN.AMP, world.device)
-    with torch.autocast(world.device.type, dtype=dtype, enabled=dtype is not None):
+    with autocast(cfg.TRAIN.AMP, world.device):
         scores, unreadable = evaluate(model, loader, records, cfg, world, "test")
     if scores is None:
         return
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "test_config.yml").write_text(cfg.dump(), encoding="utf-8")
-    scores.save(folder / "scores.npz", scores.averaged())
-    figures = scores.figures(scores.averaged(cfg.TEST.AVERAGE_LOGITS))
-    per_class = zip(names, figures.pop("per_class_accuracy").values(), strict=True)
-    num_views = scores.view_logits.shape[1]
-    results = {
-        **figures,
-        "num_videos": len(scores.videos),
-        "num_listed": len(records),
-        "unreadable": unreadable,
-        "num_views": num_views,
+    source = {
         "protocol": describe_protocol(cfg),
         "checkpoint": path,
         "list": cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST,
-        "per_class_accuracy": dict(per_class),
     }
-    part = folder / ".results.json.part"
-    part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / "results.json")
-    for line in unreadable:
-        _log.warning("left out: %s", line)
-    _log.info(
-        "test of %d of %d videos, %d views each: top1 %.2f top5 %.2f mean class accuracy %.2f",
-        *(len(scores.videos), len(records), num_views),
-        *(figures["top1"], figures["top5"], figures["mean_class_accuracy"]),
-    )
-    _log.info("results: %s, %s", folder / "results.json", folder / "scores.npz")
+    write_results(folder, scores, unreadable, names, source, cfg.TEST.AVERAGE_LOGITS)
 
 
 def load_experiment(args: argparse.Namespace) -> CfgNode:

@@ -253,6 +253,20 @@ _C.TRAIN.AMP = "none"
 _C.TRAIN.COMPILE = False
 # Decay of the exponential moving average of the weights, per step; 0 = no average.
 _C.TRAIN.EMA_DECAY = 0.0
+# Stochastic weight averaging (arXiv:1803.05407), beside EMA_DECAY's average or without it.
+_C.TRAIN.SWA = CN()
+# The plain mean of the weights begins with those after this epoch, counted from 1; 0 = no mean. It
+# is validated and saved as swa.pth after the last epoch.
+_C.TRAIN.SWA.START_EPOCH = 0
+# Learning rate of the epochs after START_EPOCH; 0 = the schedule goes on.
+_C.TRAIN.SWA.LR = 0.0
+# 0: LR is constant and the weights after each epoch enter the mean. Else cycles of so many epochs:
+# the rate falls in a line from OPTIM.LR to LR, and the weights at the end of each cycle enter.
+_C.TRAIN.SWA.CYCLE_EPOCHS = 0
+# Epochs that the constant rate is reached in, on half a cosine from the schedule's (torch's SWALR).
+_C.TRAIN.SWA.ANNEAL_EPOCHS = 0
+# Keep the checkpoint of every so many epochs as epoch_N.pth, N counted from 1; 0 = none.
+_C.TRAIN.KEEP_EVERY = 0
 # plain: last.pth and best.pth with our parameter names; released: ckpt_e{N}.pth and
 # best_ckpt_e{N}.pth that the released code can read.
 _C.TRAIN.CHECKPOINT_LAYOUT = "plain"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 from yacs.config import CfgNode
 
 from models.pretrained import STUDENT, LoadReport, fit_weights, weights_of
@@ -43,12 +44,40 @@ def build_checkpoint(
     rng_states = gather_objects(_rng_state(world), world)
     if rng_states is None:
         return None
-    data = cfg.DATA
     content = learner.state() | {
         "epoch": epoch + 1,
         "best_acc1": best,
         "scheduler": {"last_epoch": epoch + 1, "base_lrs": [cfg.OPTIM.LR]},
         "rng": rng_states,
+    }
+    if cfg.TRAIN.CHECKPOINT_LAYOUT == "released":
+        content = _as_released(content, learner)
+    return content | build_description(cfg, class_names)
+
+
+def build_average(
+    cfg: CfgNode, average: nn.Module, num_averaged: int, top1: float, class_names: list[str]
+) -> dict[str, Any]:
+    """Return the checkpoint of averaged weights, to be tested or fine-tuned; it describes itself.
+
+    Args:
+        cfg: The config.
+        average: A model whose weights are the average.
+        num_averaged: How many epochs' weights entered it.
+        top1: Its validation top-1, percent.
+        class_names: By label.
+    """
+    state = average.state_dict()
+    if cfg.TRAIN.CHECKPOINT_LAYOUT == "released":
+        state = _named_as_released(state)
+    content = {"state_dict": state, "num_averaged": num_averaged, "val_top1": top1}
+    return content | build_description(cfg, class_names)
+
+
+def build_description(cfg: CfgNode, class_names: list[str]) -> dict[str, Any]:
+    """Return what makes a checkpoint describe itself: config, class names and preprocessing."""
+    data = cfg.DATA
+    return {
         "config": cfg.dump(),
         "class_names": class_names,
         "preprocessing": {
@@ -61,7 +90,6 @@ def build_checkpoint(
             "std": list(data.PIXEL_STD),
         },
     }
-    return _as_released(content, learner) if cfg.TRAIN.CHECKPOINT_LAYOUT == "released" else content
 
 
 def resume(learner: Learner, path: str, world: World) -> tuple[int, float]:
@@ -83,6 +111,7 @@ def resume(learner: Learner, path: str, world: World) -> tuple[int, float]:
         momentum = _in_groups(momentum_from_released(content, learner.model), learner)
     else:
         _check_groups(content["optimizer"], learner.optimizer, path)
+    _check_average(content, learner, path)
     learner.load_state(momentum, content)
     states = content.get("rng", [])
     if len(states) == world.size:
@@ -158,16 +187,32 @@ def _in_groups(momentum: Mapping[int, Any], learner: Learner) -> dict[int, Any]:
     }
 
 
+def _check_average(content: Mapping[str, Any], learner: Learner, path: str) -> None:
+    """Reject a mean of weights that this run would not have taken in by now."""
+    held = content.get("swa_epochs", 0)
+    due = sum(epoch <= content["epoch"] for epoch in learner.swa_epochs)
+    if learner.swa and held > due:
+        raise ValueError(
+            f"{path} holds the mean of {held} epochs' weights, under this run's TRAIN.SWA it would "
+            f"be of {due}; --resume needs the TRAIN.SWA of the run it takes up, or "
+            "TRAIN.SWA.START_EPOCH 0 to leave the mean out"
+        )
+
+
 def _as_released(content: dict[str, Any], learner: Learner) -> dict[str, Any]:
     """Rename the tensors so that the released code reads the file; the rest stays beside them."""
-    weights = to_released(content["state_dict"])
+    weights = _named_as_released(content["state_dict"])
     optimizer = content["optimizer"]
     groups = [group | {"params": list(range(len(weights)))} for group in optimizer["param_groups"]]
     states = momentum_to_released(optimizer["state"], learner.model)
     return content | {
-        "state_dict": {f"module.{name}": value for name, value in weights.items()},
+        "state_dict": weights,
         "optimizer": {"state": states, "param_groups": groups},
     }
+
+
+def _named_as_released(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"module.{name}": value for name, value in to_released(state).items()}
 
 
 def _rng_state(world: World) -> dict[str, torch.Tensor]:

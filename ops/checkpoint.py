@@ -87,21 +87,29 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
 class CheckpointFolder:
     """The checkpoints of one run: the last epoch's and the best, older ones removed.
 
+    In either layout the checkpoints to keep are epoch_{N}.pth, N counted from 1, which nothing
+    removes, and the averaged weights are swa.pth.
+
     Args:
         folder: Run folder.
         layout: ``plain`` names them last.pth and best.pth; ``released`` ckpt_e{N}.pth and
             best_ckpt_e{N}.pth, N the 0-based epoch, as the TokShift release does.
+        keep_every: Keep the checkpoint of every so many epochs; 0 for none.
     """
 
     LAYOUTS = ("plain", "released")
     _NAMES = ("last.pth", "best.pth", "ckpt_e*.pth", "best_ckpt_e*.pth")
 
-    def __init__(self, folder: Path, layout: str = "plain") -> None:
+    def __init__(self, folder: Path, layout: str = "plain", keep_every: int = 0) -> None:
         self.folder = folder
         self.layout = layout
+        self.keep_every = keep_every
 
     def save(self, content: dict[str, Any], epoch: int, is_best: bool) -> None:
         """Write the checkpoint of a 0-based epoch, then remove those that it replaces."""
+        # before last: a run that is cut in between does the epoch again, and so keeps it
+        if self.keep_every and (epoch + 1) % self.keep_every == 0:
+            write_checkpoint(self.folder / f"epoch_{epoch + 1}.pth", content)
         kinds = ("best", "last") if is_best else ("last",)  # last counts this epoch as best already
         for kind in kinds:
             path = self.path(kind, epoch)
@@ -109,6 +117,15 @@ class CheckpointFolder:
             for old in self.folder.glob(self._pattern(kind)):
                 if old != path:
                     old.unlink()
+
+    def save_average(self, content: dict[str, Any]) -> None:
+        """Write the checkpoint of the averaged weights."""
+        write_checkpoint(self.average, content)
+
+    @property
+    def average(self) -> Path:
+        """The file of the averaged weights."""
+        return self.folder / "swa.pth"
 
     def path(self, kind: str, epoch: int) -> Path:
         """Return the file of kind ``last`` or ``best`` that holds a 0-based epoch."""

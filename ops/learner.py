@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ Loss = Callable[[Tensor], Tensor]
 
 def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
     """Build the learner of a config around a model on the process's device."""
+    swa = cfg.TRAIN.SWA
+    swa_epochs = range(swa.START_EPOCH, cfg.TRAIN.EPOCHS + 1, max(swa.CYCLE_EPOCHS, 1))
     return Learner(
         model,
         build_optimizer(cfg, model),
@@ -27,6 +30,7 @@ def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
         compiles=cfg.TRAIN.COMPILE,
         ema_decay=cfg.TRAIN.EMA_DECAY,
         max_grad_norm=cfg.OPTIM.CLIP_GRAD_NORM,
+        swa_epochs=swa_epochs if swa.START_EPOCH else range(0),
     )
 
 
@@ -61,6 +65,8 @@ class Learner:
         compiles: Run the model through ``torch.compile``.
         ema_decay: Of the averaged weights, per step; 0 for none.
         max_grad_norm: Largest global norm of a step's gradient; 0 for no limit.
+        swa_epochs: After which epochs, counted from 1, the weights enter the plain mean
+            (arXiv:1803.05407); none for no mean.
     """
 
     def __init__(
@@ -72,12 +78,13 @@ class Learner:
         compiles: bool = False,
         ema_decay: float = 0.0,
         max_grad_norm: float = 0.0,
+        swa_epochs: range = range(0),
     ) -> None:
         self.model = model
         self.optimizer = optimizer
-        self.device = world.device
         self.max_grad_norm = max_grad_norm or float("inf")
         self.amp_dtype = amp_dtype(amp, world.device)
+        self.autocast = partial(autocast, amp, world.device)
         self.scaler = torch.amp.GradScaler(
             world.device.type, enabled=self.amp_dtype is torch.float16
         )
@@ -86,6 +93,8 @@ class Learner:
             if ema_decay
             else None
         )
+        self.swa_epochs = swa_epochs
+        self.swa = AveragedModel(model) if swa_epochs else None
         parallel: nn.Module = torch.compile(model) if compiles else model  # type: ignore[assignment]
         self.is_parallel = world.size > 1
         if self.is_parallel:
@@ -99,12 +108,6 @@ class Learner:
     def evaluated(self) -> nn.Module:
         """The model that is validated and kept as best: the averaged one where there is one."""
         return self.ema.module if self.ema else self.model
-
-    def autocast(self) -> torch.autocast:
-        """Return the context of a forward pass."""
-        return torch.autocast(
-            self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None
-        )
 
     def accumulate(
         self, clips: Tensor, loss: Loss, share: float, is_last: bool
@@ -143,6 +146,11 @@ class Learner:
         """Forget the gradients added up since the last step."""
         self.optimizer.zero_grad(set_to_none=True)
 
+    def end_epoch(self, num_epochs: int) -> None:
+        """Let the weights enter the plain mean where it takes them after so many epochs."""
+        if self.swa and num_epochs in self.swa_epochs:
+            self.swa.update_parameters(self.model)
+
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of every group, times its factor where it has one."""
         for group in self.optimizer.param_groups:
@@ -158,6 +166,9 @@ class Learner:
         if self.ema:
             state["ema"] = self.ema.module.state_dict()
             state["ema_steps"] = int(self.ema.n_averaged)
+        if self.swa and self.swa.n_averaged:
+            state["swa"] = self.swa.module.state_dict()
+            state["swa_epochs"] = int(self.swa.n_averaged)
         return state
 
     def load_state(self, momentum: dict[int, Any], content: dict[str, Any]) -> None:
@@ -165,7 +176,7 @@ class Learner:
 
         Args:
             momentum: The ``state`` of the optimizer. Its settings stay those of the config.
-            content: The checkpoint; ``scaler`` and the average may be missing from it.
+            content: The checkpoint; ``scaler`` and the averages may be missing from it.
 
         Raises:
             ValueError: The optimizer of the checkpoint was of another kind.
@@ -184,6 +195,15 @@ class Learner:
             average = content.get("ema") or self.model.state_dict()
             self.ema.module.load_state_dict(average)
             self.ema.n_averaged.fill_(content.get("ema_steps", 0))
+        if self.swa and content.get("swa"):
+            self.swa.module.load_state_dict(content["swa"])
+            self.swa.n_averaged.fill_(content["swa_epochs"])
+
+
+def autocast(amp: str, device: torch.device) -> torch.autocast:
+    """Return the context of a forward pass; see `amp_dtype`."""
+    dtype = amp_dtype(amp, device)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:

@@ -83,12 +83,12 @@ class RunLog:
         strips = clips.transpose(2, 0, 3, 1, 4).reshape(C, B * H, T * W)
         self._writer.add_image("input/clips", strips, 0)
 
-    def confusion(self, step: int, matrix: np.ndarray) -> None:
+    def confusion(self, step: int, matrix: np.ndarray, kind: str = "val") -> None:
         """Show a confusion matrix (K, K), rows true, as shares of the row from white to black."""
         shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         cell = max(1, _CELL * 32 // max(len(matrix), 32))
         picture = np.kron(255 - (255 * shares).astype(np.uint8), np.ones((cell, cell), np.uint8))
-        self._writer.add_image("val/confusion", picture[None], step)
+        self._writer.add_image(f"{kind}/confusion", picture[None], step)
 
     def close(self) -> None:
         """Flush and close the files."""
@@ -112,7 +112,7 @@ class NullRunLog:
     def clips(self, clips: np.ndarray) -> None:
         """Do nothing."""
 
-    def confusion(self, step: int, matrix: np.ndarray) -> None:
+    def confusion(self, step: int, matrix: np.ndarray, kind: str = "val") -> None:
         """Do nothing."""
 
     def close(self) -> None:

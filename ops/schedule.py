@@ -22,7 +22,7 @@ def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
             return warmup_line(epoch, warmup_epochs, start * optim.LR, warm(warmup_epochs))
         return warmup_factor(epoch, warmup_epochs, start) * warm(epoch)
 
-    return rate
+    return _build_averaging(cfg, rate)
 
 
 def multistep(base_lr: float, epoch: int, milestones: Sequence[int], gamma: float) -> float:
@@ -40,6 +40,39 @@ def cosine(base_lr: float, progress: float, min_lr: float, total: float = 1.0) -
     Equal to the TSM release's, to the last bit.
     """
     return min_lr + (base_lr - min_lr) * (1 + math.cos(math.pi * progress / total)) / 2
+
+
+def annealed(start_lr: float, end_lr: float, epoch: float, num_epochs: int) -> float:
+    """Return the rate on half a cosine from one to another, after which it is constant.
+
+    Equal to torch's ``SWALR`` stepped once an epoch.
+
+    Args:
+        start_lr: At epoch 0.
+        end_lr: From num_epochs on.
+        epoch: Epochs done, with fraction.
+        num_epochs: Length; 0 for the end at once.
+    """
+    if epoch >= num_epochs:
+        return end_lr
+    share = (1 - math.cos(math.pi * epoch / num_epochs)) / 2
+    return end_lr * share + start_lr * (1 - share)
+
+
+def cyclic(max_lr: float, min_lr: float, epoch: float, cycle_epochs: int) -> float:
+    """Return the rate that falls in a line and starts anew each cycle (arXiv:1803.05407, 3.1).
+
+    It is the paper's of one iteration before: a cycle begins at ``max_lr`` and ends one iteration
+    short of ``min_lr``, since a schedule does not know how long its iterations are.
+
+    Args:
+        max_lr: At the start of a cycle.
+        min_lr: That a cycle leads to.
+        epoch: Epochs done, with fraction.
+        cycle_epochs: Length of a cycle.
+    """
+    done = epoch % cycle_epochs / cycle_epochs
+    return (1 - done) * max_lr + done * min_lr
 
 
 def warmup_factor(epoch: float, warmup_epochs: float, start: float) -> float:
@@ -65,3 +98,20 @@ def warmup_line(epoch: float, warmup_epochs: float, start: float, end: float) ->
         end: Rate of the schedule at the end of the warm-up, whatever the schedule does till then.
     """
     return start + epoch * (end - start) / warmup_epochs
+
+
+def _build_averaging(cfg: CfgNode, rate: Callable[[float], float]) -> Callable[[float], float]:
+    """Return the schedule with the rate of the epochs whose weights are averaged, if it has one."""
+    swa = cfg.TRAIN.SWA
+    if not swa.START_EPOCH or not swa.LR:
+        return rate
+
+    def rate_with_averaging(epoch: float) -> float:
+        since = epoch - swa.START_EPOCH
+        if since < 0:
+            return rate(epoch)
+        if swa.CYCLE_EPOCHS:
+            return cyclic(cfg.OPTIM.LR, swa.LR, since, swa.CYCLE_EPOCHS)
+        return annealed(rate(swa.START_EPOCH), swa.LR, since, swa.ANNEAL_EPOCHS)
+
+    return rate_with_averaging

@@ -28,7 +28,7 @@ from main_ddp_shift import evaluate, load_experiment, user_errors_shown  # noqa:
 from models import build_model  # noqa: E402
 from models.pretrained import load_weights  # noqa: E402
 from ops.distributed import World  # noqa: E402
-from ops.learner import amp_dtype  # noqa: E402
+from ops.learner import autocast  # noqa: E402
 from ops.runlog import set_up_console  # noqa: E402
 from ops.scores import Scores  # noqa: E402
 
@@ -97,8 +97,7 @@ def check_order(cfg: CfgNode, checkpoint: str, seed: int = 0) -> list[dict[str, 
     orders = frame_orders(seed)
     in_all = InEveryOrder(model, list(orders.values())).to(device).eval()
     loader = build_view_loader(cfg, records, "test", rank=0, world_size=1)
-    dtype = amp_dtype(cfg.TRAIN.AMP, device)
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+    with autocast(cfg.TRAIN.AMP, device):
         scores, _ = evaluate(in_all, loader, records, cfg, World(0, 1, 0, device), "test")
     assert scores is not None  # there is one process
     parts = np.split(scores.view_logits, len(orders), axis=-1)

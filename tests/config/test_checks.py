@@ -233,3 +233,30 @@ def test_single_frame_with_a_shift_is_warned_of(caplog: pytest.LogCaptureFixture
     assert not caplog.records
     load("DATA.NUM_FRAMES", 1)
     assert "DATA.NUM_FRAMES=1: each shift zeroes the moved channels" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"START_EPOCH": 19}, "START_EPOCH=19; it must be at most TRAIN.EPOCHS=18"),
+        ({"CYCLE_EPOCHS": 2}, "CYCLE_EPOCHS=2; it needs a TRAIN.SWA.LR above 0 to lead to"),
+        ({"ANNEAL_EPOCHS": 2}, "ANNEAL_EPOCHS=2; it needs a TRAIN.SWA.LR above 0 to lead to"),
+        (
+            {"LR": 0.05, "CYCLE_EPOCHS": 2, "ANNEAL_EPOCHS": 3},
+            "ANNEAL_EPOCHS=3; it is for the constant rate, with TRAIN.SWA.CYCLE_EPOCHS=2 it must "
+            "be 0",
+        ),
+        (
+            {"LR": 0.5, "CYCLE_EPOCHS": 2},
+            "LR=0.5; cycles fall to it from OPTIM.LR=0.1, it must not lie above",
+        ),
+    ],
+)
+def test_averaging_that_cannot_work_is_an_error(keys: dict[str, object], reason: str) -> None:
+    words = [word for key, value in keys.items() for word in (f"TRAIN.SWA.{key}", value)]
+    assert f"\n  TRAIN.SWA.{reason}" in faults(*words)
+
+
+def test_averaging_may_begin_in_the_last_epoch_and_rise_to_its_constant_rate() -> None:
+    assert load("TRAIN.SWA.START_EPOCH", 18).TRAIN.SWA.START_EPOCH == 18
+    assert load("TRAIN.SWA.LR", 0.5, "TRAIN.SWA.ANNEAL_EPOCHS", 2).TRAIN.SWA.LR == 0.5

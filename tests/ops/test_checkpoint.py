@@ -258,6 +258,42 @@ def test_safetensors_without_the_library_are_an_error_that_says_how_to_get_it(
         read_safetensors(tmp_path / "model.safetensors")
 
 
+@pytest.mark.parametrize("layout", CheckpointFolder.LAYOUTS)
+def test_every_so_many_epochs_a_checkpoint_is_kept(layout: str, tmp_path: Path) -> None:
+    for epoch in range(5):
+        folder = CheckpointFolder(tmp_path, layout, keep_every=2)  # also by a run that goes on
+        folder.save(content_of(epoch), epoch, is_best=epoch == 0)
+    kept = [name for name in names_in(tmp_path) if name.startswith("epoch_")]
+    assert kept == ["epoch_2.pth", "epoch_4.pth"]
+    assert [read_checkpoint(tmp_path / name)["epoch"] for name in kept] == [1, 3]
+    assert len(names_in(tmp_path)) == 4  # beside the last and the best
+
+
+def test_checkpoint_is_kept_before_it_is_the_last(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep_every=1)
+    folder.save(content_of(0), 0, is_best=False)
+    (tmp_path / ".last.pth.part").mkdir()  # so that it cannot be written
+    with pytest.raises(IsADirectoryError):
+        folder.save(content_of(1), 1, is_best=False)
+    assert read_checkpoint(folder.newest())["epoch"] == 0
+    assert read_checkpoint(tmp_path / "epoch_2.pth")["epoch"] == 1
+
+
+@pytest.mark.parametrize("layout", CheckpointFolder.LAYOUTS)
+def test_average_and_kept_checkpoints_are_neither_the_newest_nor_the_best(
+    layout: str, tmp_path: Path
+) -> None:
+    folder = CheckpointFolder(tmp_path, layout)
+    for name in ("swa.pth", "epoch_7.pth"):
+        write_checkpoint(tmp_path / name, content_of(7))
+    assert not folder.has_best()
+    with pytest.raises(ValueError, match="found no checkpoint"):
+        folder.newest()
+    folder.save_average(content_of(8))
+    assert read_checkpoint(folder.average)["epoch"] == 8
+    assert folder.average == tmp_path / "swa.pth"
+
+
 def test_every_layout_of_the_config_is_known_here() -> None:
     from config.checks import CHOICES
 

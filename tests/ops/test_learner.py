@@ -36,14 +36,16 @@ def train(world, clips, labels):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
     learner = Learner(model, torch.optim.SGD(model.parameters(), 0.5, 0.9), world,
-                      max_grad_norm=0.1)
+                      max_grad_norm=0.1, swa_epochs=range(1, 4))
     norms = []
     for step in range(3):
         for i in range(2):
             loss = Target(labels[i]).loss
             learner.accumulate(clips[i], loss, 0.5, is_last=i == 1)
         norms.append(learner.step().item())
-    return [p.tolist() for p in model.parameters()], norms
+        learner.end_epoch(step + 1)
+    weights = [*model.parameters(), *learner.swa.module.parameters()]
+    return [p.tolist() for p in weights], norms
 
 def run(world, path):
     torch.manual_seed(1)
@@ -260,6 +262,68 @@ def test_without_average_the_model_itself_is_evaluated() -> None:
     assert "ema" not in learner.state()
 
 
+def test_mean_of_the_weights_equals_a_hand_loop_beside_the_moving_average() -> None:
+    learner = toy_learner(ema_decay=0.75, swa_epochs=range(2, 8, 2))
+    plain = toy_learner(ema_decay=0.75)
+    taken: list[list[Tensor]] = []
+    for epoch in range(1, 8):
+        for one in (learner, plain):
+            train_step(one, toy_batch(seed=epoch))
+            one.end_epoch(epoch)
+        if epoch in (2, 4, 6):
+            taken.append([parameter.detach().clone() for parameter in learner.model.parameters()])
+    assert learner.swa is not None
+    assert learner.swa.n_averaged == 3
+    for parameter, *weights in zip(learner.swa.module.parameters(), *taken, strict=True):
+        expected = torch.stack(weights).mean(0)
+        torch.testing.assert_close(parameter, expected, atol=1e-14, rtol=0)  # float64
+    assert max_difference(learner.swa.module, learner.model) > 1e-3
+    for ours, theirs in ((learner.model, plain.model), (learner.evaluated, plain.evaluated)):
+        assert max_difference(ours, theirs) == 0  # the mean changes nothing else
+
+
+def test_frozen_weights_stay_as_they_are_in_the_mean() -> None:
+    model = toy_model(dtype=torch.float32)
+    for parameter in model[0].parameters():
+        parameter.requires_grad_(False)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    learner = Learner(model, optimizer, WORLD, swa_epochs=range(1, 8))
+    for epoch in range(1, 8):
+        train_step(learner, toy_batch(seed=epoch, dtype=torch.float32))
+        learner.end_epoch(epoch)
+    assert learner.swa is not None
+    assert max_difference(learner.swa.module[0], toy_model(dtype=torch.float32)[0]) == 0
+    assert max_difference(learner.swa.module[2], model[2]) > 1e-3
+
+
+def test_mean_is_kept_from_its_first_epoch_on() -> None:
+    learner = toy_learner(swa_epochs=range(2, 4))
+    learner.end_epoch(1)
+    assert "swa" not in learner.state()
+    learner.end_epoch(2)
+    assert learner.state()["swa_epochs"] == 1
+    other = toy_learner()
+    other.end_epoch(2)
+    assert other.swa is None
+    assert "swa" not in other.state()
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("START_EPOCH: 0, LR: 0.05, CYCLE_EPOCHS: 2", []),
+        ("START_EPOCH: 3", [3, 4, 5, 6, 7]),
+        ("START_EPOCH: 7", [7]),
+        ("START_EPOCH: 2, LR: 0.05, CYCLE_EPOCHS: 2", [2, 4, 6]),
+    ],
+)
+def test_epochs_that_enter_the_mean_are_those_of_the_config(keys: str, expected: list[int]) -> None:
+    cfg = load_cfg_text(f"TRAIN: {{EPOCHS: 7, SWA: {{{keys}}}}}", "test")
+    learner = build_learner(cfg, toy_model(), WORLD)
+    assert list(learner.swa_epochs) == expected
+    assert (learner.swa is None) == (not expected)
+
+
 @pytest.mark.parametrize(
     ("amp", "expected"), [("none", None), ("auto", torch.bfloat16), ("bf16", torch.bfloat16)]
 )
@@ -319,12 +383,14 @@ def test_compiled_model_trains_the_weights_of_the_plain_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    compiled, plain = toy_learner(compiles=True), toy_learner()
+    compiled, plain = (toy_learner(compiles=flag, swa_epochs=range(1, 2)) for flag in (True, False))
     assert isinstance(compiled.parallel, torch._dynamo.OptimizedModule)
     for learner in (compiled, plain):
         train_step(learner, toy_batch())
+        learner.end_epoch(1)
     assert max_difference(compiled.model, plain.model) < 1e-14  # float64
-    assert list(compiled.state()["state_dict"]) == list(plain.model.state_dict())
+    for key in ("state_dict", "swa"):
+        assert list(compiled.state()[key]) == list(plain.model.state_dict())
 
 
 def resumed(learner: Learner, seed: int, **kwargs: Any) -> Learner:
@@ -337,15 +403,22 @@ def resumed(learner: Learner, seed: int, **kwargs: Any) -> Learner:
 
 
 def test_learner_goes_on_from_its_state_to_the_last_bit() -> None:
-    unbroken = toy_learner(ema_decay=0.5)
+    averages: dict[str, Any] = {"ema_decay": 0.5, "swa_epochs": range(1, 5)}
+    unbroken = toy_learner(**averages)
     for seed in (0, 1):
         train_step(unbroken, toy_batch(seed=seed))
-    broken = resumed(unbroken, seed=9, ema_decay=0.5)
+        unbroken.end_epoch(seed + 1)
+    broken = resumed(unbroken, seed=9, **averages)
     for seed in (2, 3):
-        train_step(unbroken, toy_batch(seed=seed))
-        train_step(broken, toy_batch(seed=seed))
+        for learner in (unbroken, broken):
+            train_step(learner, toy_batch(seed=seed))
+            learner.end_epoch(seed + 1)
     assert max_difference(broken.model, unbroken.model) == 0
     assert max_difference(broken.evaluated, unbroken.evaluated) == 0
+    assert broken.swa is not None
+    assert unbroken.swa is not None
+    assert max_difference(broken.swa.module, unbroken.swa.module) == 0
+    assert broken.swa.n_averaged == 4
 
 
 def test_settings_of_the_optimizer_stay_those_of_the_config() -> None:

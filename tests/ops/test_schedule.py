@@ -8,9 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import SWALR
 
 from config import load_cfg_text
-from ops.schedule import build_schedule, cosine, multistep, warmup_factor, warmup_line
+from ops.schedule import (
+    annealed,
+    build_schedule,
+    cosine,
+    cyclic,
+    multistep,
+    warmup_factor,
+    warmup_line,
+)
 
 
 def test_multistep_worked_by_hand() -> None:
@@ -136,3 +145,59 @@ def test_rates_of_paddlevideo(golden_root: Path) -> None:
         # theirs adds up 1 / num_iters step by step, 143 roundings of an epoch of up to 20; found:
         # 1e-15 of the base rate
         np.testing.assert_allclose(rates, facts["values"], atol=1e-14 * optim["LR"], rtol=0)
+
+
+@pytest.mark.parametrize("num_epochs", [0, 1, 4, 10])
+def test_annealed_rate_equals_torch_s_swalr(num_epochs: int) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.3)
+    schedule = SWALR(optimizer, swa_lr=0.05, anneal_epochs=num_epochs)
+    for epoch in range(1, 13):
+        optimizer.step()
+        schedule.step()
+        # torch works back to the first rate in every epoch: roundings of its own
+        expected = pytest.approx(schedule.get_last_lr()[0], rel=1e-12)
+        assert annealed(0.3, 0.05, epoch, num_epochs) == expected
+
+
+def test_annealed_rate_starts_where_it_is_and_stays_at_its_end() -> None:
+    rates = [annealed(0.5, 0.125, epoch, 2) for epoch in (0, 1, 2, 2.5, 9)]
+    assert rates == [0.5, pytest.approx(0.3125, rel=1e-15), 0.125, 0.125, 0.125]
+
+
+def test_cyclic_rate_worked_by_hand() -> None:
+    rates = [cyclic(1.0, 0.5, epoch / 2, 2) for epoch in range(9)]
+    assert rates == [1, 0.875, 0.75, 0.625, 1, 0.875, 0.75, 0.625, 1]
+
+
+def test_cyclic_rate_is_the_paper_s_of_one_iteration_before() -> None:
+    c, per_epoch = 6, 3  # iterations a cycle and an epoch, so that a cycle has two epochs
+    for i in range(1, 20):
+        t = ((i - 1) % c + 1) / c  # arXiv:1803.05407, section 3.1, i counted from 1
+        expected = (1 - t) * 0.1 + t * 0.02
+        rate = cyclic(0.1, 0.02, i / per_epoch, 2)
+        assert rate == pytest.approx(expected if t < 1 else 0.1, rel=1e-12)
+
+
+SWA = "{OPTIM: {LR: 0.5, MILESTONES: [1], GAMMA: 0.5}, TRAIN: {EPOCHS: 9, SWA: {START_EPOCH: 3%s}}}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("", [0.5, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25]),
+        (", LR: 0.125", [0.5, 0.25, 0.25, 0.125, 0.125, 0.125, 0.125]),
+        (", LR: 0.125, ANNEAL_EPOCHS: 2", [0.5, 0.25, 0.25, 0.25, 0.1875, 0.125, 0.125]),
+        (", LR: 0.125, CYCLE_EPOCHS: 3", [0.5, 0.25, 0.25, 0.5, 0.375, 0.25, 0.5]),
+    ],
+    ids=["the schedule's", "constant", "annealed", "cyclic"],
+)
+def test_averaging_of_a_config_changes_the_rate_after_its_first_epoch(
+    keys: str, expected: list[float]
+) -> None:
+    rate = schedule_of(SWA % keys)
+    assert [rate(epoch) for epoch in range(7)] == pytest.approx(expected, rel=1e-14)
+
+
+def test_rate_of_the_averaging_is_not_used_without_averaging() -> None:
+    rate = schedule_of(SWA.replace("START_EPOCH: 3", "START_EPOCH: 0") % ", LR: 0.125")
+    assert rate(8) == 0.25
