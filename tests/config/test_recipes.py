@@ -48,10 +48,11 @@ def test_recipe_names_itself_in_its_command(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in RECIPES if "/" in name])
 def test_batch_of_the_recipe_is_the_product_that_its_opening_gives(name: str) -> None:
     cfg, text = load_cfg(RECIPES[name]), RECIPES[name].read_text(encoding="utf-8")
-    pattern = r"# Batch: +(\d+) effective = (\d+) GPUs? x (\d+) clips x (\d+) accumulated"
+    pattern = r"# Batch: +(\d+) effective = (\d+) GPUs? x (\d+) clips? x (\d+) accumulated"
     total, gpus, clips, accumulated = map(int, re.search(pattern, text).groups())
     assert total == gpus * clips * accumulated == cfg.OPTIM.REFERENCE_BATCH
-    assert (clips, accumulated) == (cfg.TRAIN.CLIPS_PER_GPU, cfg.TRAIN.ACCUMULATION)
+    set_whole = cfg.TRAIN.GLOBAL_BATCH // (gpus * clips)
+    assert (clips, accumulated) == (cfg.TRAIN.CLIPS_PER_GPU, set_whole or cfg.TRAIN.ACCUMULATION)
     assert cfg.OPTIM.REFERENCE_LR == cfg.OPTIM.LR
 
 
