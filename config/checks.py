@@ -6,11 +6,13 @@ from typing import Any
 from yacs.config import CfgNode
 
 from config.backbones import BACKBONES, RESNETS
+from config.training_checks import training_faults
 
 _log = logging.getLogger(__name__)
 
 CHOICES = {
     "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded"),
+    "AUG.CUTMIX_BOX": ("space", "paddle"),
     "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense"),
     "MODEL.SHIFT.DIRECTION": ("both", "past"),
     "MODEL.TSM.OP": ("shift", "blend", "squeezed_conv", "depthwise_conv"),
@@ -18,11 +20,13 @@ CHOICES = {
     "MODEL.TSM.ORDER": ("future_first", "past_first"),
     "MODEL.TSM.DIRECTION": ("both", "past"),
     "MODEL.TSM.MODALITY": ("RGB", "Flow"),
-    "OPTIM.GROUPS": ("one", "tsm", "paddle"),
+    "OPTIM.GROUPS": ("one", "vit", "pp_timesformer", "tsm", "paddle"),
     "OPTIM.NAME": ("sgd", "adamw"),
+    "OPTIM.WARMUP_RULE": ("factor", "line"),
     "OPTIM.SCHEDULE": ("multistep", "cosine"),
     "TRAIN.AMP": ("none", "auto", "bf16", "fp16"),
     "TRAIN.CHECKPOINT_LAYOUT": ("plain", "released"),
+    "TRAIN.LAST_GROUP": ("underweight", "reweight", "drop"),
     "VAL.NUM_CROPS": (1, 3, 5),
     "TEST.NUM_CROPS": (1, 3, 5),
     "TEST.CROPS": ("tokshift", "tsm"),
@@ -49,6 +53,8 @@ NOT_NEGATIVE = (
     "DATA.FIRST_FRAME",
     "DATA.WORKERS",
     "AUG.JITTER_ONE_IN",
+    "AUG.MIXUP_ALPHA",
+    "AUG.CUTMIX_ALPHA",
     "MODEL.TSM.NEW_LENGTH",
     "OPTIM.LR",
     "OPTIM.MIN_LR",
@@ -63,6 +69,7 @@ NOT_NEGATIVE = (
     "TRAIN.SWA.CYCLE_EPOCHS",
     "TRAIN.SWA.ANNEAL_EPOCHS",
     "TEST.IMAGE_SIZE",
+    "TRAIN.GLOBAL_BATCH",
     "SEED",
 )
 BELOW_ONE = (
@@ -73,6 +80,7 @@ BELOW_ONE = (
     "OPTIM.MOMENTUM",
     "TRAIN.EMA_DECAY",
 )
+SHARES = ("AUG.MIX_PROB", "AUG.CUTMIX_SHARE")
 
 
 def check_cfg(cfg: CfgNode, source: str) -> None:
@@ -85,15 +93,10 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     Raises:
         ValueError: Lists every fault found, each with key, value and what is allowed.
     """
-    faults = _choice_faults(cfg) + _range_faults(cfg) + _data_faults(cfg) + _swa_faults(cfg)
+    faults = _choice_faults(cfg) + _range_faults(cfg) + _data_faults(cfg) + training_faults(cfg)
     faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _fill_backbone(cfg)
     if not faults and cfg.MODEL.NAME != "tsm":
         faults = _shape_faults(cfg)
-    if cfg.TRAIN.CHECKPOINT_LAYOUT == "released" and cfg.OPTIM.NAME != "sgd":
-        faults.append(
-            f"OPTIM.NAME={cfg.OPTIM.NAME!r}; TRAIN.CHECKPOINT_LAYOUT released is for 'sgd', which "
-            "alone the released code can go on with"
-        )
     if faults:
         raise ValueError(f"{source}:\n  " + "\n  ".join(faults))
     _warn_of_padding(cfg)
@@ -147,6 +150,7 @@ def _range_faults(cfg: CfgNode) -> list[str]:
     rules = (
         (AT_LEAST_ONE, "at least 1", lambda value: value >= 1),
         (NOT_NEGATIVE, "0 or more", lambda value: value >= 0),
+        (SHARES, "from 0 to 1", lambda value: 0 <= value <= 1),
         (BELOW_ONE, "from 0 to below 1", lambda value: value is None or 0 <= value < 1),
     )
     for keys, allowed, holds in rules:
@@ -192,32 +196,6 @@ def _data_faults(cfg: CfgNode) -> list[str]:
     return faults
 
 
-def _swa_faults(cfg: CfgNode) -> list[str]:
-    """Return what does not fit together in TRAIN.SWA."""
-    faults, swa = [], cfg.TRAIN.SWA
-    if swa.START_EPOCH > cfg.TRAIN.EPOCHS:
-        faults.append(
-            f"TRAIN.SWA.START_EPOCH={swa.START_EPOCH}; it must be at most "
-            f"TRAIN.EPOCHS={cfg.TRAIN.EPOCHS}, or nothing is averaged (0: no averaging)"
-        )
-    faults += [
-        f"TRAIN.SWA.{key}={swa[key]}; it needs a TRAIN.SWA.LR above 0 to lead to"
-        for key in ("CYCLE_EPOCHS", "ANNEAL_EPOCHS")
-        if swa[key] and not swa.LR
-    ]
-    if swa.CYCLE_EPOCHS and swa.ANNEAL_EPOCHS:
-        faults.append(
-            f"TRAIN.SWA.ANNEAL_EPOCHS={swa.ANNEAL_EPOCHS}; it is for the constant rate, "
-            f"with TRAIN.SWA.CYCLE_EPOCHS={swa.CYCLE_EPOCHS} it must be 0"
-        )
-    if swa.CYCLE_EPOCHS and swa.LR > cfg.OPTIM.LR:
-        faults.append(
-            f"TRAIN.SWA.LR={swa.LR}; cycles fall to it from OPTIM.LR={cfg.OPTIM.LR}, "
-            "it must not lie above"
-        )
-    return faults
-
-
 def _tsm_faults(cfg: CfgNode) -> list[str]:
     """Return what a TSM cannot be, or does not have."""
     faults, tsm = [], cfg.MODEL.TSM
@@ -232,6 +210,8 @@ def _tsm_faults(cfg: CfgNode) -> list[str]:
             faults.append(f"MODEL.TSM.{key}={tsm[key]!r}; it is for MODEL.TSM.OP shift alone")
     if tsm.TEMPORAL_POOL and cfg.DATA.NUM_FRAMES % 2:
         faults.append(f"DATA.NUM_FRAMES={cfg.DATA.NUM_FRAMES}; MODEL.TSM.TEMPORAL_POOL halves it")
+    if cfg.OPTIM.GROUPS == "pp_timesformer":
+        faults.append("OPTIM.GROUPS='pp_timesformer' is for transformers; for tsm choose another")
     if cfg.TRAIN.CHECKPOINT_LAYOUT != "plain":
         faults.append("TRAIN.CHECKPOINT_LAYOUT='released' is for TokShift; for tsm choose 'plain'")
     faults += [
