@@ -104,7 +104,7 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
         ValueError: Lists every fault found, each with key, value and what is allowed.
     """
     faults = _choice_faults(cfg) + _range_faults(cfg) + data_faults(cfg) + training_faults(cfg)
-    faults += distill_faults(cfg) + _swa_faults(cfg)
+    faults += distill_faults(cfg)
     faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _fill_backbone(cfg)
     if not faults and cfg.MODEL.NAME != "tsm":
         faults = _shape_faults(cfg)
@@ -186,32 +186,6 @@ def _range_faults(cfg: CfgNode) -> list[str]:
             for key in keys
             if not holds(value_at(cfg, key))
         ]
-    return faults
-
-
-def _swa_faults(cfg: CfgNode) -> list[str]:
-    """Return what does not fit together in TRAIN.SWA."""
-    faults, swa = [], cfg.TRAIN.SWA
-    if swa.START_EPOCH > cfg.TRAIN.EPOCHS:
-        faults.append(
-            f"TRAIN.SWA.START_EPOCH={swa.START_EPOCH}; it must be at most "
-            f"TRAIN.EPOCHS={cfg.TRAIN.EPOCHS}, or nothing is averaged (0: no averaging)"
-        )
-    faults += [
-        f"TRAIN.SWA.{key}={swa[key]}; it needs a TRAIN.SWA.LR above 0 to lead to"
-        for key in ("CYCLE_EPOCHS", "ANNEAL_EPOCHS")
-        if swa[key] and not swa.LR
-    ]
-    if swa.CYCLE_EPOCHS and swa.ANNEAL_EPOCHS:
-        faults.append(
-            f"TRAIN.SWA.ANNEAL_EPOCHS={swa.ANNEAL_EPOCHS}; it is for the constant rate, "
-            f"with TRAIN.SWA.CYCLE_EPOCHS={swa.CYCLE_EPOCHS} it must be 0"
-        )
-    if swa.CYCLE_EPOCHS and swa.LR > cfg.OPTIM.LR:
-        faults.append(
-            f"TRAIN.SWA.LR={swa.LR}; cycles fall to it from OPTIM.LR={cfg.OPTIM.LR}, "
-            "it must not lie above"
-        )
     return faults
 
 

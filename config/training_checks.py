@@ -5,7 +5,7 @@ from yacs.config import CfgNode
 
 def training_faults(cfg: CfgNode) -> list[str]:
     """Return what does not fit together among the keys of the training."""
-    faults, train = [], cfg.TRAIN
+    faults, train = _swa_faults(cfg), cfg.TRAIN
     mixes = cfg.AUG.MIXUP_ALPHA or cfg.AUG.CUTMIX_ALPHA
     if mixes and train.CLIPS_PER_GPU < 2:
         faults.append(
@@ -27,4 +27,30 @@ def training_faults(cfg: CfgNode) -> list[str]:
             for key, kept in (("NAME", "sgd"), ("GROUPS", "one"), ("LAYER_DECAY", 1.0))
             if optim[key] != kept
         ]
+    return faults
+
+
+def _swa_faults(cfg: CfgNode) -> list[str]:
+    """Return what does not fit together in TRAIN.SWA."""
+    faults, swa = [], cfg.TRAIN.SWA
+    if swa.START_EPOCH > cfg.TRAIN.EPOCHS:
+        faults.append(
+            f"TRAIN.SWA.START_EPOCH={swa.START_EPOCH}; it must be at most "
+            f"TRAIN.EPOCHS={cfg.TRAIN.EPOCHS}, or nothing is averaged (0: no averaging)"
+        )
+    faults += [
+        f"TRAIN.SWA.{key}={swa[key]}; it needs a TRAIN.SWA.LR above 0 to lead to"
+        for key in ("CYCLE_EPOCHS", "ANNEAL_EPOCHS")
+        if swa[key] and not swa.LR
+    ]
+    if swa.CYCLE_EPOCHS and swa.ANNEAL_EPOCHS:
+        faults.append(
+            f"TRAIN.SWA.ANNEAL_EPOCHS={swa.ANNEAL_EPOCHS}; it is for the constant rate, "
+            f"with TRAIN.SWA.CYCLE_EPOCHS={swa.CYCLE_EPOCHS} it must be 0"
+        )
+    if swa.CYCLE_EPOCHS and swa.LR > cfg.OPTIM.LR:
+        faults.append(
+            f"TRAIN.SWA.LR={swa.LR}; cycles fall to it from OPTIM.LR={cfg.OPTIM.LR}, "
+            "it must not lie above"
+        )
     return faults
