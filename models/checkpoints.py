@@ -44,7 +44,6 @@ def build_checkpoint(
     rng_states = gather_objects(_rng_state(world), world)
     if rng_states is None:
         return None
-    data = cfg.DATA
     content = learner.state() | {
         "epoch": epoch + 1,
         "best_acc1": best,
@@ -52,17 +51,23 @@ def build_checkpoint(
         "rng": rng_states,
         "config": cfg.dump(),
         "class_names": class_names,
-        "preprocessing": {
-            "num_frames": data.NUM_FRAMES,
-            "frame_stride": data.FRAME_STRIDE,
-            "sampling": data.SAMPLING,
-            "short_side": data.TEST_SHORT_SIDE,
-            "image_size": data.IMAGE_SIZE,
-            "mean": list(data.PIXEL_MEAN),
-            "std": list(data.PIXEL_STD),
-        },
+        "preprocessing": describe_preprocessing(cfg),
     }
     return _as_released(content, learner) if cfg.TRAIN.CHECKPOINT_LAYOUT == "released" else content
+
+
+def describe_preprocessing(cfg: CfgNode) -> dict[str, Any]:
+    """Return what became of a video before the model saw it, as plain values."""
+    data = cfg.DATA
+    return {
+        "num_frames": data.NUM_FRAMES,
+        "frame_stride": data.FRAME_STRIDE,
+        "sampling": data.SAMPLING,
+        "short_side": data.TEST_SHORT_SIDE,
+        "image_size": data.IMAGE_SIZE,
+        "mean": list(data.PIXEL_MEAN),
+        "std": list(data.PIXEL_STD),
+    }
 
 
 def resume(learner: Learner, path: str, world: World) -> tuple[int, float]:

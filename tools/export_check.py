@@ -1,0 +1,178 @@
+"""Is an exported model the model? Its logits and its speed beside those of eager PyTorch."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from datasets.annotations import VideoRecord
+from datasets.video import build_view_loader, read_records
+
+LIMIT = 1e-4  # of the difference between logits
+BATCHES = (1, 2, 5)
+SHUFFLED = ", frames shuffled"
+CLIPS_PER_FORWARD = 4
+
+Classify = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Row:
+    """How far apart the answers to some samples are.
+
+    Attributes:
+        name: Of the samples.
+        differences: Runtime to the largest difference of a logit from eager's.
+        reach: Largest absolute logit of eager's.
+    """
+
+    name: str
+    differences: dict[str, float]
+    reach: float
+
+    def is_within(self, limit: float) -> bool:
+        """Whether every difference is at most the limit; what is no number is not."""
+        return all(difference <= limit for difference in self.differences.values())
+
+
+@dataclass(frozen=True)
+class RealClips:
+    """Clips of videos, as the test makes them.
+
+    Attributes:
+        samples: uint8 (N, T, 3, H, W), or (N, V, T, 3, H, W).
+        labels: (N,); none for videos that were named by hand.
+        name: Where they are from.
+    """
+
+    samples: Tensor
+    labels: Tensor | None
+    name: str
+
+
+def random_samples(shape: Sequence[int], seed: int = 0) -> dict[str, Tensor]:
+    """Return uint8 noise of each batch size by name, and the largest with its frames shuffled."""
+    generator = torch.Generator().manual_seed(seed)
+    samples = {
+        f"random clips, batch {batch}": torch.randint(
+            0, 256, (batch, *shape), dtype=torch.uint8, generator=generator
+        )
+        for batch in BATCHES
+    }
+    return samples | _shuffled(f"random clips, batch {BATCHES[-1]}", samples)
+
+
+def real_samples(clips: RealClips) -> dict[str, Tensor]:
+    """Return the clips of videos by name, as they are and with their frames shuffled."""
+    samples = {clips.name: clips.samples}
+    return samples | _shuffled(clips.name, samples)
+
+
+def shuffle_frames(samples: Tensor, seed: int = 0) -> Tensor:
+    """Return samples (..., T, 3, H, W) with their frames in another order, all in the same."""
+    T = samples.shape[-4]
+    order = torch.randperm(T, generator=torch.Generator().manual_seed(seed))
+    if torch.equal(order, torch.arange(T)):
+        order = order.flip(0)
+    return samples.index_select(-4, order)
+
+
+def compare(
+    eager: Classify, runtimes: Mapping[str, Classify], samples: Mapping[str, Tensor]
+) -> list[Row]:
+    """Return the differences for all samples; random ones go through whole, as their batch."""
+    rows = []
+    for name, batch in samples.items():
+        size = len(batch) if len(batch) <= max(BATCHES) else CLIPS_PER_FORWARD
+        expected = classify(eager, batch, size)
+        differences = {
+            runtime: float((classify(run, batch, size) - expected).abs().max())
+            for runtime, run in runtimes.items()
+        }
+        rows.append(Row(name, differences, float(expected.abs().max())))
+    return rows
+
+
+def classify(run: Classify, samples: Tensor, size: int = CLIPS_PER_FORWARD) -> Tensor:
+    """Return the logits of samples that go through in batches of a size, (N, K)."""
+    return torch.cat([run(batch) for batch in samples.split(size)])
+
+
+def effect_of_order(run: Classify, samples: Tensor) -> float:
+    """Return by how much the logits change, at most, when the frames are shuffled."""
+    return float((classify(run, samples) - classify(run, shuffle_frames(samples))).abs().max())
+
+
+def latencies(runs: Mapping[str, Classify], sample: Tensor, rounds: int = 7) -> dict[str, float]:
+    """Return seconds for one sample by runtime: the median of rounds that take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run(sample)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: median(taken[1:]) for name, taken in seconds.items()}  # the first warms up
+
+
+def read_clips(
+    cfg: CfgNode, videos: Sequence[str], num_videos: int, has_views: bool
+) -> RealClips | None:
+    """Make clips of the named videos or, without any, of the test list's.
+
+    Args:
+        cfg: The experiment; its TEST section has the views.
+        videos: Paths; empty for the test list.
+        num_videos: Take so many of the list, spread evenly; 0 = all.
+        has_views: All views of each video; False: the centre of its first clip.
+
+    Returns:
+        The clips; None where no video is named and the list is not here.
+
+    Raises:
+        ValueError: A video is unreadable.
+    """
+    if videos:
+        records = [VideoRecord(str(Path(path).resolve()), 0, 0, line=0) for path in videos]
+        name = f"{len(records)} named videos"
+    else:
+        path = cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST
+        if not Path(path).is_file():
+            return None
+        records = _spread(read_records(cfg, "test"), num_videos)
+        name = f"{len(records)} videos of {path}"
+    samples = torch.stack(list(_views(cfg, records, has_views)))
+    labels = None if videos else torch.tensor([record.label for record in records])
+    return RealClips(samples, labels, name)
+
+
+def _views(cfg: CfgNode, records: list[VideoRecord], has_views: bool) -> Iterator[Tensor]:
+    if not has_views:
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.TEST.NUM_CLIPS = cfg.TEST.NUM_CROPS = 1
+        cfg.freeze()
+    for batch in build_view_loader(cfg, records, "test", rank=0, world_size=1):
+        for views in batch:
+            if views.error:
+                raise ValueError(views.error)
+            nominal = views.distinct[views.view_of]  # (V, T, 3, H, W)
+            yield nominal if has_views else nominal[0]
+
+
+def _spread(records: list[VideoRecord], num_videos: int) -> list[VideoRecord]:
+    if not 0 < num_videos < len(records):
+        return records
+    places = np.linspace(0, len(records) - 1, num_videos).round().astype(int)
+    return [records[place] for place in places]
+
+
+def _shuffled(name: str, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if samples[name].shape[-4] < 2:
+        return {}
+    return {f"{name}{SHUFFLED}": shuffle_frames(samples[name])}
