@@ -64,7 +64,7 @@ class ExportMetadata:
     def texts(self) -> dict[str, str]:
         """Return all of it as texts by name: JSON, but for what is text already."""
         return {
-            name: value if isinstance(value, str) else json.dumps(value)
+            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             for name, value in asdict(self).items()
         }
 
@@ -82,7 +82,7 @@ class ExportMetadata:
                 "tools/export.py, and without them its answers have no meaning"
             )
         try:
-            values = {
+            values: dict[str, Any] = {
                 field.name: texts[field.name]
                 if field.type is str
                 else json.loads(texts[field.name])
@@ -139,7 +139,8 @@ class ExportedModel:
         self._check(batch)
         if batch.dtype == torch.uint8 and self.metadata.input == "normalized":
             batch = normalize(batch, self.preprocessing["mean"], self.preprocessing["std"])
-        logits = self._run(batch)
+        with torch.inference_mode():
+            logits = self._run(batch)
         return logits.cpu().numpy() if isinstance(clips, np.ndarray) else logits
 
     def _check(self, clips: Tensor) -> None:
@@ -184,13 +185,14 @@ def load_exported(path: str | Path, device: str = "cpu") -> ExportedModel:
 
 
 def needed_package(name: str, purpose: str) -> ModuleType:
-    """Import an optional package.
+    """Import an optional package or a module of it.
 
     Raises:
         ValueError: It is not installed; says how to install it.
     """
-    if find_spec(name) is None:
-        raise ValueError(f"{purpose} needs the package {name}: python -m pip install {name}")
+    package = name.partition(".")[0]
+    if find_spec(package) is None:
+        raise ValueError(f"{purpose} needs the package {package}: python -m pip install {package}")
     return import_module(name)
 
 
@@ -203,13 +205,9 @@ def _load_onnx(path: Path, device: str) -> ExportedModel:
         )
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    errors = tuple(
-        getattr(ort.capi.onnxruntime_pybind11_state, name)
-        for name in ("Fail", "InvalidProtobuf", "InvalidGraph", "NoSuchFile", "NotImplemented")
-    )
     try:
         session = ort.InferenceSession(str(path), options, providers=[provider])
-    except errors as error:
+    except Exception as error:  # its kinds of error have no common parent and no public names
         raise ValueError(f"{path} is not a readable ONNX file: {error}") from error
     texts = session.get_modelmeta().custom_metadata_map
     metadata = ExportMetadata.from_texts(texts, str(path))
@@ -231,7 +229,6 @@ def _load_pt2(path: Path, device: str) -> ExportedModel:
     module = (program if device == "cpu" else move_to_device_pass(program, device)).module()
 
     def run(clips: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return module(clips.to(device))
+        return module(clips.to(device))
 
     return ExportedModel(run, metadata, str(path))

@@ -15,7 +15,7 @@ logits are more than 1e-4 away is not left behind. KEY VALUE pairs come before -
 """
 
 import argparse
-import os
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor
 from torch.export import Dim, ExportedProgram
 from yacs.config import CfgNode
 
@@ -48,22 +47,11 @@ from models.exported import (  # noqa: E402
 from models.pretrained import load_weights  # noqa: E402
 from ops.checkpoint import read_checkpoint  # noqa: E402
 from ops.runlog import set_up_console  # noqa: E402
-from tools.export_check import (  # noqa: E402
-    LIMIT,
-    RealClips,
-    Row,
-    classify,
-    compare,
-    effect_of_order,
-    latencies,
-    random_samples,
-    read_clips,
-    real_samples,
-)
+from tools.export_check import prove, read_clips  # noqa: E402
+from tools.int8 import quantize, report_int8  # noqa: E402
 
 LEAST_OPSET = 18  # torch's exporter knows no older one
 RUNTIMES = {".pt2": "torch.export", ".onnx": "ONNX Runtime"}
-INT8 = "ONNX Runtime INT8"
 
 
 @dataclass(frozen=True)
@@ -93,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the files and prove them."""
     args = _parse(argv)
     set_up_console(is_main=True)
+    for chatty in ("onnx_ir", "onnxscript"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     options = ExportOptions(
         outputs=args.output,
         views=args.views,
@@ -128,13 +118,13 @@ def export(cfg: CfgNode, checkpoint: str, options: ExportOptions) -> None:
     folder = options.outputs[0].parent
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".export-") as scratch:
-        files = {}
+        files: dict[Path, Path] = {}
         for output in options.outputs:
             place = Path(scratch) / str(len(files))  # a folder each: a large file comes in parts
             place.mkdir()
             files[place / output.name] = output
             _write(program, place / output.name, metadata, options.opset)
-        eager = ExportedModel(torch.inference_mode()(classifier), metadata, checkpoint)
+        eager = ExportedModel(classifier, metadata, checkpoint)
         runtimes = {".pt2": ExportedModel(program.module(), metadata, checkpoint)}
         runtimes |= {path.suffix: load_exported(path) for path in files}
         named = {RUNTIMES[suffix]: model for suffix, model in runtimes.items()}
@@ -203,83 +193,6 @@ def trace(classifier: ClipClassifier, metadata: ExportMetadata) -> ExportedProgr
         return torch.export.export(
             classifier, (example,), dynamic_shapes={CLIPS: {0: Dim("batch", min=1)}}
         )
-
-
-def prove(
-    eager: ExportedModel, runtimes: dict[str, ExportedModel], real: RealClips | None
-) -> list[Row]:
-    """Run all on the same clips and print how far apart they are.
-
-    Raises:
-        ValueError: A logit differs by more than the limit.
-    """
-    samples = random_samples(eager.metadata.input_shape)
-    order_seen_on = list(samples.values())[len(samples) // 2]
-    samples |= real_samples(real) if real else {}
-    rows = compare(eager, runtimes, samples)
-    effects = {
-        name: effect_of_order(run, order_seen_on)
-        for name, run in {"eager": eager, **runtimes}.items()
-    }
-    taken = latencies({"eager": eager, **runtimes}, order_seen_on[:1])
-    _show(rows, effects, taken, has_real=real is not None)
-    wrong = [row.name for row in rows if not row.is_within(LIMIT)]
-    if wrong:
-        raise ValueError(
-            f"the exported model's logits differ from the model's by more than {LIMIT:g} on "
-            f"{'; '.join(wrong)}: nothing was written"
-        )
-    return rows
-
-
-def quantize(path: Path) -> Path:
-    """Write the INT8 form of an ONNX file beside it, its linear layers' weights in bytes."""
-    onnx = needed_package("onnx", "INT8 quantization")
-    quantization = needed_package("onnxruntime", "INT8 quantization").quantization
-    small = path.with_name(f"{path.stem}.int8.onnx")
-    quantization.quantize_dynamic(
-        path,
-        small,
-        op_types_to_quantize=["MatMul"],  # Gemm becomes one; convolutions stay as they are
-        weight_type=quantization.QuantType.QInt8,
-        per_channel=True,
-    )
-    model = onnx.load(small)
-    texts = replace(load_exported(path).metadata, quantization="int8").texts()
-    onnx.helper.set_model_props(model, texts)
-    onnx.save(model, small)
-    return small
-
-
-def report_int8(
-    eager: ExportedModel, full: ExportedModel, small: ExportedModel, real: RealClips | None
-) -> None:
-    """Print what INT8 costs in answers and saves in bytes and time."""
-    onnx = needed_package("onnx", "INT8 quantization")
-    nodes = onnx.load(small.path, load_external_data=False).graph.node
-    num_linear = sum(node.op_type == "MatMulInteger" for node in nodes)
-    noise = next(iter(random_samples(eager.metadata.input_shape).values()))
-    taken = latencies({"full": full, "small": small}, noise)
-    sizes = [Path(model.path).stat().st_size for model in (full, small)]
-    lines = [
-        f"{INT8}: {num_linear} linear layers in INT8, file {sizes[1] / 1e6:.2f} MB, "
-        f"{sizes[1] / sizes[0]:.2f} of {sizes[0] / 1e6:.2f} MB",
-        f"  latency {1e3 * taken['small']:.1f} ms, {taken['small'] / taken['full']:.2f} of "
-        f"{1e3 * taken['full']:.1f} ms",
-    ]
-    if real:
-        logits = [classify(model, real.samples) for model in (eager, small)]
-        answers = [part.argmax(-1) for part in logits]
-        same = 100 * float((answers[0] == answers[1]).float().mean())
-        difference = float((logits[0] - logits[1]).abs().max())
-        line = (
-            f"  {real.name}: same answer for {same:.2f} %, logits differ by up to {difference:.3g}"
-        )
-        if real.labels is not None:
-            top1 = [100 * float((answer == real.labels).float().mean()) for answer in answers]
-            line += f", top-1 {top1[0]:.2f} -> {top1[1]:.2f} ({top1[1] - top1[0]:+.2f})"
-        lines.append(line)
-    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -361,6 +274,8 @@ def _write(program: ExportedProgram, path: Path, metadata: ExportMetadata, opset
     made = onnx_program.model.opset_imports[""]
     if opset and made != opset:
         raise ValueError(f"torch's exporter made opset {made}, not the {opset} asked for")
+    for node in onnx_program.model.graph.all_nodes():
+        node.metadata_props.clear()  # stack traces, with this machine's paths
     onnx_program.model.metadata_props.update(replace(metadata, opset=made).texts())
     onnx_program.save(path)
 
@@ -368,38 +283,9 @@ def _write(program: ExportedProgram, path: Path, metadata: ExportMetadata, opset
 def _move(path: Path, output: Path) -> None:
     """Move a file and what lies beside it under a name that begins with its own: its parts."""
     for part in path.parent.glob(f"{path.name}*"):
-        os.replace(part, output.parent / part.name)
+        part.replace(output.parent / part.name)
     size = output.stat().st_size
     sys.stdout.write(f"wrote {output}, {size / 1e6:.2f} MB\n")
-
-
-def _show(
-    rows: Sequence[Row], effects: dict[str, float], taken: dict[str, float], has_real: bool
-) -> None:
-    runtimes = list(rows[0].differences)
-    width = max(len(row.name) for row in rows)
-    lines = [
-        f"largest difference of the logits from eager PyTorch's (limit {LIMIT:g})",
-        " " * width + "".join(f"{name:>15}" for name in [*runtimes, "logits up to"]),
-    ]
-    lines += [
-        f"{row.name:<{width}}"
-        + "".join(f"{row.differences[name]:15.2e}" for name in runtimes)
-        + f"{row.reach:15.3g}"
-        for row in rows
-    ]
-    if not has_real:
-        lines.append("no real clips: the config's test list is not here; name videos with --clips")
-    changes = ", ".join(f"{name} {effect:.4g}" for name, effect in effects.items())
-    lines.append(f"logits change when the frames are shuffled, by up to: {changes}")
-    if effects["eager"] <= LIMIT:
-        lines.append("note: the model itself hardly looks at the order of the frames")
-    times = ", ".join(
-        f"{name} {1e3 * seconds:.1f} ms ({seconds / taken['eager']:.2f})"
-        for name, seconds in taken.items()
-    )
-    lines.append(f"latency of a batch of one, {torch.get_num_threads()} threads: {times}")
-    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

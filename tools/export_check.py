@@ -1,5 +1,6 @@
 """Is an exported model the model? Its logits and its speed beside those of eager PyTorch."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from yacs.config import CfgNode
 
 from datasets.annotations import VideoRecord
 from datasets.video import build_view_loader, read_records
+from models.exported import ExportedModel
 
 LIMIT = 1e-4  # of the difference between logits
 BATCHES = (1, 2, 5)
@@ -54,6 +56,33 @@ class RealClips:
     samples: Tensor
     labels: Tensor | None
     name: str
+
+
+def prove(
+    eager: ExportedModel, runtimes: dict[str, ExportedModel], real: RealClips | None
+) -> list[Row]:
+    """Run all on the same clips and print how far apart they are.
+
+    Raises:
+        ValueError: A logit differs by more than the limit.
+    """
+    samples = random_samples(eager.metadata.input_shape)
+    order_seen_on = list(samples.values())[len(samples) // 2]
+    samples |= real_samples(real) if real else {}
+    rows = compare(eager, runtimes, samples)
+    effects = {
+        name: effect_of_order(run, order_seen_on)
+        for name, run in {"eager": eager, **runtimes}.items()
+    }
+    taken = latencies({"eager": eager, **runtimes}, order_seen_on[:1])
+    _show(rows, effects, taken, has_real=real is not None)
+    wrong = [row.name for row in rows if not row.is_within(LIMIT)]
+    if wrong:
+        raise ValueError(
+            f"the exported model's logits differ from the model's by more than {LIMIT:g} on "
+            f"{'; '.join(wrong)}: nothing was written"
+        )
+    return rows
 
 
 def random_samples(shape: Sequence[int], seed: int = 0) -> dict[str, Tensor]:
@@ -176,3 +205,32 @@ def _shuffled(name: str, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if samples[name].shape[-4] < 2:
         return {}
     return {f"{name}{SHUFFLED}": shuffle_frames(samples[name])}
+
+
+def _show(
+    rows: Sequence[Row], effects: dict[str, float], taken: dict[str, float], has_real: bool
+) -> None:
+    runtimes = list(rows[0].differences)
+    width = max(len(row.name) for row in rows)
+    lines = [
+        f"largest difference of the logits from eager PyTorch's (limit {LIMIT:g})",
+        " " * width + "".join(f"{name:>15}" for name in [*runtimes, "logits up to"]),
+    ]
+    lines += [
+        f"{row.name:<{width}}"
+        + "".join(f"{row.differences[name]:15.2e}" for name in runtimes)
+        + f"{row.reach:15.3g}"
+        for row in rows
+    ]
+    if not has_real:
+        lines.append("no real clips: the config's test list is not here; name videos with --clips")
+    changes = ", ".join(f"{name} {effect:.4g}" for name, effect in effects.items())
+    lines.append(f"logits change when the frames are shuffled, by up to: {changes}")
+    if effects["eager"] <= LIMIT:
+        lines.append("note: the model itself hardly looks at the order of the frames")
+    times = ", ".join(
+        f"{name} {1e3 * seconds:.1f} ms ({seconds / taken['eager']:.2f})"
+        for name, seconds in taken.items()
+    )
+    lines.append(f"latency of a batch of one, {torch.get_num_threads()} threads: {times}")
+    sys.stdout.write("\n".join(lines) + "\n")
