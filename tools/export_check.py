@@ -104,11 +104,10 @@ def real_samples(clips: RealClips) -> dict[str, Tensor]:
 
 
 def shuffle_frames(samples: Tensor, seed: int = 0) -> Tensor:
-    """Return samples (..., T, 3, H, W) with their frames in another order, all in the same."""
-    T = samples.shape[-4]
-    order = torch.randperm(T, generator=torch.Generator().manual_seed(seed))
-    if torch.equal(order, torch.arange(T)):
-        order = order.flip(0)
+    """Return samples (..., T, 3, H, W) with every frame at another place, the same in all."""
+    cycle = torch.randperm(samples.shape[-4], generator=torch.Generator().manual_seed(seed))  # (T,)
+    order = torch.empty_like(cycle)
+    order[cycle] = cycle.roll(-1)
     return samples.index_select(-4, order)
 
 
