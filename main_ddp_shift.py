@@ -326,9 +326,12 @@ def log_start(cfg: CfgNode, world: World, model: VideoModel, num_train: int, num
     folder = Path(cfg.OUTPUT_DIR)
     (folder / "config.yml").write_text(cfg.dump(), encoding="utf-8")
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    shift = model.describe_shift()
+    time_use = model.describe_time()
     _log.info("run folder %s; %d videos to train on, %d to validate", folder, num_train, num_val)
-    _log.info("%s %s: %d parameters; %s", cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, shift)
+    _log.info(
+        "%s %s: %d parameters; %s",
+        *(cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, time_use),
+    )
     _log.info("%d processes, rank 0 on %s, AMP %s", world.size, world.device, cfg.TRAIN.AMP)
     batch = world.size * cfg.TRAIN.CLIPS_PER_GPU * cfg.TRAIN.ACCUMULATION
     _log.info(

@@ -13,6 +13,8 @@ CHOICES = {
     "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded"),
     "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense"),
     "MODEL.SHIFT.DIRECTION": ("both", "past"),
+    "MODEL.TIMESFORMER.ATTENTION": ("divided", "joint", "space_only"),
+    "MODEL.TIMESFORMER.TIME_RESIZE": ("nearest", "linear"),
     "MODEL.TSM.OP": ("shift", "blend", "squeezed_conv", "depthwise_conv"),
     "MODEL.TSM.PLACEMENT": ("blockres", "block"),
     "MODEL.TSM.ORDER": ("future_first", "past_first"),
@@ -84,11 +86,8 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _fill_backbone(cfg)
     if not faults and cfg.MODEL.NAME != "tsm":
         faults = _shape_faults(cfg)
-    if cfg.TRAIN.CHECKPOINT_LAYOUT == "released" and cfg.OPTIM.NAME != "sgd":
-        faults.append(
-            f"OPTIM.NAME={cfg.OPTIM.NAME!r}; TRAIN.CHECKPOINT_LAYOUT released is for 'sgd', which "
-            "alone the released code can go on with"
-        )
+    if cfg.TRAIN.CHECKPOINT_LAYOUT == "released":
+        faults += _released_layout_faults(cfg)
     if faults:
         raise ValueError(f"{source}:\n  " + "\n  ".join(faults))
     _warn_of_padding(cfg)
@@ -97,6 +96,24 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
         _log.warning(
             "DATA.NUM_FRAMES=1: each shift zeroes the moved channels of the only frame, as released"
         )
+
+
+def _released_layout_faults(cfg: CfgNode) -> list[str]:
+    """Return what the released TokShift code could not read or go on with."""
+    faults = []
+    if cfg.MODEL.NAME in ("tsm", "timesformer"):
+        faults.append(
+            f"TRAIN.CHECKPOINT_LAYOUT='released' is for TokShift; for {cfg.MODEL.NAME} choose "
+            "'plain'"
+        )
+    if not cfg.MODEL.VIT.QKV_BIAS:
+        faults.append("MODEL.VIT.QKV_BIAS=False; TRAIN.CHECKPOINT_LAYOUT released needs the biases")
+    if cfg.OPTIM.NAME != "sgd":
+        faults.append(
+            f"OPTIM.NAME={cfg.OPTIM.NAME!r}; TRAIN.CHECKPOINT_LAYOUT released is for 'sgd', which "
+            "alone the released code can go on with"
+        )
+    return faults
 
 
 def _warn_of_padding(cfg: CfgNode) -> None:
@@ -178,7 +195,7 @@ def _data_faults(cfg: CfgNode) -> list[str]:
             f"DATA.TEST_SHORT_SIDE={data.TEST_SHORT_SIDE}; the crops of TEST.CROPS tsm must fit "
             f"into it, and their side is {largest}"
         )
-    is_transformer = cfg.MODEL.NAME in ("tokshift", "vit")
+    is_transformer = cfg.MODEL.NAME in ("tokshift", "vit", "timesformer")
     if is_transformer and cfg.TEST.IMAGE_SIZE not in (0, data.IMAGE_SIZE):
         faults.append(
             f"TEST.IMAGE_SIZE={cfg.TEST.IMAGE_SIZE}; a transformer is built for "
@@ -201,8 +218,6 @@ def _tsm_faults(cfg: CfgNode) -> list[str]:
             faults.append(f"MODEL.TSM.{key}={tsm[key]!r}; it is for MODEL.TSM.OP shift alone")
     if tsm.TEMPORAL_POOL and cfg.DATA.NUM_FRAMES % 2:
         faults.append(f"DATA.NUM_FRAMES={cfg.DATA.NUM_FRAMES}; MODEL.TSM.TEMPORAL_POOL halves it")
-    if cfg.TRAIN.CHECKPOINT_LAYOUT != "plain":
-        faults.append("TRAIN.CHECKPOINT_LAYOUT='released' is for TokShift; for tsm choose 'plain'")
     faults += [
         f"{key} is for transformers; a tsm has none"
         for key in ("MODEL.DROP_PATH", "MODEL.CHECKPOINTS_BLOCKS")
@@ -217,11 +232,10 @@ def _fill_backbone(cfg: CfgNode) -> list[str]:
     name = cfg.MODEL.BACKBONE
     if name.startswith("R50"):
         return [f"MODEL.BACKBONE={name!r}: the hybrid of ResNet and ViT is not supported"]
-    empty = [
-        key for key, value in sizes.items() if value is None or (value == 0 and key != "DROPOUT")
-    ]
+    empty = [key for key, value in sizes.items() if value is None or (value == 0 and _is_size(key))]
     if name in BACKBONES:
-        others = {k: v for k, v in sizes.items() if k not in empty and v != BACKBONES[name][k]}
+        published = BACKBONES[name].items()
+        others = {k: sizes[k] for k, v in published if k not in empty and sizes[k] != v}
         if others:
             _log.warning("MODEL.VIT overrides sizes of MODEL.BACKBONE=%s: %s", name, others)
         for key in empty:
@@ -236,6 +250,11 @@ def _fill_backbone(cfg: CfgNode) -> list[str]:
         f"MODEL.BACKBONE={name!r}; choose one of {sorted(BACKBONES)} or set "
         + ", ".join(f"MODEL.VIT.{key}" for key in empty)
     ]
+
+
+def _is_size(key: str) -> bool:
+    """Whether 0 is no value of a key of MODEL.VIT."""
+    return key not in ("DROPOUT", "QKV_BIAS")
 
 
 def _shape_faults(cfg: CfgNode) -> list[str]:

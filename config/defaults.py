@@ -84,8 +84,8 @@ _C.AUG.GAMMA = [0.8, 1.2]
 _C.AUG.HUE = [-0.5, 0.5]
 
 _C.MODEL = CN()
-# tokshift (arXiv:2108.02432), or vit: the same transformer without the shift; tsm
-# (arXiv:1811.08383), a ResNet.
+# tokshift (arXiv:2108.02432), or vit: the same transformer without the shift; timesformer
+# (arXiv:2102.05095), PaddleVideo's PP-TimeSformer too; tsm (arXiv:1811.08383), a ResNet.
 _C.MODEL.NAME = "tokshift"
 # K, classes; labels are 0..K-1.
 _C.MODEL.NUM_CLASSES = 400
@@ -101,6 +101,8 @@ _C.MODEL.VIT.NUM_HEADS = 0
 _C.MODEL.VIT.NUM_LAYERS = 0
 # Dropout probability after the embedding and in the MLPs; empty (null) = from the backbone's name.
 _C.MODEL.VIT.DROPOUT = None
+# Queries, keys and values have biases. PP-TimeSformer's do not, as its ImageNet-21k weights.
+_C.MODEL.VIT.QKV_BIAS = True
 _C.MODEL.SHIFT = CN()
 # One channel in FOLD_DIV of the class token moves back in time, and one ahead (release: SHIFT_DIV).
 _C.MODEL.SHIFT.FOLD_DIV = 4
@@ -108,6 +110,13 @@ _C.MODEL.SHIFT.FOLD_DIV = 4
 _C.MODEL.SHIFT.DIRECTION = "both"
 # The shift replaces the residual stream, as released; False: only the branches see it (ablation).
 _C.MODEL.SHIFT.ON_RESIDUAL = True
+_C.MODEL.TIMESFORMER = CN()
+# divided: along time, then within frames; joint: among all tokens of a clip; space_only: within
+# frames, whose class tokens are averaged.
+_C.MODEL.TIMESFORMER.ATTENTION = "divided"
+# How weights of another number of frames are loaded: nearest resizes the time embedding as
+# PaddleVideo does from pretrained weights; linear, with the first and the last frame kept.
+_C.MODEL.TIMESFORMER.TIME_RESIZE = "nearest"
 _C.MODEL.TSM = CN()
 # False: TSN, the same network without any shift.
 _C.MODEL.TSM.SHIFT = True

@@ -6,10 +6,11 @@ from torch import nn
 from yacs.config import CfgNode
 
 from models.resnet_tsm import ResNetTSM, TSMOptions
+from models.timesformer import TimeSformer
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
 
-VideoModel = VisionTransformer | ResNetTSM
+VideoModel = VisionTransformer | TimeSformer | ResNetTSM
 
 
 def build_model(cfg: CfgNode) -> VideoModel:
@@ -27,7 +28,7 @@ def build_model(cfg: CfgNode) -> VideoModel:
     if cfg.MODEL.NAME not in MODELS:
         raise ValueError(f"MODEL.NAME={cfg.MODEL.NAME!r}; choose one of {sorted(MODELS)}")
     model = MODELS[cfg.MODEL.NAME](cfg)
-    if cfg.MODEL.PARTIAL_BN and isinstance(model, VisionTransformer):
+    if cfg.MODEL.PARTIAL_BN and not isinstance(model, ResNetTSM):
         _freeze_norms_but_first(model)
     return model
 
@@ -52,6 +53,20 @@ def _build_tokshift(cfg: CfgNode) -> VisionTransformer:
         shifts_residual=cfg.MODEL.SHIFT.ON_RESIDUAL,
         drop_path=cfg.MODEL.DROP_PATH,
         checkpoints_blocks=cfg.MODEL.CHECKPOINTS_BLOCKS,
+    )
+
+
+def _build_timesformer(cfg: CfgNode) -> TimeSformer:
+    size = _vit_size(cfg)
+    return TimeSformer(
+        image_size=cfg.DATA.IMAGE_SIZE,
+        num_frames=cfg.DATA.NUM_FRAMES,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        **vars(size),
+        attention=cfg.MODEL.TIMESFORMER.ATTENTION,
+        drop_path=cfg.MODEL.DROP_PATH,
+        checkpoints_blocks=cfg.MODEL.CHECKPOINTS_BLOCKS,
+        time_resize=cfg.MODEL.TIMESFORMER.TIME_RESIZE,
     )
 
 
@@ -83,6 +98,7 @@ def _build_tsm(cfg: CfgNode) -> ResNetTSM:
 MODELS: dict[str, Callable[[CfgNode], VideoModel]] = {
     "vit": _build_vit,
     "tokshift": _build_tokshift,
+    "timesformer": _build_timesformer,
     "tsm": _build_tsm,
 }
 

@@ -7,14 +7,12 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from models.pretrained import (
-    LoadReport,
-    fit_weights,
+from models.pretrained import LoadReport, fit_weights, weights_of
+from models.released_tokshift import (
     is_released,
     momentum_from_released,
     momentum_to_released,
     to_released,
-    weights_of,
 )
 from ops.checkpoint import read_checkpoint
 from ops.distributed import World, gather_objects
@@ -89,8 +87,8 @@ def resume(learner: Learner, path: str, world: World) -> tuple[int, float]:
     )
     if report.resized:
         raise ValueError(
-            f"{path} was trained at another image size; --resume goes on with the same run, "
-            "--tune_from starts a new one from its weights"
+            f"{path} was trained at another image size or number of frames; --resume goes on with "
+            "the same run, --tune_from starts a new one from its weights"
         )
     _log.info("%s", report)
     momentum = content["optimizer"]["state"]
@@ -115,7 +113,7 @@ def read_training_checkpoint(path: str) -> dict[str, Any]:
         ValueError: It holds weights alone; says that --tune_from takes those.
     """
     hint = "--resume takes a checkpoint of a training run; to start from these weights: --tune_from"
-    if path.endswith(".npz"):
+    if path.endswith((".npz", ".pdparams", ".safetensors")):
         raise ValueError(f"{path} holds weights only. {hint} {path}")
     content = read_checkpoint(path)
     missing = [key for key in NEEDED if key not in content]

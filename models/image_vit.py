@@ -1,5 +1,10 @@
-"""ImageNet-21k weights of a ViT as Google released them, ``.npz`` (arXiv:2010.11929)."""
+"""Image ViTs from elsewhere: Google's ``.npz`` (arXiv:2010.11929), timm's and torchvision's names.
 
+timm's names are ours.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -10,6 +15,23 @@ from torch import Tensor
 State = dict[str, Tensor]
 
 _NPZ_ATTENTION = "MultiHeadDotProductAttention_1"
+_TORCHVISION_BLOCK = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")
+_TORCHVISION_NAMES = (  # the beginning of a name, outside and inside a block; ours
+    ("class_token", "cls_token"),
+    ("encoder.pos_embedding", "pos_embed"),
+    ("conv_proj.", "patch_embed.proj."),
+    ("encoder.ln.", "norm."),
+    ("heads.head.", "head."),
+    ("heads.pre_logits.", "pre_logits."),
+    ("ln_1.", "norm1."),
+    ("ln_2.", "norm2."),
+    ("self_attention.in_proj_", "attn.qkv."),
+    ("self_attention.out_proj.", "attn.proj."),
+    ("mlp.0.", "mlp.fc1."),
+    ("mlp.3.", "mlp.fc2."),
+    ("mlp.linear_1.", "mlp.fc1."),  # before torchvision 0.14
+    ("mlp.linear_2.", "mlp.fc2."),
+)
 
 
 def read_npz(path: str | Path) -> tuple[State, str, list[str]]:
@@ -30,6 +52,38 @@ def read_npz(path: str | Path) -> tuple[State, str, list[str]]:
         return _from_npz(arrays), "ImageNet-21k .npz", ignored
     except KeyError as error:
         raise ValueError(f"{path} is not an ImageNet-21k ViT: it has no {error}") from error
+
+
+def is_torchvision(names: Iterable[str]) -> bool:
+    """Tell whether a state dict is that of a ViT of torchvision."""
+    return any(_TORCHVISION_BLOCK.match(name) for name in names)
+
+
+def from_torchvision(state: Mapping[str, Tensor]) -> State:
+    """Rename the tensors of torchvision's ViT to ours; others are kept, to be left over."""
+    return {_from_torchvision(name): value for name, value in state.items()}
+
+
+def without_unused(state: Mapping[str, Tensor]) -> tuple[State, list[str]]:
+    """Leave out what belongs to a pretraining alone; return the rest and the names left out.
+
+    That is the mask token, and the layer ``pre_logits`` with the head that was trained behind it.
+    """
+    unused: tuple[str, ...] = ("mask_token", "pre_logits.")
+    if any(name.startswith("pre_logits.") for name in state):
+        unused += ("head.",)
+    ignored = [name for name in state if name.startswith(unused)]
+    return {name: value for name, value in state.items() if name not in ignored}, ignored
+
+
+def _from_torchvision(name: str) -> str:
+    match = _TORCHVISION_BLOCK.match(name)
+    block = f"blocks.{match[1]}." if match else ""
+    rest = name[match.end() :] if match else name
+    for theirs, ours in _TORCHVISION_NAMES:
+        if rest.startswith(theirs):
+            return block + ours + rest.removeprefix(theirs)
+    return name
 
 
 def _from_npz(arrays: dict[str, np.ndarray]) -> State:

@@ -34,7 +34,7 @@ class OnlineTSM(nn.Module):
         if (model.fold_div and not is_past) or options.temporal_pool or options.non_local:
             raise ValueError(
                 "online inference needs a model without later frames: MODEL.TSM.DIRECTION past, "
-                f"OP shift, no TEMPORAL_POOL, no NON_LOCAL; this one: {model.describe_shift()}"
+                f"OP shift, no TEMPORAL_POOL, no NON_LOCAL; this one: {model.describe_time()}"
             )
         self.model = model.eval()
 

@@ -16,6 +16,7 @@ from ops.channel_shift import ChannelShift
 State = dict[str, Tensor]
 
 _NAME_TABLE = "StructuredToParameterName@@"
+_SLICES = "UnpackBigParamInfor@@"
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -52,10 +53,33 @@ def read_pdparams(path: str | Path) -> dict[str, np.ndarray]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; a .pdparams file is a dict")
     content.pop(_NAME_TABLE, None)
+    slices = content.pop(_SLICES, {})
     for name, array in content.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
             raise ValueError(f"{path}: {name!r} is no array of numbers but {type(array).__name__}")
-    return content
+    try:
+        return _joined(content, slices)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: the slices of a big array do not join: {error}") from error
+
+
+def is_transformer(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Tell whether the arrays are those of a ViT, TokenShift or TimeSformer."""
+    return any(name.removeprefix("backbone.") == "cls_token" for name in arrays)
+
+
+def vit_from_paddle(arrays: Mapping[str, np.ndarray]) -> tuple[State, str]:
+    """Rename the arrays of a transformer to ours, turn the linear weights, and name the family."""
+    state = {}
+    for name, array in arrays.items():
+        ours = name.removeprefix("backbone.").replace("head.fc.", "head.")
+        turned = array.T if array.ndim == 2 else array  # linear: (in, out) to (out, in)
+        state[ours] = torch.from_numpy(np.ascontiguousarray(turned))
+    if "time_embed" in state:
+        has_bias = any(name.endswith("qkv.bias") for name in state)
+        return state, "PaddleVideo TimeSformer" if has_bias else "PaddleVideo PP-TimeSformer"
+    is_video = any(name.startswith("backbone.") for name in arrays)
+    return state, "PaddleVideo TokenShift" if is_video else "Paddle image ViT"
 
 
 def tsm_from_paddle(arrays: Mapping[str, np.ndarray]) -> State:
@@ -85,11 +109,11 @@ def in_order_of(model: nn.Module, state: State) -> tuple[State, str]:
     shift = next((b.temporal for b in model.blocks() if b.temporal is not None), None)
     if not isinstance(shift, ChannelShift) or shift.direction != "both":
         return state, "PaddleVideo's shift goes both ways, its first group from frame t-1; " + (
-            f"this model: {model.describe_shift()}"
+            f"this model: {model.describe_time()}"
         )
     remark = (
         "PaddleVideo shifts 1/T of the channels each way, T the frames it was trained with; "
-        f"this model: {model.describe_shift()}"
+        f"this model: {model.describe_time()}"
     )
     if shift.order == "past_first":
         return state, remark
@@ -124,6 +148,17 @@ def _with_groups_swapped(state: Mapping[str, Tensor], num_first: Callable[[int],
         if _READS.match(name):
             swapped[name] = swap(swapped[name], 1)
     return swapped
+
+
+def _joined(
+    content: Mapping[str, np.ndarray], slices: Mapping[str, Mapping[str, Any]]
+) -> dict[str, np.ndarray]:
+    """Put arrays together that pickle protocols 2 and 3 are too small for."""
+    arrays = dict(content)
+    for name, part in slices.items():
+        flat = np.concatenate([arrays.pop(piece) for piece in part["slices"]])
+        arrays[name] = flat.reshape(part["OriginShape"])
+    return arrays
 
 
 def _tsm_name(name: str) -> str:

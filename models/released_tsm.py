@@ -1,4 +1,4 @@
-"""The parameter names of ResNets elsewhere: the TSM release's, and other networks' to be refused.
+"""The parameter names of ResNets elsewhere: torchvision's and the TSM release's.
 
 torchvision's names are ours. The release wraps modules, and each wrapper shows in the names:
 ``.net`` for a shift or a temporal pool, ``.block`` and ``.nl`` for a non-local block.
@@ -22,10 +22,6 @@ _NON_LOCAL = (  # released, ours
     (".nl.W.0.", ".non_local.out."),
     (".nl.W.1.", ".non_local.norm."),
 )
-_OTHER_NETWORKS = (
-    (re.compile(r"(base_model\.)?features\.\d+\."), "a MobileNetV2"),
-    (re.compile(r"(base_model\.)?(conv1_7x7|inception_)"), "a BNInception"),
-)
 
 
 def is_released_tsm(names: Iterable[str]) -> bool:
@@ -44,14 +40,6 @@ def describe_released_tsm(names: Iterable[str]) -> str:
     if re.search(r"\.conv1\.net\.", text):
         return "shift placed blockres"
     return "shift placed block" if re.search(r"layer1\.\d+\.net\.", text) else "no shift"
-
-
-def other_network(names: Iterable[str]) -> str:
-    """Name the network that a state dict belongs to if the TSM release has it and we do not."""
-    for pattern, network in _OTHER_NETWORKS:
-        if any(pattern.match(name) for name in names):
-            return network
-    return ""
 
 
 def describe_resnet(names: Iterable[str]) -> str:

@@ -175,7 +175,7 @@ class ResNetTSM(nn.Module):
         stages = (self.layer1, self.layer2, self.layer3, self.layer4)
         return [block for stage in stages for block in stage]  # type: ignore[misc]
 
-    def describe_shift(self) -> str:
+    def describe_time(self) -> str:
         """Say in how many blocks what happens along time, and to how many channels."""
         blocks = self.blocks()
         moving = [block for block in blocks if block.temporal is not None]

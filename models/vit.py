@@ -1,5 +1,6 @@
 """Image ViT applied to every frame of a clip (arXiv:2010.11929), its frame logits averaged."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,7 @@ class ViTSize:
         num_heads: Attention heads; divides hidden_size.
         num_layers: Encoder blocks.
         dropout: Dropout probability after the position embedding and in the MLP.
+        qkv_bias: Queries, keys and values have biases.
     """
 
     patch_size: int
@@ -32,6 +34,7 @@ class ViTSize:
     num_heads: int
     num_layers: int
     dropout: float = 0.0
+    qkv_bias: bool = True
 
 
 def vit(
@@ -69,23 +72,24 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention within each frame.
+    """Multi-head self-attention within each sequence: a frame, or a place over time.
 
     Args:
         hidden_size: C, a multiple of num_heads.
         num_heads: Number of heads.
+        qkv_bias: Queries, keys and values have biases.
     """
 
-    def __init__(self, hidden_size: int, num_heads: int) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, qkv_bias: bool = True) -> None:
         super().__init__()
         if hidden_size % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide hidden_size={hidden_size}")
         self.num_heads = num_heads
-        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=qkv_bias)
         self.proj = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend among the tokens (M, N, C) of each of M frames."""
+        """Attend among the tokens (M, N, C) of each of M sequences."""
         query, key, value = self._split_heads(x)
         x = F.scaled_dot_product_attention(query, key, value)  # (M, heads, N, C/heads)
         return self.proj(x.transpose(1, 2).flatten(2))  # (M, N, C)
@@ -148,7 +152,7 @@ class Block(nn.Module):
         C = size.hidden_size
         self.attn_shift = attn_shift or nn.Identity()
         self.norm1 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
-        self.attn = Attention(C, size.num_heads)
+        self.attn = Attention(C, size.num_heads, size.qkv_bias)
         self.mlp_shift = mlp_shift or nn.Identity()
         self.norm2 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
         self.mlp = Mlp(C, size.mlp_dim, size.dropout)
@@ -156,7 +160,7 @@ class Block(nn.Module):
         self.shifts_residual = shifts_residual
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode (B, T, N, C) tokens."""
+        """Encode (B, T, N, C) tokens; T = 1 where all tokens of a clip attend to each other."""
         x = self._add_branch(x, self.attn_shift, self.norm1, self.attn)
         return self._add_branch(x, self.mlp_shift, self.norm2, self.mlp)
 
@@ -168,6 +172,13 @@ class Block(nn.Module):
         update = branch(norm(shifted).flatten(0, 1))  # (B*T, N, C)
         update = stochastic_depth(update, self.drop_path, mode="row", training=self.training)
         return stream + update.unflatten(0, x.shape[:2])  # (B, T, N, C)
+
+
+def encode(x: Tensor, blocks: Iterable[nn.Module], recomputes: bool) -> Tensor:
+    """Run tokens through blocks, which are computed again in the backward pass to save memory."""
+    for block in blocks:
+        x = checkpoint(block, x, use_reentrant=False) if recomputes else block(x)
+    return x
 
 
 class VisionTransformer(nn.Module):
@@ -214,15 +225,14 @@ class VisionTransformer(nn.Module):
 
     def frame_logits(self, clips: Tensor) -> Tensor:
         """Return the logits before the average over frames, (B, T, K)."""
-        x = self.embed(clips)
-        for block in self.blocks:
-            if self.checkpoints_blocks and self.training:
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
-        return self.head(self.norm(x[:, :, 0]))  # (B, T, K)
+        return self.head(self.features(clips))  # (B, T, K)
 
-    def describe_shift(self) -> str:
+    def features(self, clips: Tensor) -> Tensor:
+        """Return what the head sees: the class token of each frame, normed, (B, T, C)."""
+        x = encode(self.embed(clips), self.blocks, self.checkpoints_blocks and self.training)
+        return self.norm(x[:, :, 0])  # (B, T, C)
+
+    def describe_time(self) -> str:
         """Say in how many blocks class tokens shift, and how many of their channels."""
         C, moved, direction = self.cls_token.shape[-1], 0, "none"
         shift = self.blocks[0].attn_shift

@@ -63,6 +63,27 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def read_safetensors(path: str | Path) -> dict[str, Any]:
+    """Read the tensors of a ``.safetensors`` file onto the CPU.
+
+    Raises:
+        ValueError: There is no such file, it is of another kind, or the library is not there.
+    """
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ValueError(
+            f"{path}: reading .safetensors takes a library: pip install safetensors"
+        ) from error
+    if not Path(path).is_file():
+        raise ValueError(f"weights {str(path)!r} are not a file")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
+
+
 class CheckpointFolder:
     """The checkpoints of one run: the last epoch's and the best, older ones removed.
 

@@ -101,8 +101,20 @@ def test_all_faults_are_listed_at_once() -> None:
 def test_sizes_come_from_the_backbones_name(name: str) -> None:
     image_size = 224 if name != "ViT-H_14" else 252
     cfg = load("MODEL.BACKBONE", name, "DATA.IMAGE_SIZE", image_size)
-    assert dict(cfg.MODEL.VIT) == BACKBONES[name]
-    assert all(type(value) is int for key, value in cfg.MODEL.VIT.items() if key != "DROPOUT")
+    assert dict(cfg.MODEL.VIT) == BACKBONES[name] | {"QKV_BIAS": True}
+    sizes = set(cfg.MODEL.VIT) - {"DROPOUT", "QKV_BIAS"}
+    assert all(type(cfg.MODEL.VIT[key]) is int for key in sizes)
+
+
+def test_biases_of_the_attention_are_no_size_of_the_backbone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    cfg = load("MODEL.BACKBONE", "ViT-B_16", "MODEL.VIT.QKV_BIAS", "False")
+    assert not cfg.MODEL.VIT.QKV_BIAS
+    assert not caplog.records
+    text = faults(text="MODEL: {BACKBONE: mine, VIT: {QKV_BIAS: False}}")
+    assert "QKV_BIAS" not in text.partition("or set")[2]
 
 
 def test_backbones_are_those_of_the_release() -> None:
@@ -123,7 +135,11 @@ def test_backbones_are_those_of_the_release() -> None:
 def test_explicit_sizes_win_over_the_backbones() -> None:
     keys = ("MODEL.VIT.NUM_LAYERS", 3, "MODEL.VIT.DROPOUT", 0.25)
     cfg = load("MODEL.BACKBONE", "ViT-L_16", *keys)
-    assert dict(cfg.MODEL.VIT) == BACKBONES["ViT-L_16"] | {"NUM_LAYERS": 3, "DROPOUT": 0.25}
+    assert dict(cfg.MODEL.VIT) == BACKBONES["ViT-L_16"] | {
+        "NUM_LAYERS": 3,
+        "DROPOUT": 0.25,
+        "QKV_BIAS": True,
+    }
     no_dropout = load("MODEL.BACKBONE", "ViT-H_14", "DATA.IMAGE_SIZE", 224, "MODEL.VIT.DROPOUT", 0)
     assert no_dropout.MODEL.VIT.DROPOUT == 0  # not filled in from the name
 
@@ -179,9 +195,32 @@ def test_released_layout_is_for_the_released_optimizer() -> None:
     assert "OPTIM.NAME='adamw'; TRAIN.CHECKPOINT_LAYOUT released is for 'sgd'" in text
 
 
+@pytest.mark.parametrize("name", ["timesformer", "tsm"])
+def test_released_layout_is_for_the_released_models(name: str) -> None:
+    backbone = "resnet50" if name == "tsm" else "ViT-B_16"
+    keys = ("MODEL.NAME", name, "MODEL.BACKBONE", backbone)
+    assert load(*keys).TRAIN.CHECKPOINT_LAYOUT == "plain"
+    text = faults(*keys, "TRAIN.CHECKPOINT_LAYOUT", "released")
+    assert f"CHECKPOINT_LAYOUT='released' is for TokShift; for {name} choose 'plain'" in text
+
+
+def test_released_layout_needs_the_biases_of_the_attention() -> None:
+    text = faults("MODEL.VIT.QKV_BIAS", "False", "TRAIN.CHECKPOINT_LAYOUT", "released")
+    assert "MODEL.VIT.QKV_BIAS=False; TRAIN.CHECKPOINT_LAYOUT released needs the biases" in text
+
+
+def test_timesformer_is_tested_at_the_size_that_it_is_built_for() -> None:
+    text = faults("MODEL.NAME", "timesformer", "TEST.IMAGE_SIZE", 256)
+    assert "TEST.IMAGE_SIZE=256; a transformer is built for DATA.IMAGE_SIZE=224 alone" in text
+    assert "is not a multiple of the patch" in faults(
+        "MODEL.NAME", "timesformer", "DATA.IMAGE_SIZE", 230
+    )
+
+
 def test_single_frame_with_a_shift_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     load("DATA.NUM_FRAMES", 1, "MODEL.NAME", "vit")
+    load("DATA.NUM_FRAMES", 1, "MODEL.NAME", "timesformer")
     load("DATA.NUM_FRAMES", 2)
     assert not caplog.records
     load("DATA.NUM_FRAMES", 1)

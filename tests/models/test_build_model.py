@@ -6,6 +6,7 @@ from yacs.config import CfgNode
 from config import load_cfg_text
 from config.checks import CHOICES
 from models import MODELS, build_model
+from models.timesformer import TimeSformer
 from models.vit import VisionTransformer
 from ops.token_shift import TokenShift
 
@@ -65,7 +66,8 @@ def test_vit_takes_drop_path_and_recomputation_too() -> None:
 
 def test_unknown_model_is_an_error_that_lists_the_known_ones() -> None:
     cfg = cfg_of("MODEL.NAME", "tokshfit")
-    with pytest.raises(ValueError, match=r"MODEL\.NAME='tokshfit'; .*'tokshift', 'tsm', 'vit'"):
+    known = "'timesformer', 'tokshift', 'tsm', 'vit'"
+    with pytest.raises(ValueError, match=rf"MODEL\.NAME='tokshfit'; .*{known}"):
         build_model(cfg)
 
 
@@ -76,6 +78,65 @@ def test_partial_bn_freezes_every_layer_norm_but_the_first() -> None:
     expected = [f"{norm}.{what}" for norm in norms[1:] for what in ("weight", "bias")]
     assert sorted(frozen) == sorted(expected)
     assert all(p.requires_grad for p in build_model(cfg_of()).parameters())
+
+
+def test_timesformer_takes_every_key_of_its_own() -> None:
+    keys = ["MODEL.NAME", "timesformer", "MODEL.DROP_PATH", "0.5", "MODEL.VIT.QKV_BIAS", "False"]
+    model = build_model(cfg_of(*keys, "MODEL.CHECKPOINTS_BLOCKS", "True", "DATA.NUM_FRAMES", "6"))
+    assert isinstance(model, TimeSformer)
+    assert (model.attention, model.time_resize, model.checkpoints_blocks) == (
+        *("divided", "nearest"),
+        True,
+    )
+    assert model.time_embed.shape == (1, 6, 16)
+    assert model.pos_embed.shape == (1, 5, 16)
+    assert model.patch_embed.proj.weight.shape == (16, 3, 8, 8)
+    assert model.blocks[0].mlp.fc1.weight.shape == (24, 16)
+    assert [block.temporal_attn.num_heads for block in model.blocks] == [2, 2, 2]
+    assert [block.drop_path for block in model.blocks] == [0, 0.25, 0.5]
+    assert model.dropout.p == model.blocks[2].mlp.dropout.p == 0.25
+    assert not any(name.endswith("qkv.bias") for name in model.state_dict())
+    keys = ["MODEL.NAME", "timesformer", "MODEL.TIMESFORMER.TIME_RESIZE", "linear"]
+    assert build_model(cfg_of(*keys)).time_resize == "linear"
+
+
+def test_every_attention_of_the_config_is_known_to_the_timesformer() -> None:
+    for attention in CHOICES["MODEL.TIMESFORMER.ATTENTION"]:
+        keys = ["MODEL.NAME", "timesformer", "MODEL.TIMESFORMER.ATTENTION", attention]
+        model = build_model(cfg_of(*keys))
+        assert model.attention == attention
+        assert model(torch.zeros(1, 4, 3, 16, 16)).shape == (1, 7)
+
+
+@pytest.mark.parametrize("name", ["vit", "tokshift"])
+def test_image_vit_can_do_without_biases_of_the_attention(name: str) -> None:
+    with_biases, without = (
+        build_model(cfg_of("MODEL.NAME", name, "MODEL.VIT.QKV_BIAS", flag)).state_dict()
+        for flag in ("True", "False")
+    )
+    missing = [f"blocks.{i}.attn.qkv.bias" for i in range(3)]
+    assert sorted(with_biases.keys() - without.keys()) == missing
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("MODEL.NAME timesformer MODEL.VIT.QKV_BIAS False", 121_511_056),
+        ("MODEL.NAME timesformer MODEL.VIT.QKV_BIAS False DATA.NUM_FRAMES 16", 121_517_200),
+        ("MODEL.NAME timesformer", 121_566_352),
+        ("MODEL.NUM_CLASSES 101 DATA.IMAGE_SIZE 256 DATA.TEST_SHORT_SIDE 256", 85_922_405),
+    ],
+)
+def test_models_have_paddlevideos_number_of_parameters(keys: str, expected: int) -> None:
+    with torch.device("meta"):
+        model = build_model(load_cfg_text("", "test", keys.split()))
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+
+
+def test_partial_bn_freezes_the_norms_of_a_timesformer_too() -> None:
+    model = build_model(cfg_of("MODEL.NAME", "timesformer", "MODEL.PARTIAL_BN", "True"))
+    learning = [name for name, p in model.named_parameters() if "norm" in name and p.requires_grad]
+    assert learning == ["blocks.0.temporal_norm1.weight", "blocks.0.temporal_norm1.bias"]
 
 
 def test_every_direction_of_the_config_is_known_to_the_shift() -> None:

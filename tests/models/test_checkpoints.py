@@ -279,6 +279,14 @@ def test_checkpoint_of_another_image_size_cannot_be_resumed(tmp_path: Path) -> N
         resume(new_learner(cfg_of(), seed=0), str(path), WORLD)
 
 
+def test_checkpoint_of_another_number_of_frames_cannot_be_resumed(tmp_path: Path) -> None:
+    cfg = cfg_of("MODEL.NAME", "timesformer")
+    path = saved(cfg, new_learner(cfg, seed=0), tmp_path / "last.pth")
+    longer = cfg_of("MODEL.NAME", "timesformer", "DATA.NUM_FRAMES", "8")
+    with pytest.raises(ValueError, match=r"or number of frames; .*--tune_from"):
+        resume(new_learner(longer, seed=0), str(path), WORLD)
+
+
 def test_checkpoint_for_other_classes_cannot_be_resumed(tmp_path: Path) -> None:
     cfg = cfg_of("MODEL.NUM_CLASSES", "4")
     path = saved(cfg, new_learner(cfg, seed=0), tmp_path / "last.pth")

@@ -5,17 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.pretrained import (
     LoadReport,
     fit_weights,
-    from_released,
-    is_released,
     load_weights,
-    momentum_from_released,
-    momentum_to_released,
     read_weights,
     resize_pos_embed,
     to_released,
@@ -279,27 +274,6 @@ def test_npz_tensor_that_is_missing_or_has_no_place_is_named(tmp_path: Path) -> 
             load_weights(toy_model(), saved_npz(fewer, tmp_path))
 
 
-@pytest.mark.parametrize(("old", "new"), [(14, 16), (14, 24), (24, 14), (2, 3), (3, 2), (1, 3)])
-def test_position_embedding_is_resized_with_aligned_corners(old: int, new: int) -> None:
-    pos_embed = torch.randn(1, 1 + old * old, 6, generator=torch.Generator().manual_seed(0))
-    resized = resize_pos_embed(pos_embed, 1 + new * new)
-    assert resized.shape == (1, 1 + new * new, 6)
-    assert resized.dtype is torch.float32
-    assert torch.equal(resized[:, 0], pos_embed[:, 0])  # the class token has no place
-    grid = pos_embed[:, 1:].transpose(1, 2).unflatten(2, (old, old))
-    expected = F.interpolate(grid.double(), (new, new), mode="bilinear", align_corners=True)
-    expected = expected.flatten(2).transpose(1, 2).float()
-    # both interpolate in float64 and round to float32 at the end: half an ulp of values below 8
-    torch.testing.assert_close(resized[:, 1:], expected, atol=5e-7, rtol=0)
-
-
-def test_resizing_worked_by_hand() -> None:
-    pos_embed = torch.tensor([[9.0, 0, 2, 4, 6]])[..., None]  # class token, then 2 rows of 2
-    resized = resize_pos_embed(pos_embed, 10)
-    expected = [9, 0, 1, 2, 2, 3, 4, 4, 5, 6]
-    assert resized.flatten().tolist() == pytest.approx(expected, abs=1e-6)  # float32
-
-
 def test_file_for_another_image_size_is_resized_and_reported(tmp_path: Path) -> None:
     for old, new, how in ((24, 32, "3x3 to 4x4"), (32, 24, "4x4 to 3x3")):
         source, model = toy_model(old, seed=1), toy_model(new)
@@ -309,12 +283,6 @@ def test_file_for_another_image_size_is_resized_and_reported(tmp_path: Path) -> 
         how = f"{how} patches, bilinear with aligned corners"
         assert report.resized == {"pos_embed": how}
         assert "pos_embed" not in report.loaded
-
-
-@pytest.mark.parametrize(("num_old", "num_new"), [(1 + 6, 1 + 9), (1 + 9, 1 + 6)])
-def test_grid_that_is_not_square_is_an_error(num_old: int, num_new: int) -> None:
-    with pytest.raises(ValueError, match="of 6 patches is not a square grid"):
-        resize_pos_embed(torch.zeros(1, num_old, 4), num_new)
 
 
 def test_file_with_a_grid_that_is_not_square_is_an_error(tmp_path: Path) -> None:
@@ -349,95 +317,6 @@ def test_report_accounts_for_every_tensor_of_the_model() -> None:
     report = fit_weights(model, weights(toy_model(32, 7, seed=1)), LoadReport("memory", "test"))
     accounted = [*report.loaded, *report.resized, *report.reinitialised]
     assert sorted(accounted) == sorted(model.state_dict())
-
-
-def test_released_names_are_known_by_their_first_word() -> None:
-    assert is_released(["base_model.head.weight"])
-    assert is_released(["module.base_model.head.weight"])
-    assert not is_released(["head.weight", "module.cls_token"])
-    assert not is_released([])
-
-
-def test_renaming_to_released_and_back_changes_nothing() -> None:
-    state = weights(toy_model())
-    released = to_released(state)
-    assert len(released) == 8 + 16 * SIZE.num_layers
-    again = from_released(released)
-    assert again.keys() == state.keys()
-    assert all(torch.equal(again[name], value) for name, value in state.items())
-    assert_equal(to_released(again), released)
-
-
-def test_query_key_and_value_are_thirds_of_one_tensor_in_this_order() -> None:
-    state = weights(toy_model())
-    released = to_released(state)
-    prefix = "base_model.transformer.encoder.layer.1.attn."
-    parts = [released[f"{prefix}{part}.weight"] for part in ("query", "key", "value")]
-    assert torch.equal(torch.cat(parts), state["blocks.1.attn.qkv.weight"])
-    assert all(part.shape == (12, 12) for part in parts)
-    storages = {part.untyped_storage().data_ptr() for part in parts}
-    assert len(storages) == 3  # a saved file would else hold the whole three times
-
-
-def trained_optimizer(model: nn.Module) -> torch.optim.Optimizer:
-    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-    model(torch.randn(2, 3, 3, 24, 24)).square().sum().backward()
-    optimizer.step()
-    return optimizer
-
-
-def test_momentum_goes_to_the_release_and_back_unchanged() -> None:
-    model = toy_model()
-    states = trained_optimizer(model).state_dict()["state"]
-    names = list(to_released(weights(model)))
-    released = momentum_to_released(states, model)
-    assert list(released) == list(range(len(names)))
-    # each buffer has the shape of the parameter that the release counts by the same number
-    shapes = [value.shape for value in to_released(weights(model)).values()]
-    assert [state["momentum_buffer"].shape for state in released.values()] == shapes
-    content = {"state_dict": dict.fromkeys(names), "optimizer": {"state": released}}
-    again = momentum_from_released(content, model)
-    assert again.keys() == states.keys()
-    for index, state in states.items():
-        assert torch.equal(again[index]["momentum_buffer"], state["momentum_buffer"])
-
-
-def test_momentum_of_frozen_parameters_may_be_missing() -> None:
-    model = toy_model()
-    model.blocks[1].norm2.requires_grad_(False)
-    states = trained_optimizer(model).state_dict()["state"]
-    released = momentum_to_released(states, model)
-    names = list(to_released(weights(model)))
-    missing = [name for index, name in enumerate(names) if index not in released]
-    prefix = "base_model.transformer.encoder.layer.1.ffn_norm."
-    assert missing == [f"{prefix}weight", f"{prefix}bias"]
-    content = {"state_dict": dict.fromkeys(names), "optimizer": {"state": released}}
-    assert momentum_from_released(content, model).keys() == states.keys()
-
-
-def test_momentum_of_the_released_checkpoint_reaches_its_parameters(golden_root: Path) -> None:
-    path = golden_root / "tokshift/f_e2e/legacy_ckpt_cuda_torch17.pth"
-    if not path.exists():
-        pytest.skip(NO_GOLDEN_CHECKPOINT)
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    size = ViTSize(patch_size=16, hidden_size=48, mlp_dim=96, num_heads=4, num_layers=2)
-    model = tokshift(size, 32, 6, fold_div=4)
-    ours = momentum_from_released(content, model)
-    names = [name.removeprefix("module.base_model.") for name in content["state_dict"]]
-    theirs = {
-        name: content["optimizer"]["state"][index]["momentum_buffer"]
-        for index, name in enumerate(names)
-    }
-    buffers = {
-        name: ours[index]["momentum_buffer"]
-        for index, (name, _) in enumerate(model.named_parameters())
-    }
-    layer = "transformer.encoder.layer.1."
-    assert torch.equal(buffers["head.weight"], theirs["head.weight"])
-    assert torch.equal(buffers["blocks.1.norm2.bias"], theirs[f"{layer}ffn_norm.bias"])
-    parts = [theirs[f"{layer}attn.{part}.weight"] for part in ("query", "key", "value")]
-    assert torch.equal(buffers["blocks.1.attn.qkv.weight"], torch.cat(parts))
-    assert len(ours) == len(list(model.parameters()))
 
 
 @pytest.mark.parametrize(

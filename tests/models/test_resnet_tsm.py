@@ -315,10 +315,10 @@ def test_unknown_settings_are_errors(arguments: tuple, text: str) -> None:
 
 def test_description_says_how_many_blocks_shift_and_by_how_much() -> None:
     with torch.device("meta"):
-        assert ResNetTSM(50, 5).describe_shift() == (
+        assert ResNetTSM(50, 5).describe_time() == (
             "shift (blockres) in 16 of 16 blocks, future_first, 1/8 of the channels each way: "
             "8 of 64 to 256 of 2048"
         )
-        assert "18 of 33 blocks" in ResNetTSM(101, 5).describe_shift()
-        assert "33 of 33 blocks" in ResNetTSM(101, 5, placement="block").describe_shift()
-        assert ResNetTSM(50, 5, 0).describe_shift() == "no temporal shift in any of 16 blocks (TSN)"
+        assert "18 of 33 blocks" in ResNetTSM(101, 5).describe_time()
+        assert "33 of 33 blocks" in ResNetTSM(101, 5, placement="block").describe_time()
+        assert ResNetTSM(50, 5, 0).describe_time() == "no temporal shift in any of 16 blocks (TSN)"

@@ -296,9 +296,9 @@ def test_configs_that_cannot_work_are_refused(overrides: tuple[str, ...], text: 
 
 def test_config_builds_what_it_says() -> None:
     model = build_model(config("MODEL.TSM.SHIFT", "False"))
-    assert model.describe_shift() == "no temporal shift in any of 8 blocks (TSN)"
+    assert model.describe_time() == "no temporal shift in any of 8 blocks (TSN)"
     model = build_model(config("MODEL.TSM.FOLD_DIV", "4", "MODEL.TSM.DIRECTION", "past"))
-    assert model.describe_shift() == (
+    assert model.describe_time() == (
         "shift (blockres) in 8 of 8 blocks, from the past alone, 1/4 of the channels one way: "
         "16 of 64 to 128 of 512"
     )

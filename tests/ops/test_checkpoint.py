@@ -2,13 +2,20 @@ import io
 import os
 import pickle
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from ops.checkpoint import CheckpointFolder, read_checkpoint, write_checkpoint
+from ops.checkpoint import (
+    CheckpointFolder,
+    read_checkpoint,
+    read_safetensors,
+    write_checkpoint,
+)
 
 
 def content_of(epoch: int) -> dict[str, Any]:
@@ -222,6 +229,33 @@ def test_folder_without_checkpoints_is_an_error_that_names_it(tmp_path: Path) ->
     CheckpointFolder(tmp_path).save(content_of(0), 0, is_best=False)
     with pytest.raises(ValueError, match="no best checkpoint in"):
         CheckpointFolder(tmp_path).best()
+
+
+def test_safetensors_are_read_as_they_were_written(tmp_path: Path) -> None:
+    tensors = {"a.weight": torch.randn(2, 3), "b": torch.arange(4)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    read = read_safetensors(tmp_path / "model.safetensors")
+    assert read.keys() == tensors.keys()
+    assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+
+
+def test_safetensors_that_are_missing_cut_or_of_another_kind_are_errors(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match=r"model\.safetensors' are not a file"):
+        read_safetensors(path)
+    save_file({"a": torch.zeros(99)}, path)
+    for content in (path.read_bytes()[:-50], b"<html>404: not found</html>", b""):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"is not a readable \.safetensors file"):
+            read_safetensors(path)
+
+
+def test_safetensors_without_the_library_are_an_error_that_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(ValueError, match=r"model\.safetensors: .*pip install safetensors"):
+        read_safetensors(tmp_path / "model.safetensors")
 
 
 def test_every_layout_of_the_config_is_known_here() -> None:
