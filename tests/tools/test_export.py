@@ -46,6 +46,7 @@ TEST: {{NUM_CLIPS: 2, NUM_CROPS: 1, EVEN_STARTS: True}}
 VARIANTS: dict[str, list[str]] = {  # name: words of the export
     "tokshift": ["--int8", "MODEL.NAME", "tokshift", "MODEL.BACKBONE", "small"],
     "tsm": ["MODEL.NAME", "tsm", "MODEL.BACKBONE", "resnet18"],
+    "timesformer": ["MODEL.NAME", "timesformer", "MODEL.BACKBONE", "small"],
     "vit": [
         *("--views", "2x1", "--normalized", "--opset", "18", "TEST.AVERAGE_LOGITS", "False"),
         *("MODEL.NAME", "vit", "MODEL.BACKBONE", "small"),
