@@ -14,17 +14,21 @@ def quantize(path: Path) -> Path:
     onnx = needed_package("onnx", "INT8 quantization")
     quantization = needed_package("onnxruntime.quantization", "INT8 quantization")
     small = path.with_name(f"{path.stem}.int8.onnx")
+    model = onnx.load(path)
+    del model.graph.value_info[:]  # shapes of weights that are about to be transposed
     logging.disable(logging.WARNING)  # it tells of every tensor, through the root logger
     try:
         quantization.quantize_dynamic(
-            path,
+            model,
             small,
             op_types_to_quantize=["MatMul"],  # Gemm becomes one; convolutions stay as they are
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
         )
     finally:
-        logging.disable(logging.NOTSET)
+        model = onnx.load(path)
+    del model.graph.value_info[:]  # shapes of weights that are about to be transposed
+    logging.disable(logging.NOTSET)
     model = onnx.load(small)
     texts = replace(load_exported(path).metadata, quantization="int8").texts()
     onnx.helper.set_model_props(model, texts)

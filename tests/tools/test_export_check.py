@@ -8,12 +8,14 @@ from config import load_cfg_text
 from datasets.annotations import VideoRecord
 from models.exported import ExportedModel, ExportMetadata
 from tools.export_check import (
+    EAGER,
     LIMIT,
     RealClips,
     Row,
     _spread,
+    answer,
     classify,
-    compare,
+    effects_of_order,
     latencies,
     prove,
     random_samples,
@@ -63,7 +65,8 @@ def test_random_batches_go_through_whole() -> None:
         sizes.append(len(clips))
         return first_frames(clips)
 
-    compare(run, {}, random_samples(SHAPE))
+    for batch in random_samples(SHAPE).values():
+        answer({EAGER: run}, batch)
     assert sizes == [1, 2, 5, 5]
     assert classify(first_frames, torch.zeros(9, *SHAPE)).shape == (9, 3)
 
@@ -100,6 +103,16 @@ def test_a_model_of_single_frames_is_noted(capsys: pytest.CaptureFixture[str]) -
     shown = capsys.readouterr().out
     assert "the model itself hardly looks at the order" in shown
     assert "no real clips: the config's test list is not here" in shown
+
+
+def test_the_effect_of_order_is_the_largest_change() -> None:
+    def logits(value: float) -> dict[str, Tensor]:
+        return {EAGER: torch.zeros(1, 2), "other": torch.tensor([[0.0, value]])}
+
+    answers = {"a": logits(0), "a, frames shuffled": logits(2), "b": logits(5)}
+    answers |= {"c": logits(1), "c, frames shuffled": logits(0)}
+    assert effects_of_order(answers) == {EAGER: 0.0, "other": 2.0}
+    assert effects_of_order({"b": logits(5)}) == {}
 
 
 def test_a_row_is_within_only_if_every_runtime_is() -> None:
