@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ BATCHES = (1, 2, 5)
 EAGER = "eager"
 SHUFFLED = ", frames shuffled"
 CLIPS_PER_FORWARD = 4
+LEAST_ROUNDS, MOST_ROUNDS, SECONDS_TIMED = 4, 100, 2.0
 
 Classify = Callable[[Tensor], Tensor]
 
@@ -142,15 +142,18 @@ def classify(run: Classify, samples: Tensor, size: int = CLIPS_PER_FORWARD) -> T
     return torch.cat([run(batch) for batch in samples.split(size)])
 
 
-def latencies(runs: Mapping[str, Classify], sample: Tensor, rounds: int = 5) -> dict[str, float]:
-    """Return seconds for one sample by runtime: the median of rounds that take turns."""
+def latencies(runs: Mapping[str, Classify], sample: Tensor) -> dict[str, float]:
+    """Return seconds for one sample by runtime: the least of several rounds, taken in turns."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds + 1):
+    begin = time.perf_counter()
+    for num_rounds in range(MOST_ROUNDS):
+        if num_rounds >= LEAST_ROUNDS and time.perf_counter() - begin > SECONDS_TIMED:
+            break
         for name, run in runs.items():
             start = time.perf_counter()
             run(sample)
             seconds[name].append(time.perf_counter() - start)
-    return {name: median(taken[1:]) for name, taken in seconds.items()}  # the first warms up
+    return {name: min(taken) for name, taken in seconds.items()}
 
 
 def read_clips(

@@ -76,6 +76,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def times_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.export_check.SECONDS_TIMED", 0.0)
+
+
 @pytest.fixture(scope="module")
 def written() -> dict[str, str]:
     """What the tool printed for each variant that is exported so far."""

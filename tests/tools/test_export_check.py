@@ -1,4 +1,6 @@
+import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -138,7 +140,18 @@ def test_real_samples_keep_their_name() -> None:
     assert [*real_samples(clips)] == ["two", "two, frames shuffled"]
 
 
-def test_every_runtime_is_timed() -> None:
-    taken = latencies({"a": first_frames, "b": first_frames}, torch.zeros(1, *SHAPE), rounds=2)
-    assert [*taken] == ["a", "b"]
-    assert all(seconds > 0 for seconds in taken.values())
+def test_the_faster_runtime_takes_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.export_check.SECONDS_TIMED", 0.0)
+    calls: list[str] = []
+    pauses = {"slow": 0.02, "fast": 0.0}
+    runs = {name: partial(paused, calls, name, pause) for name, pause in pauses.items()}
+    taken = latencies(runs, torch.zeros(1, *SHAPE))
+    assert taken["slow"] >= 0.02
+    assert 0 < taken["fast"] < taken["slow"]
+    assert calls == ["slow", "fast"] * 4
+
+
+def paused(calls: list[str], name: str, pause: float, clips: Tensor) -> Tensor:
+    calls.append(name)
+    time.sleep(pause)
+    return first_frames(clips)
