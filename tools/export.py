@@ -16,6 +16,7 @@ logits are more than 1e-4 away is not left behind. KEY VALUE pairs come before -
 
 import argparse
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -115,9 +116,9 @@ def export(cfg: CfgNode, checkpoint: str, options: ExportOptions) -> None:
     classifier = build_classifier(cfg, checkpoint, metadata)
     real = read_clips(cfg, options.clips, options.num_videos, metadata.views != "none")
     program = trace(classifier, metadata)
-    folder = options.outputs[0].parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".export-") as scratch:
+    for output in options.outputs:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=options.outputs[0].parent, prefix=".export-") as scratch:
         files: dict[Path, Path] = {}
         for output in options.outputs:
             place = Path(scratch) / str(len(files))  # a folder each: a large file comes in parts
@@ -283,7 +284,7 @@ def _write(program: ExportedProgram, path: Path, metadata: ExportMetadata, opset
 def _move(path: Path, output: Path) -> None:
     """Move a file and what lies beside it under a name that begins with its own: its parts."""
     for part in path.parent.glob(f"{path.name}*"):
-        part.replace(output.parent / part.name)
+        shutil.move(part, output.parent / part.name)
     size = output.stat().st_size
     sys.stdout.write(f"wrote {output}, {size / 1e6:.2f} MB\n")
 
