@@ -45,7 +45,7 @@ TEST: {{NUM_CLIPS: 2, NUM_CROPS: 1, EVEN_STARTS: True}}
 """
 VARIANTS: dict[str, list[str]] = {  # name: words of the export
     "tokshift": ["--int8", "MODEL.NAME", "tokshift", "MODEL.BACKBONE", "small"],
-    "tsm": ["MODEL.NAME", "tsm", "MODEL.BACKBONE", "resnet18"],
+    "tsm": ["--int8", "MODEL.NAME", "tsm", "MODEL.BACKBONE", "resnet18"],
     "timesformer": ["MODEL.NAME", "timesformer", "MODEL.BACKBONE", "small"],
     "vit": [
         *("--views", "2x1", "--normalized", "--opset", "18", "TEST.AVERAGE_LOGITS", "False"),
@@ -238,6 +238,13 @@ def test_the_report_shows_each_comparison(
     ):
         assert text in shown
     assert not list((folder / "out").glob(".export-*"))
+
+
+def test_a_head_alone_is_quantized_too(
+    folder: Path, written: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(folder, "tsm", written, capsys)
+    assert "INT8: 1 linear layers" in written["tsm"]
 
 
 def test_int8_stays_near_and_is_marked(
