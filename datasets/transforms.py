@@ -6,13 +6,13 @@ tests state how far the two lie apart.
 
 from collections.abc import Callable, Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 from datasets.sampling import Rng
+from ops.pixels import normalize as normalize  # one of the transforms; models need it, too
 
 Range = Sequence[float]
 Box = tuple[int, int]  # top, left
@@ -63,13 +63,6 @@ def crop_boxes(height: int, width: int, size: int, num_crops: int) -> list[Box]:
     if num_crops == 5:
         boxes += [(0, 0), (0, spare_columns), (spare_rows, 0), (spare_rows, spare_columns)]
     return boxes
-
-
-def normalize(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Map uint8 clips (..., 3, H, W) to float32 ``(x / 255 - mean) / std``, both in 0..1."""
-    mean_t = torch.tensor(mean, device=clips.device)[:, None, None]  # (3, 1, 1)
-    std_t = torch.tensor(std, device=clips.device)[:, None, None]  # (3, 1, 1)
-    return (clips.float() / 255 - mean_t) / std_t
 
 
 class TrainTransform:

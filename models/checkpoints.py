@@ -80,15 +80,21 @@ def build_description(cfg: CfgNode, class_names: list[str]) -> dict[str, Any]:
     return {
         "config": cfg.dump(),
         "class_names": class_names,
-        "preprocessing": {
-            "num_frames": data.NUM_FRAMES,
-            "frame_stride": data.FRAME_STRIDE,
-            "sampling": data.SAMPLING,
-            "short_side": data.TEST_SHORT_SIDE,
-            "image_size": data.IMAGE_SIZE,
-            "mean": list(data.PIXEL_MEAN),
-            "std": list(data.PIXEL_STD),
-        },
+        "preprocessing": describe_preprocessing(cfg),
+    }
+
+
+def describe_preprocessing(cfg: CfgNode) -> dict[str, Any]:
+    """Return what became of a video before the model saw it, as plain values."""
+    data = cfg.DATA
+    return {
+        "num_frames": data.NUM_FRAMES,
+        "frame_stride": data.FRAME_STRIDE,
+        "sampling": data.SAMPLING,
+        "short_side": data.TEST_SHORT_SIDE,
+        "image_size": data.IMAGE_SIZE,
+        "mean": list(data.PIXEL_MEAN),
+        "std": list(data.PIXEL_STD),
     }
 
 

@@ -1,0 +1,47 @@
+"""A model with what stands before and behind it: normalisation, and the mean over views."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ops.pixels import normalize
+
+
+class ClipClassifier(nn.Module):
+    """Pixels to logits in one module, so that an exported file leaves no arithmetic to its user.
+
+    Args:
+        model: From normalised clips (B, T, 3, H, W) to logits (B, K).
+        mean: Of the pixels, per channel, in units of 0..1.
+        std: Likewise.
+        takes_normalized: The clips are normalised already; False: they are uint8.
+        num_views: V, views of each video, whose scores are averaged; 0: single clips.
+        averages_logits: The mean over the views is that of the logits; False: of probabilities.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        takes_normalized: bool = False,
+        num_views: int = 0,
+        averages_logits: bool = True,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.mean = list(mean)
+        self.std = list(std)
+        self.takes_normalized = takes_normalized
+        self.num_views = num_views
+        self.averages_logits = averages_logits
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Classify clips (B, T, 3, H, W), or with views (B, V, T, 3, H, W); returns (B, K)."""
+        if not self.takes_normalized:
+            clips = normalize(clips, self.mean, self.std)
+        if not self.num_views:
+            return self.model(clips)  # (B, K)
+        logits = self.model(clips.flatten(0, 1))  # (B*V, K)
+        scores = logits if self.averages_logits else logits.softmax(-1)
+        return scores.unflatten(0, (-1, self.num_views)).mean(1)  # (B, K)

@@ -1,0 +1,293 @@
+"""Export a checkpoint as one file that needs none of our code: ONNX, or torch.export's .pt2.
+
+    python tools/export.py --checkpoint runs/quickstart/best.pth --output model.onnx
+    python tools/export.py --checkpoint FILE --cfg YML --output model.onnx --output model.pt2 \
+        --views 10x3 --clips VIDEO VIDEO
+
+The graph takes uint8 clips (B, T, 3, H, W), RGB, of any batch size and normalises them itself;
+with --normalized float32 clips that are normalised already. It gives logits (B, K). With --views
+it takes all views of a video, (B, V, T, 3, H, W), clips first and then crops as in the test, and
+gives their mean: of logits or of probabilities as TEST.AVERAGE_LOGITS says. What a user needs to
+know lies inside the file, see models/exported.py.
+
+What was written is read again and run beside eager PyTorch, on noise and on videos; a file whose
+logits are more than 1e-4 away is not left behind. KEY VALUE pairs come before --clips.
+"""
+
+import argparse
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch.export import Dim, ExportedProgram
+from yacs.config import CfgNode
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from config.command_line import parse_args  # noqa: E402 - the path comes first
+from datasets.annotations import read_class_names  # noqa: E402
+from datasets.protocols import num_test_clips, test_image_size  # noqa: E402
+from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
+from models import build_model  # noqa: E402
+from models.checkpoints import describe_preprocessing  # noqa: E402
+from models.clip_classifier import ClipClassifier  # noqa: E402
+from models.exported import (  # noqa: E402
+    CLIPS,
+    SUFFIXES,
+    ExportedModel,
+    ExportMetadata,
+    load_exported,
+    needed_package,
+)
+from models.pretrained import load_weights  # noqa: E402
+from ops.checkpoint import read_checkpoint  # noqa: E402
+from ops.runlog import set_up_console  # noqa: E402
+from tools.export_check import prove, read_clips  # noqa: E402
+from tools.int8 import quantize, report_int8  # noqa: E402
+
+LEAST_OPSET = 18  # torch's exporter knows no older one
+RUNTIMES = {".pt2": "torch.export", ".onnx": "ONNX Runtime"}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is asked for beside the checkpoint.
+
+    Attributes:
+        outputs: Files to write, ``.onnx`` or ``.pt2``.
+        views: ``none``, or the views averaged inside, as ``10x3``.
+        takes_normalized: The graph takes normalised float32, not uint8.
+        opset: Of ONNX; 0: the newest that torch's exporter makes by itself.
+        quantizes: Write an INT8 file beside each ``.onnx``.
+        clips: Videos to compare on; none: those of the test list.
+        num_videos: Of the test list; 0 = all.
+    """
+
+    outputs: list[Path]
+    views: str = "none"
+    takes_normalized: bool = False
+    opset: int = 0
+    quantizes: bool = False
+    clips: Sequence[str] = ()
+    num_videos: int = 16
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the files and prove them."""
+    args = _parse(argv)
+    set_up_console(is_main=True)
+    for chatty in ("onnx_ir", "onnxscript"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    options = ExportOptions(
+        outputs=args.output,
+        views=args.views,
+        takes_normalized=args.normalized,
+        opset=args.opset,
+        quantizes=args.int8,
+        clips=args.clips,
+        num_videos=args.videos,
+    )
+    with user_errors_shown(is_common_shown=True):
+        words = ["--evaluate", "--resume", args.checkpoint, *args.overrides]
+        words += _view_keys(options.views)
+        cfg = load_experiment(parse_args(words + (["--cfg", args.cfg] if args.cfg else [])))
+        export(cfg, args.checkpoint, options)
+
+
+def export(cfg: CfgNode, checkpoint: str, options: ExportOptions) -> None:
+    """Write a checkpoint's exported files, each only if it gives eager PyTorch's logits.
+
+    Args:
+        cfg: The experiment; its views are those of the options.
+        checkpoint: File of the weights.
+        options: The rest.
+
+    Raises:
+        ValueError: An option does not fit, a package is missing, or a file's logits differ.
+    """
+    _check_outputs(options)
+    metadata = describe(cfg, checkpoint, options)
+    classifier = build_classifier(cfg, checkpoint, metadata)
+    real = read_clips(cfg, options.clips, options.num_videos, metadata.views != "none")
+    program = trace(classifier, metadata)
+    for output in options.outputs:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=options.outputs[0].parent, prefix=".export-") as scratch:
+        files: dict[Path, Path] = {}
+        for output in options.outputs:
+            place = Path(scratch) / str(len(files))  # a folder each: a large file comes in parts
+            place.mkdir()
+            files[place / output.name] = output
+            _write(program, place / output.name, metadata, options.opset)
+        eager = ExportedModel(classifier, metadata, checkpoint)
+        runtimes = {".pt2": ExportedModel(program.module(), metadata, checkpoint)}
+        runtimes |= {path.suffix: load_exported(path) for path in files}
+        named = {RUNTIMES[suffix]: model for suffix, model in runtimes.items()}
+        prove(eager, named, real)
+        if options.quantizes:
+            for path, output in list(files.items()):
+                if path.suffix == ".onnx":
+                    small = quantize(path)
+                    files[small] = output.with_name(small.name)
+                    report_int8(eager, load_exported(path), load_exported(small), real)
+        for path, output in files.items():
+            _move(path, output)
+
+
+def describe(cfg: CfgNode, checkpoint: str, options: ExportOptions) -> ExportMetadata:
+    """Return what the files say of themselves.
+
+    Raises:
+        ValueError: The test's sampling has not the views asked for, or the model takes flow.
+    """
+    if cfg.MODEL.NAME == "tsm" and (
+        cfg.MODEL.TSM.MODALITY != "RGB" or cfg.MODEL.TSM.NEW_LENGTH > 1
+    ):
+        raise ValueError(
+            f"MODEL.TSM.MODALITY={cfg.MODEL.TSM.MODALITY!r}, MODEL.TSM.NEW_LENGTH="
+            f"{cfg.MODEL.TSM.NEW_LENGTH}: models of one RGB image a frame can be exported"
+        )
+    size, names = test_image_size(cfg, "test"), []
+    if not checkpoint.endswith((".npz", ".pdparams")):
+        names = read_checkpoint(checkpoint).get("class_names", [])
+    shape = [cfg.DATA.NUM_FRAMES, 3, size, size]
+    if options.views != "none":
+        shape = [_num_views(cfg, options.views), *shape]
+    return ExportMetadata(
+        class_names=names or read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
+        preprocessing=describe_preprocessing(cfg) | {"image_size": size},
+        config=cfg.dump(),
+        checkpoint=checkpoint,
+        input="normalized" if options.takes_normalized else "uint8",
+        input_shape=shape,
+        views=options.views,
+        consensus="logits" if cfg.TEST.AVERAGE_LOGITS else "probabilities",
+        torch_version=torch.__version__,
+    )
+
+
+def build_classifier(cfg: CfgNode, checkpoint: str, metadata: ExportMetadata) -> ClipClassifier:
+    """Build the model with its weights and what the graph holds around it, in evaluation."""
+    model = build_model(cfg)
+    sys.stdout.write(f"{load_weights(model, checkpoint, head_may_differ=False)}\n")
+    return ClipClassifier(
+        model,
+        cfg.DATA.PIXEL_MEAN,
+        cfg.DATA.PIXEL_STD,
+        takes_normalized=metadata.input == "normalized",
+        num_views=metadata.input_shape[0] if metadata.views != "none" else 0,
+        averages_logits=metadata.consensus == "logits",
+    ).eval()
+
+
+def trace(classifier: ClipClassifier, metadata: ExportMetadata) -> ExportedProgram:
+    """Record the graph for any batch size."""
+    dtype = torch.float32 if metadata.input == "normalized" else torch.uint8
+    example = torch.zeros(2, *metadata.input_shape, dtype=dtype)  # 1 would be taken as fixed
+    with torch.no_grad():
+        return torch.export.export(
+            classifier, (example,), dynamic_shapes={CLIPS: {0: Dim("batch", min=1)}}
+        )
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--checkpoint", required=True, help="the weights, any file that --evaluate takes")
+    add("--cfg", help="yml of the experiment; our checkpoints hold their own config")
+    add(
+        "--output",
+        required=True,
+        action="append",
+        type=Path,
+        help="file to write, .onnx or .pt2; may be given twice",
+    )
+    add("--views", default="none", metavar="none|NxC", help="views averaged inside, as 10x3")
+    add("--normalized", action="store_true", help="take normalised float32 clips, not uint8")
+    add("--opset", type=int, default=0, help="of ONNX; default: torch's newest")
+    add("--int8", action="store_true", help="write NAME.int8.onnx too, linear layers in INT8")
+    add("--clips", nargs="+", default=[], metavar="VIDEO", help="compare on these, not the list's")
+    add("--videos", type=int, default=16, help="of the test list to compare on (16); 0 = all")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
+    return parser.parse_intermixed_args(argv)
+
+
+def _view_keys(views: str) -> list[str]:
+    if views == "none":
+        return []
+    num_clips, _, num_crops = views.partition("x")
+    if not (num_clips.isdecimal() and num_crops.isdecimal() and int(num_clips)):
+        raise ValueError(f"--views is none, or clips x crops as 10x3 or 1x3; got {views!r}")
+    return ["TEST.NUM_CLIPS", num_clips, "TEST.NUM_CROPS", num_crops]
+
+
+def _num_views(cfg: CfgNode, views: str) -> int:
+    num_clips, num_crops = num_test_clips(cfg, "test"), cfg.TEST.NUM_CROPS
+    if views != f"{num_clips}x{num_crops}":
+        raise ValueError(
+            f"--views {views}: with DATA.SAMPLING={cfg.DATA.SAMPLING!r} and DATA.UNIFORM_TWICE="
+            f"{cfg.DATA.UNIFORM_TWICE} a video has {num_clips}x{num_crops} views"
+        )
+    return num_clips * num_crops * (2 if cfg.TEST.FLIP else 1)
+
+
+def _check_outputs(options: ExportOptions) -> None:
+    """Find out what cannot be written before any work is done."""
+    suffixes = [path.suffix for path in options.outputs]
+    if not {*suffixes} <= {*SUFFIXES} or len({*suffixes}) < len(suffixes):
+        raise ValueError(
+            "--output takes one .onnx file, one .pt2 file or both, got "
+            + " ".join(str(path) for path in options.outputs)
+        )
+    if ".onnx" not in suffixes:
+        if options.quantizes or options.opset:
+            raise ValueError("--int8 and --opset are for an .onnx file; --output names none")
+        return
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        needed_package(package, "ONNX export")
+    newest = needed_package("onnx", "ONNX export").defs.onnx_opset_version()
+    if options.opset and not LEAST_OPSET <= options.opset <= newest:
+        raise ValueError(f"--opset is {LEAST_OPSET} to {newest}, got {options.opset}")
+
+
+def _write(program: ExportedProgram, path: Path, metadata: ExportMetadata, opset: int) -> None:
+    if path.suffix == ".pt2":
+        torch.export.save(program, path, extra_files=metadata.texts())
+        return
+    onnx_program = torch.onnx.export(
+        program,
+        (),
+        dynamo=True,
+        input_names=[CLIPS],
+        output_names=["logits"],
+        opset_version=opset or None,
+        verbose=False,
+    )
+    assert onnx_program is not None  # dynamo=True returns one
+    made = onnx_program.model.opset_imports[""]
+    if opset and made != opset:
+        raise ValueError(f"torch's exporter made opset {made}, not the {opset} asked for")
+    for node in onnx_program.model.graph.all_nodes():
+        node.metadata_props.clear()  # stack traces, with this machine's paths
+    onnx_program.model.metadata_props.update(replace(metadata, opset=made).texts())
+    onnx_program.save(path)
+
+
+def _move(path: Path, output: Path) -> None:
+    """Move a file and what lies beside it under a name that begins with its own: its parts."""
+    for part in path.parent.glob(f"{path.name}*"):
+        shutil.move(part, output.parent / part.name)
+    size = output.stat().st_size
+    sys.stdout.write(f"wrote {output}, {size / 1e6:.2f} MB\n")
+
+
+if __name__ == "__main__":
+    main()
