@@ -76,7 +76,6 @@ def build_average(
 
 def build_description(cfg: CfgNode, class_names: list[str]) -> dict[str, Any]:
     """Return what makes a checkpoint describe itself: config, class names and preprocessing."""
-    data = cfg.DATA
     return {
         "config": cfg.dump(),
         "class_names": class_names,
