@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from datasets.decoding import UnreadableVideoError
+from datasets.video_file import VideoFile
+
+__all__ = ["FrameFolder", "UnreadableVideoError", "VideoFile"]
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 _NUMBERED = re.compile(r"(.*?)(\d+)(\.\w+)")  # prefix, number, suffix of a file name
-
-
-class UnreadableVideoError(ValueError):
-    """A video cannot be read; the text names the file and the reason."""
 
 
 class FrameFolder:
