@@ -17,13 +17,11 @@ class Start(NamedTuple):
     Attributes:
         frame: Index of its picture.
         pts: Time of presentation, in units of the stream.
-        dts: Time of decoding.
         size: Bytes.
     """
 
     frame: int
     pts: int
-    dts: int | None
     size: int
 
 
@@ -47,9 +45,8 @@ class PacketIndex:
 
     def find(self, packet: Any) -> Start | None:
         """Return the start that a packet of PyAV is; None if it is none."""
-        start = self._by_pts.get(packet.pts)
-        is_it = start and (start.dts, start.size) == (packet.dts, packet.size)
-        return start if is_it else None
+        start = self._by_pts.get(packet.pts)  # no two packets have the same
+        return start if start and start.size == packet.size else None
 
 
 def can_be_indexed(stream: Any) -> bool:
@@ -74,7 +71,7 @@ def read_packet_index(container: Any, stream: Any) -> PacketIndex | None:
         if kind is Kind.ODD:
             return None
         if kind is Kind.START:
-            starts.append(Start(len(order), packet.pts, packet.dts, packet.size))
+            starts.append(Start(len(order), packet.pts, packet.size))
         if packet.is_discard:
             hidden.add(packet.pts)
         order.append(packet.pts)
