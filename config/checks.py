@@ -6,12 +6,14 @@ from typing import Any
 from yacs.config import CfgNode
 
 from config.backbones import BACKBONES, RESNETS
+from config.data_checks import data_faults
 
 _log = logging.getLogger(__name__)
 
 CHOICES = {
-    "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded"),
-    "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense"),
+    "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded", "scale_jitter"),
+    "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense", "linspace", "paddle_dense"),
+    "DATA.WINDOW": ("whole", "paddle"),
     "MODEL.SHIFT.DIRECTION": ("both", "past"),
     "MODEL.TSM.OP": ("shift", "blend", "squeezed_conv", "depthwise_conv"),
     "MODEL.TSM.PLACEMENT": ("blockres", "block"),
@@ -25,9 +27,10 @@ CHOICES = {
     "TRAIN.CHECKPOINT_LAYOUT": ("plain", "released"),
     "VAL.NUM_CROPS": (1, 3, 5),
     "TEST.NUM_CROPS": (1, 3, 5),
-    "TEST.CROPS": ("tokshift", "tsm"),
+    "TEST.CROPS": ("tokshift", "tsm", "uniform", "multi_centre"),
 }
 AT_LEAST_ONE = (
+    "AUG.REPEATS",
     "DATA.NUM_FRAMES",
     "DATA.FRAME_STRIDE",
     "DATA.MIN_FRAMES",
@@ -49,6 +52,7 @@ NOT_NEGATIVE = (
     "DATA.FIRST_FRAME",
     "DATA.WORKERS",
     "AUG.JITTER_ONE_IN",
+    "AUG.RANDAUG_NUM_OPS",
     "MODEL.TSM.NEW_LENGTH",
     "OPTIM.LR",
     "OPTIM.MIN_LR",
@@ -58,6 +62,7 @@ NOT_NEGATIVE = (
     "OPTIM.REFERENCE_LR",
     "OPTIM.REFERENCE_BATCH",
     "TEST.IMAGE_SIZE",
+    "VAL.SHORT_SIDE",
     "SEED",
 )
 BELOW_ONE = (
@@ -80,7 +85,7 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     Raises:
         ValueError: Lists every fault found, each with key, value and what is allowed.
     """
-    faults = _choice_faults(cfg) + _range_faults(cfg) + _data_faults(cfg)
+    faults = _choice_faults(cfg) + _range_faults(cfg) + data_faults(cfg)
     faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _fill_backbone(cfg)
     if not faults and cfg.MODEL.NAME != "tsm":
         faults = _shape_faults(cfg)
@@ -101,12 +106,13 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
 
 def _warn_of_padding(cfg: CfgNode) -> None:
     data, sides = cfg.DATA, cfg.AUG.SHORT_SIDE_RANGE
-    pads_test = cfg.TEST.CROPS == "tokshift" and data.TEST_SHORT_SIDE < data.IMAGE_SIZE
+    test_side = min(data.TEST_SHORT_SIDE, cfg.VAL.SHORT_SIDE or data.TEST_SHORT_SIDE)
+    pads_test = cfg.TEST.CROPS == "tokshift" and test_side < data.IMAGE_SIZE
     if pads_test or (cfg.AUG.CROP == "short_side" and sides[0] < data.IMAGE_SIZE):
         _log.warning(
-            "DATA.TEST_SHORT_SIDE=%d or AUG.SHORT_SIDE_RANGE=%s starts below DATA.IMAGE_SIZE=%d: "
+            "a test's short side %d or AUG.SHORT_SIDE_RANGE=%s starts below DATA.IMAGE_SIZE=%d: "
             "what is missing is black, as released",
-            *(data.TEST_SHORT_SIDE, sides, data.IMAGE_SIZE),
+            *(test_side, sides, data.IMAGE_SIZE),
         )
 
 
@@ -150,40 +156,6 @@ def _range_faults(cfg: CfgNode) -> list[str]:
             for key in keys
             if not holds(value_at(cfg, key))
         ]
-    sides = cfg.AUG.SHORT_SIDE_RANGE
-    if len(sides) != 2 or not 1 <= sides[0] < sides[1]:
-        faults.append(f"AUG.SHORT_SIDE_RANGE={sides}; it must be [low, high), 1 <= low < high")
-    for key in ("AUG.BRIGHTNESS", "AUG.SATURATION", "AUG.GAMMA", "AUG.HUE"):
-        pair = value_at(cfg, key)
-        if len(pair) != 2 or pair[0] > pair[1]:
-            faults.append(f"{key}={pair}; it must be [low, high], low <= high")
-    for key in ("DATA.PIXEL_MEAN", "DATA.PIXEL_STD"):
-        values = value_at(cfg, key)
-        if len(values) != 3 or (key.endswith("STD") and min(values) <= 0):
-            faults.append(f"{key}={values}; it must be three numbers, a std above 0")
-    return faults
-
-
-def _data_faults(cfg: CfgNode) -> list[str]:
-    """Return what does not fit together among the keys of data, augmentation and test."""
-    faults, data = [], cfg.DATA
-    scales = cfg.AUG.CROP_SCALES
-    if not scales or not all(0 < scale <= 1 for scale in scales):
-        faults.append(f"AUG.CROP_SCALES={scales}; each must lie above 0 and at most at 1")
-    if data.SAMPLING == "tsm_dense" and data.NUM_FRAMES > 64:
-        faults.append(f"DATA.NUM_FRAMES={data.NUM_FRAMES}; tsm_dense takes at most 64, of 64")
-    largest = max(data.IMAGE_SIZE, cfg.TEST.IMAGE_SIZE)
-    if cfg.TEST.CROPS == "tsm" and largest > data.TEST_SHORT_SIDE:
-        faults.append(
-            f"DATA.TEST_SHORT_SIDE={data.TEST_SHORT_SIDE}; the crops of TEST.CROPS tsm must fit "
-            f"into it, and their side is {largest}"
-        )
-    is_transformer = cfg.MODEL.NAME in ("tokshift", "vit")
-    if is_transformer and cfg.TEST.IMAGE_SIZE not in (0, data.IMAGE_SIZE):
-        faults.append(
-            f"TEST.IMAGE_SIZE={cfg.TEST.IMAGE_SIZE}; a transformer is built for "
-            f"DATA.IMAGE_SIZE={data.IMAGE_SIZE} alone"
-        )
     return faults
 
 

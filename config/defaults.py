@@ -38,8 +38,16 @@ _C.DATA.FRAME_STRIDE = 32
 # dense: T frames FRAME_STRIDE apart, from a random or given start; uniform: one frame out of each
 # of T equal spans (TSN, arXiv:1608.00859). As the TSM release has them: tsn: uniform, but a video
 # with no frame to spare gives its first frame T times, in training below T frames, in validation up
-# to T; tsm_dense: T frames 64 // T apart.
+# to T; tsm_dense: T frames 64 // T apart. As PaddleVideo has them: linspace (PP-TimeSformer): T
+# frames evenly spread from first to last, in training one at random out of each of T equal spans;
+# paddle_dense (its TokenShift): as tsm_dense, but tested on the middles of T equal spans.
 _C.DATA.SAMPLING = "dense"
+# What linspace and paddle_dense draw from. whole: the video; paddle: as its decoder hands it on,
+# 32 T / 30 seconds of it, from a random start in training, from the first frame in the tests. With
+# linspace a shorter video ends in copies of its last frame: 7 of T = 16 where it lasts 10 seconds.
+_C.DATA.WINDOW = "whole"
+# Frames a second of the stored frames, for WINDOW paddle.
+_C.DATA.FPS = 30.0
 # With uniform and tsn sampling, test a second clip from the starts of the spans (release:
 # UNIFORM_TWICE); TSM does so in the final test alone.
 _C.DATA.UNIFORM_TWICE = False
@@ -62,9 +70,11 @@ _C.DATA.WORKERS = 8
 _C.AUG = CN()
 # short_side: resize to a random short side, then crop at random (TokShift); multi_scale: crop one
 # of ten sizes at one of 13 places, then resize (TSM); multi_scale_rounded: the places rounded,
-# as PaddleVideo does.
+# as PaddleVideo does; scale_jitter: as short_side, but bilinear without antialias, and the short
+# side is a rounded draw (PaddleVideo's transformers).
 _C.AUG.CROP = "short_side"
-# Range of short_side, [low, high), pixels.
+# Range of short_side, [low, high), pixels; of scale_jitter [low, high], each end half as often as
+# the sides between.
 _C.AUG.SHORT_SIDE_RANGE = [224, 330]
 # Sides of the crops of multi_scale, shares of the stored frame's short side.
 _C.AUG.CROP_SCALES = [1.0, 0.875, 0.75, 0.66]
@@ -82,6 +92,17 @@ _C.AUG.BRIGHTNESS = [0.5, 2.0]
 _C.AUG.SATURATION = [0.5, 3.0]
 _C.AUG.GAMMA = [0.8, 1.2]
 _C.AUG.HUE = [-0.5, 0.5]
+# RandAugment (arXiv:1909.13719) on the cropped clip, the same in all its frames: operations on each
+# clip, 0 for none, and their strength on torchvision's scale of 0 to 30.
+_C.AUG.RANDAUG_NUM_OPS = 0
+_C.AUG.RANDAUG_MAGNITUDE = 9
+# Share of the clips that lose a random box, the same in all frames, to DATA.PIXEL_MEAN
+# (arXiv:1708.04896).
+_C.AUG.ERASING_PROB = 0.0
+# Differently drawn clips of each video, side by side in a batch (repeated augmentation,
+# arXiv:1901.09335; PySlowFast: AUG.NUM_SAMPLE). An epoch has so many times the clips;
+# TRAIN.CLIPS_PER_GPU counts them all.
+_C.AUG.REPEATS = 1
 
 _C.MODEL = CN()
 # tokshift (arXiv:2108.02432), or vit: the same transformer without the shift; tsm
@@ -186,7 +207,7 @@ _C.OPTIM.WARMUP_START = 0.01
 _C.OPTIM.CLIP_GRAD_NORM = 1.0
 
 _C.TRAIN = CN()
-# Times that every video is seen.
+# Times that every video is seen, in AUG.REPEATS clips each time.
 _C.TRAIN.EPOCHS = 18
 # Clips a process takes at once, on its GPU or CPU.
 _C.TRAIN.CLIPS_PER_GPU = 21
@@ -211,10 +232,13 @@ _C.TRAIN.PRINT_FREQ = 10
 
 _C.VAL = CN()
 # Views of each video after each epoch of training: clips in time x crops (1, 3 or 5).
-# NUM_CLIPS counts for dense sampling; uniform and tsn have one clip, or two (DATA.UNIFORM_TWICE).
+# NUM_CLIPS counts for dense sampling; uniform and tsn have one clip, or two (DATA.UNIFORM_TWICE),
+# linspace and paddle_dense one.
 # With tsm_dense sampling one clip starts at random, drawn from SEED and the number of frames.
 _C.VAL.NUM_CLIPS = 1
 _C.VAL.NUM_CROPS = 3
+# Short side that the frames are resized to in validation, pixels; 0 = DATA.TEST_SHORT_SIDE.
+_C.VAL.SHORT_SIDE = 0
 # Videos a process takes at once, in validation and test.
 _C.VAL.VIDEOS_PER_GPU = 2
 
@@ -228,7 +252,10 @@ _C.TEST.NUM_CROPS = 3
 # Side of the test's crops, pixels; 0 = DATA.IMAGE_SIZE, which a transformer is bound to.
 _C.TEST.IMAGE_SIZE = 0
 # Resize and crops of validation and test. tokshift: bicubic, far crops at the edge, mirrored before
-# the resize; tsm: bilinear, far crops up to 3 pixels short of the edge, mirrored after the crop.
+# the resize; tsm: bilinear, far crops up to 3 pixels short of the edge, mirrored after the crop. As
+# PaddleVideo has them, bilinear without antialias, 1 or 3 crops: uniform (UniformCrop): along the
+# longer side, of frames whose short side is the crop's; multi_centre (MultiCenterCrop): centre,
+# left and right of the middle rows.
 _C.TEST.CROPS = "tokshift"
 # Add the mirror image of each view, in validation and test (release: VAL_FLIP).
 _C.TEST.FLIP = False

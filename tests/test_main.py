@@ -355,6 +355,20 @@ def test_every_epoch_trains_on_other_clips(
     assert not any(in_both)
 
 
+def test_all_augmentations_of_modern_fine_tuning_train_together(experiment: Experiment) -> None:
+    lines = experiment.run(
+        *("AUG.CROP", "scale_jitter", "AUG.RANDAUG_NUM_OPS", 2, "AUG.ERASING_PROB", 0.25),
+        *("AUG.REPEATS", 2, "DATA.SAMPLING", "linspace", "DATA.WINDOW", "paddle", "DATA.FPS", 10.0),
+        *("TEST.CROPS", "uniform", "TEST.AFTER_TRAINING", True, "DATA.WORKERS", 2),
+    )
+    assert "epoch 2 trained" in lines
+    iterations = [entry for entry in experiment.log("train") if entry["epoch"] == 0]
+    assert len(iterations) == 6  # twelve videos twice, four clips a batch
+    results = experiment.results()
+    assert results["num_views"] == 3
+    assert "linspace 4 of the first 4.27 s" in results["protocol"]
+
+
 def test_deterministic_runs_with_one_seed_end_in_the_same_weights(experiment: Experiment) -> None:
     outputs = [experiment.folder / name for name in "abc"]
     for output, seed in zip(outputs, (0, 0, 1), strict=True):

@@ -43,7 +43,7 @@ def sources(repository: Path) -> dict[Path, str]:
     return {
         path: path.read_text(encoding="utf-8")
         for path in files
-        if path.name not in ("defaults.py", "checks.py")
+        if path.name not in ("defaults.py", "checks.py", "data_checks.py")
     }
 
 

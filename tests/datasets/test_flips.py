@@ -8,11 +8,11 @@ from PIL import Image
 
 from config import load_cfg_text
 from datasets.annotations import VideoRecord
+from datasets.clips import ClipMaker, TrainClips
 from datasets.crops import MultiScaleTransform
 from datasets.flips import build_mirrored_labels, mirrored_by_name, mirrored_by_pairs, parse_pairs
 from datasets.readers import FrameFolder
 from datasets.transforms import TrainTransform
-from datasets.video import TrainClips
 
 SOMETHING_PAIRS = "86-87, 93-94, 166-167"
 
@@ -100,14 +100,13 @@ def test_mirrored_clips_carry_the_class_of_the_mirror_image(tmp_path: Path, tran
         VideoRecord(name, 1, label, label)
         for label, name in enumerate(("left", "right", "raise left hand"))
     ]
-    clips = TrainClips(
-        records,
+    maker = ClipMaker(
         lambda record: FrameFolder(tmp_path / record.path, "{}.png"),
         lambda num_frames, rng: np.zeros(2, dtype=np.int64),
         transform,
-        seed=0,
         mirrored_labels=[1, 0, None],
     )
+    clips = TrainClips(records, maker, seed=0)
     shown = set()
     for epoch in range(24):
         for index in range(3):

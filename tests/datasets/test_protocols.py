@@ -10,7 +10,7 @@ from PIL import Image
 from yacs.config import CfgNode
 
 from config import load_cfg_text
-from datasets import sampling
+from datasets import paddle_sampling, sampling
 from datasets.annotations import VideoRecord
 from datasets.crops import MultiScaleTransform, tsm_crop_boxes, tsm_resize
 from datasets.protocols import (
@@ -20,9 +20,12 @@ from datasets.protocols import (
     describe_protocol,
     num_test_clips,
 )
+from datasets.random_changes import RandomChanges
 from datasets.readers import FrameFolder
+from datasets.scale_jitter import ScaleJitterTransform
 from datasets.transforms import crop
 from datasets.video import TestViews, build_train_loader, build_view_loader, read_records
+from datasets.view_crops import VIEW_CROPS
 
 
 def config(**overrides: Any) -> CfgNode:
@@ -32,7 +35,9 @@ def config(**overrides: Any) -> CfgNode:
 
 @pytest.mark.parametrize("split", ["val", "test"])
 @pytest.mark.parametrize("twice", [False, True])
-@pytest.mark.parametrize("name", ["dense", "uniform", "tsn", "tsm_dense"])
+@pytest.mark.parametrize(
+    "name", ["dense", "uniform", "tsn", "tsm_dense", "linspace", "paddle_dense"]
+)
 def test_the_protocol_has_as_many_clips_as_it_says(name: str, twice: bool, split: str) -> None:
     cfg = config(DATA__SAMPLING=name, DATA__UNIFORM_TWICE=twice)
     clips = build_test_sampling(cfg, split)(100)
@@ -59,6 +64,60 @@ def test_dense_validation_starts_at_random_but_the_same_every_time() -> None:
     np.testing.assert_array_equal(test_clips, sampling.tsm_dense_clips(300, 8))
 
 
+def test_paddlevideos_samplings_take_the_whole_video_or_its_decoders_window() -> None:
+    spread = {"DATA__SAMPLING": "linspace"}
+    dense = {"DATA__SAMPLING": "paddle_dense"}
+    window = {"DATA__WINDOW": "paddle", "DATA__FPS": 25.0}
+    for split in ("val", "test"):
+
+        def clip(split: str = split, **overrides: Any) -> list[int]:
+            (indices,) = build_test_sampling(config(**overrides), split)(600)
+            return indices.tolist()
+
+        assert clip(**spread) == paddle_sampling.linspace_clip(600, 8).tolist()
+        assert clip(**spread, **window) == paddle_sampling.linspace_clip(600, 8, 25.0).tolist()
+        assert clip(**dense) == paddle_sampling.uniform_clip(600, 8).tolist()
+        assert clip(**dense, **window) == paddle_sampling.uniform_clip(600, 8, 25.0).tolist()
+
+
+def test_paddlevideos_samplings_train_on_random_clips() -> None:
+    def clip(seed: int, **overrides: Any) -> list[int]:
+        rng = np.random.default_rng(seed)
+        return build_train_sampling(config(**overrides))(600, rng=rng).tolist()
+
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        spread = clip(seed, DATA__SAMPLING="linspace")
+        assert spread == sampling.tsn_uniform(600, 8, rng).tolist()
+        rng = np.random.default_rng(seed)
+        windowed = clip(seed, DATA__SAMPLING="linspace", DATA__WINDOW="paddle", DATA__FPS=25.0)
+        assert windowed == paddle_sampling.linspace_clip(600, 8, 25.0, rng).tolist()
+        for window, fps in (("whole", None), ("paddle", 30.0)):
+            rng = np.random.default_rng(seed)
+            dense = clip(seed, DATA__SAMPLING="paddle_dense", DATA__WINDOW=window)
+            assert dense == paddle_sampling.dense_clip(600, 8, rng, fps).tolist()
+
+
+def test_sixteen_frames_take_one_key() -> None:
+    for name in ("linspace", "paddle_dense"):
+        for window in ("whole", "paddle"):
+            cfg = config(DATA__SAMPLING=name, DATA__WINDOW=window, DATA__NUM_FRAMES=16)
+            assert build_test_sampling(cfg, "test")(600).shape == (1, 16)
+            assert build_train_sampling(cfg)(600, rng=np.random.default_rng(0)).shape == (16,)
+    spread = config(DATA__SAMPLING="linspace", DATA__WINDOW="paddle", DATA__NUM_FRAMES=16)
+    assert "16 of the first 17.07 s" in describe_protocol(spread)
+
+
+def test_every_augmentation_can_be_followed_by_random_changes() -> None:
+    for name in ("short_side", "multi_scale", "scale_jitter"):
+        plain = config(AUG__CROP=name, AUG__ERASING_PROB=0.0)
+        assert not isinstance(build_train_transform(plain), RandomChanges)
+        for changes in ({"AUG__ERASING_PROB": 0.25}, {"AUG__RANDAUG_NUM_OPS": 2}):
+            transform = build_train_transform(config(AUG__CROP=name, **changes))
+            assert isinstance(transform, RandomChanges)
+            assert type(transform.first) is type(build_train_transform(plain))
+
+
 def test_the_config_chooses_the_augmentation() -> None:
     cfg = config(AUG__CROP="multi_scale_rounded", AUG__CROP_SCALES=[1, 0.5], AUG__FLIP=False)
     transform = build_train_transform(cfg)
@@ -66,6 +125,11 @@ def test_the_config_chooses_the_augmentation() -> None:
     assert transform.rounds_places
     assert not transform.flip
     assert transform.scales == [1, 0.5]
+    cfg = config(AUG__CROP="scale_jitter", AUG__SHORT_SIDE_RANGE=[256, 320], AUG__FLIP=False)
+    jitter = build_train_transform(cfg)
+    assert isinstance(jitter, ScaleJitterTransform)
+    assert jitter.short_side_range == [256, 320]
+    assert not jitter.flip
 
 
 @pytest.fixture
@@ -91,7 +155,7 @@ def test_views_are_the_crops_by_definition_the_centre_first(
     records = [VideoRecord("wide", 12, 0, 1), VideoRecord("tall", 2, 1, 2)]
     open_video: Open = lambda record: FrameFolder(noise / record.path, "{:05d}.png")  # noqa: E731
     sample = partial(sampling.tsm_clips, num_segments=4, twice=True)
-    dataset = TestViews(records, open_video, sample, 40, 32, num_crops, True, crops_as_tsm=True)
+    dataset = TestViews(records, open_video, sample, 40, 32, num_crops, True, VIEW_CROPS["tsm"])
     views = dataset[video]
     expected = []
     for clip in sample(records[video].num_frames):
@@ -152,3 +216,34 @@ def test_loaders_follow_the_config(noise: Path, caplog: pytest.LogCaptureFixture
 def test_values_that_cannot_work_are_refused(overrides: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         config(**overrides)
+
+
+SMALL = {
+    "DATA__NUM_FRAMES": 4,
+    "DATA__FRAME_STRIDE": 3,
+    "DATA__IMAGE_SIZE": 32,
+    "DATA__TEST_SHORT_SIDE": 32,
+}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({}, "10x3 views, dense 4x3, short side 32, crop 32, logits averaged"),
+        (
+            {"TEST__FLIP": True, "TEST__AVERAGE_LOGITS": False, "TEST__EVEN_STARTS": True},
+            "10x3 views and their mirror images, dense 4x3, short side 32, crop 32, "
+            "probabilities averaged, clips spread evenly",
+        ),
+        (
+            {"DATA__SAMPLING": "uniform", "DATA__UNIFORM_TWICE": True, "TEST__NUM_CROPS": 5},
+            "2x5 views, uniform 4, short side 32, crop 32, logits averaged",
+        ),
+        (
+            {"DATA__SAMPLING": "linspace", "DATA__WINDOW": "paddle", "TEST__CROPS": "uniform"},
+            "1x3 views, linspace 4 of the first 4.27 s, short side 32, crop 32, logits averaged",
+        ),
+    ],
+)
+def test_protocol_is_told_in_words(overrides: dict[str, Any], words: str) -> None:
+    assert describe_protocol(config(**SMALL, **overrides)) == words

@@ -1,0 +1,137 @@
+"""Training clips: what is drawn of each video in each epoch, and which process gets it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from datasets.annotations import VideoRecord
+from datasets.random_changes import ClipTransform
+from datasets.records import OpenVideo, read_frames
+from datasets.sampling import Rng
+
+
+class Clips(NamedTuple):
+    """A training sample, or a batch of them.
+
+    Attributes:
+        clips: uint8 (T, 3, H, W), in a batch (B, T, 3, H, W).
+        labels: Class; (B,).
+        indices: Place in the list of records; (B,).
+    """
+
+    clips: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class ClipMaker:
+    """Makes a random training clip of a video: frames drawn, read, augmented, the label with them.
+
+    Args:
+        open_video: From a record to a reader.
+        sample: From (number of frames, rng=generator) to indices (T,).
+        transform: Makes the clip of the frames.
+        mirrored_labels: For each class that of its mirror image, None where it has none and is
+            not mirrored; None as a whole: mirrored clips keep their class.
+    """
+
+    def __init__(
+        self,
+        open_video: OpenVideo,
+        sample: Callable[..., np.ndarray],
+        transform: ClipTransform,
+        mirrored_labels: Sequence[int | None] | None = None,
+    ) -> None:
+        self.open_video = open_video
+        self.sample = sample
+        self.transform = transform
+        self.mirrored_labels = mirrored_labels
+
+    def make(self, record: VideoRecord, rng: Rng) -> tuple[Tensor, int]:
+        """Return a clip, uint8 (T, 3, H, W), and its class; every draw comes from rng."""
+        indices = self.sample(record.num_frames, rng=rng)
+        frames = read_frames(record, indices, self.open_video)
+        mirrored_label = self._mirrored_label(record.label)
+        may_mirror = mirrored_label is not None
+        clip, is_mirrored = self.transform.augment(frames, rng, may_mirror=may_mirror)
+        if is_mirrored and mirrored_label is not None:
+            return clip.contiguous(), mirrored_label
+        return clip.contiguous(), record.label
+
+    def _mirrored_label(self, label: int) -> int | None:
+        return label if self.mirrored_labels is None else self.mirrored_labels[label]
+
+
+class TrainClips(Dataset[Clips]):
+    """Random clips of each video; the draws depend on the seed and the key alone.
+
+    Args:
+        records: Videos, frames counted.
+        maker: Makes the clips.
+        seed: Of the run.
+    """
+
+    def __init__(self, records: list[VideoRecord], maker: ClipMaker, seed: int) -> None:
+        self.records = records
+        self.maker = maker
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Count the videos."""
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, ...]) -> Clips:
+        """Return the clip of (epoch, index), or of a further repeat; see `EpochSampler`."""
+        index = key[1]
+        rng = np.random.default_rng((self.seed, *key))
+        clip, label = self.maker.make(self.records[index], rng)
+        return Clips(clip, torch.tensor(label), torch.tensor(index))
+
+
+class EpochSampler(Sampler[tuple[int, ...]]):
+    """Deals each epoch's shuffle to the processes, as keys of `TrainClips`.
+
+    The order is that of torch's ``DistributedSampler``; videos that do not go round are left out
+    for the epoch. Batch i of all processes together is batch i of one process with the whole batch.
+    The key of a video's first clip is (epoch, index), of repeat r >= 1 (epoch, index, r); repeated
+    augmentation (arXiv:1901.09335) has all of them side by side.
+
+    Args:
+        num_videos: Of the data set.
+        rank: This process.
+        world_size: Number of processes.
+        seed: Of the run.
+        num_repeats: Clips of a video in each epoch.
+    """
+
+    def __init__(
+        self, num_videos: int, rank: int, world_size: int, seed: int, num_repeats: int = 1
+    ) -> None:
+        self.num_videos = num_videos
+        self.rank = rank
+        self.world_size = world_size
+        self.seed = seed
+        self.num_repeats = num_repeats
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the shuffle; without it every epoch repeats the first."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Count the clips of this process."""
+        return self.num_videos // self.world_size * self.num_repeats
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        """Yield the key of each clip of this process."""
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(self.num_videos, generator=generator).tolist()
+        dealt = order[: self.num_videos // self.world_size * self.world_size]
+        for index in dealt[self.rank :: self.world_size]:
+            yield self.epoch, index
+            for repeat in range(1, self.num_repeats):
+                yield self.epoch, index, repeat

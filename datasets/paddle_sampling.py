@@ -1,0 +1,131 @@
+"""PaddleVideo's sampling of its transformers: frame indices alone, 0-based, int64.
+
+Its decoder hands on a window of the video, ``32 * T / 30`` seconds long, and the indices are taken
+inside it: `linspace_clip`, `uniform_clip` and `dense_clip` do both steps, or take the whole video.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from datasets.sampling import Rng, tsm_dense_clip
+
+FRAMES_PER_SEGMENT = 32  # of the window, at WINDOW_FPS
+WINDOW_FPS = 30
+
+
+class Window(NamedTuple):
+    """The part of a video that clips are taken from.
+
+    Attributes:
+        first: Its first frame in the video.
+        num_frames: Frames in it.
+        end: Its length less one as it was meant, in frames; beyond its last frame where the video
+            is too short.
+    """
+
+    first: int
+    num_frames: int
+    end: float
+
+
+def linspace_clip(
+    num_frames: int, num_segments: int, fps: float | None = None, rng: Rng | None = None
+) -> np.ndarray:
+    """Spread T frames evenly over a video or the decoder's window of it, both ends included.
+
+    A video shorter than the window ends in copies of its last frame, as released.
+
+    Args:
+        num_frames: F, frames of the video.
+        num_segments: T, frames of the clip.
+        fps: Frames a second, for the decoder's window; None takes the whole video.
+        rng: Draws the window's start; None starts it at frame 0.
+
+    Returns:
+        Indices, (num_segments,).
+    """
+    window = paddle_window(num_frames, num_segments, fps, rng)
+    return window.first + spread(window.num_frames, num_segments, 0.0, window.end)
+
+
+def uniform_clip(num_frames: int, num_segments: int, fps: float | None = None) -> np.ndarray:
+    """Take the middles of T equal spans of a video, or of the decoder's first window of it.
+
+    Args:
+        num_frames: F, frames of the video.
+        num_segments: T, frames of the clip.
+        fps: Frames a second, for the decoder's window; None takes the whole video.
+
+    Returns:
+        Indices, (num_segments,).
+    """
+    window = paddle_window(num_frames, num_segments, fps)
+    return window.first + span_middles(window.num_frames, num_segments)
+
+
+def dense_clip(
+    num_frames: int,
+    num_segments: int,
+    rng: Rng,
+    fps: float | None = None,
+    draws_last_start: bool = False,
+) -> np.ndarray:
+    """Draw a clip of T frames ``64 // T`` apart; the TSM release's draw, in a window if asked for.
+
+    Args:
+        num_frames: F, frames of the video.
+        num_segments: T, frames of the clip.
+        rng: Draws the window's start, then the clip's.
+        fps: Frames a second, for the decoder's window; None takes the whole video.
+        draws_last_start: Draw the last full start too; the release never does.
+
+    Returns:
+        Indices, (num_segments,).
+    """
+    window = paddle_window(num_frames, num_segments, fps, rng)
+    return window.first + tsm_dense_clip(window.num_frames, num_segments, rng, draws_last_start)
+
+
+def window_seconds(num_segments: int) -> float:
+    """Return how long the decoder's window for clips of T frames is, in seconds."""
+    return FRAMES_PER_SEGMENT * num_segments / WINDOW_FPS
+
+
+def paddle_window(
+    num_frames: int, num_segments: int, fps: float | None, rng: Rng | None = None
+) -> Window:
+    """Return the window that the released decoder hands on.
+
+    The decoder goes by time stamps: it keeps what lies in the window and one frame more. It rounds
+    the edges down to ticks of the file's clock, which is left out here: a start less than a tick
+    after a frame still takes that frame there (one start in 512, at 512 ticks a frame).
+
+    Args:
+        num_frames: F, frames of the video.
+        num_segments: T, frames of the clip; the window grows with it.
+        fps: Frames a second of the video; None: the whole video is the window.
+        rng: Draws the start, one number, as the decoder does in training; None starts at frame 0.
+    """
+    if num_frames < 1:
+        raise ValueError(f"a video needs at least one frame, got {num_frames}")
+    if fps is None:
+        return Window(0, num_frames, num_frames - 1)
+    length = window_seconds(num_segments) * fps
+    start = float(rng.uniform(0, max(num_frames - length, 0))) if rng is not None else 0.0
+    first = min(math.ceil(start), num_frames - 1)
+    last = min(math.floor(start + length - 1) + 1, num_frames - 1)
+    return Window(first, last - first + 1, length - 1)
+
+
+def spread(num_frames: int, num_segments: int, start: float, end: float) -> np.ndarray:
+    """Return T places evenly spread from start to end, cut down to frames; beyond the last, it."""
+    places = np.linspace(start, end, num_segments)
+    return np.clip(places, 0, num_frames - 1).astype(np.int64)
+
+
+def span_middles(num_frames: int, num_segments: int) -> np.ndarray:
+    """Return the (earlier) middle frame of each of T spans of ``F // T``; all in turn if F < T."""
+    span, segments = num_frames // num_segments, np.arange(num_segments)
+    return (span - 1) // 2 + segments * span if span else segments % num_frames

@@ -1,0 +1,96 @@
+"""From a list file to records whose frames are counted, and from a record to its frames."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from datasets.annotations import VideoRecord, read_list
+from datasets.readers import FrameFolder, UnreadableVideoError
+
+COUNTING_THREADS = 16
+
+_log = logging.getLogger(__name__)
+
+OpenVideo = Callable[[VideoRecord], FrameFolder]
+
+
+def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
+    """Read the list of a split and count the frames where it does not.
+
+    Args:
+        cfg: The config.
+        split: ``train``, ``val`` or ``test``.
+
+    Raises:
+        ValueError: The list is not set, missing or malformed, or a video to count has no frames.
+    """
+    key = f"{split.upper()}_LIST"
+    path = cfg.DATA[key] or (cfg.DATA.VAL_LIST if split == "test" else "")
+    if not path:
+        raise ValueError(f"DATA.{key} is not set; it names the list file of the {split} videos")
+    if cfg.MODEL.NAME == "tsm" and (
+        cfg.MODEL.TSM.MODALITY != "RGB" or cfg.MODEL.TSM.NEW_LENGTH > 1
+    ):
+        raise ValueError(
+            f"MODEL.TSM.MODALITY={cfg.MODEL.TSM.MODALITY!r}, "
+            f"MODEL.TSM.NEW_LENGTH={cfg.MODEL.TSM.NEW_LENGTH}: the loaders read one "
+            "RGB image a frame; flow is for the model alone"
+        )
+    if not Path(cfg.DATA.ROOT or ".").is_dir():
+        raise ValueError(f"DATA.ROOT={cfg.DATA.ROOT!r} is not a folder")
+    records = read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET)
+    if split == "train" or not cfg.TEST.SKIPS_UNREADABLE:  # else they are counted when read
+        records = _with_counts(records, partial(open_frames, cfg))
+    least = cfg.DATA.MIN_FRAMES
+    long_enough = [record for record in records if not 0 < record.num_frames < least]
+    if len(long_enough) < len(records):
+        _log.warning(
+            "%s: left out %d of %d videos, which have fewer frames than DATA.MIN_FRAMES=%d",
+            *(path, len(records) - len(long_enough), len(records), cfg.DATA.MIN_FRAMES),
+        )
+    if not long_enough:
+        raise ValueError(f"{path}: no video has DATA.MIN_FRAMES={cfg.DATA.MIN_FRAMES} frames")
+    return long_enough
+
+
+def open_frames(cfg: CfgNode, record: VideoRecord) -> FrameFolder:
+    """Return the reader of a record's frames."""
+    path = Path(cfg.DATA.ROOT) / record.path
+    return FrameFolder(path, cfg.DATA.FRAME_TEMPLATE, cfg.DATA.FIRST_FRAME)
+
+
+def read_frames(record: VideoRecord, indices: np.ndarray, open_video: OpenVideo) -> Tensor:
+    """Decode frames of a video to uint8 (T, 3, H, W), channels last in memory."""
+    return torch.from_numpy(open_video(record).read(indices)).permute(0, 3, 1, 2)
+
+
+def count_frames(record: VideoRecord, open_video: OpenVideo) -> int:
+    """Count the frames of a video on the disk.
+
+    Raises:
+        UnreadableVideoError: It holds none.
+    """
+    num_frames = len(open_video(record))
+    if not num_frames:
+        raise UnreadableVideoError(f"line {record.line}: {record.path!r} holds no frames")
+    return num_frames
+
+
+def _with_counts(records: list[VideoRecord], open_video: OpenVideo) -> list[VideoRecord]:
+    """Fill in the frame counts that the list leaves open, from the disk."""
+
+    def counted(record: VideoRecord) -> VideoRecord:
+        return record._replace(num_frames=record.num_frames or count_frames(record, open_video))
+
+    try:
+        with ThreadPoolExecutor(COUNTING_THREADS) as pool:
+            return list(pool.map(counted, records))
+    except UnreadableVideoError as error:
+        raise ValueError(str(error)) from error  # every process meets it: said once

@@ -1,0 +1,42 @@
+"""How test frames are resized and cropped, the centre first; TEST.CROPS names one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from datasets.crops import tsm_crop_boxes, tsm_resize
+from datasets.scale_jitter import jitter_scale, multi_centre_boxes, uniform_boxes
+from datasets.transforms import Box, crop_boxes, resize_short_side
+
+
+@dataclass(frozen=True)
+class ViewCrops:
+    """How the frames of a clip become views.
+
+    Attributes:
+        resize: From uint8 frames (T, 3, H, W) and a short side, pixels, to resized frames.
+        boxes: From height, width, side of the crop and number of crops to places (top, left). The
+            first is the centre, so that the first views of a test are its centre crops.
+        mirrors_before_resize: A mirror image is made of the stored frames; False: of each crop.
+            Rounding makes the order matter.
+    """
+
+    resize: Callable[[Tensor, int], Tensor]
+    boxes: Callable[[int, int, int, int], list[Box]]
+    mirrors_before_resize: bool = False
+
+
+def tsm_boxes(height: int, width: int, size: int, num_crops: int) -> list[Box]:
+    """Return the boxes of `tsm_crop_boxes`, the centre first."""
+    *others, centre = tsm_crop_boxes(height, width, size, num_crops)
+    return [centre, *others]
+
+
+TOKSHIFT_CROPS = ViewCrops(resize_short_side, crop_boxes, mirrors_before_resize=True)
+VIEW_CROPS = {
+    "tokshift": TOKSHIFT_CROPS,
+    "tsm": ViewCrops(tsm_resize, tsm_boxes),
+    "uniform": ViewCrops(jitter_scale, uniform_boxes),
+    "multi_centre": ViewCrops(jitter_scale, multi_centre_boxes),
+}

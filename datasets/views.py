@@ -1,0 +1,109 @@
+"""Test views: every clip, mirror image and crop of a video, equal ones made once."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datasets.annotations import VideoRecord
+from datasets.readers import UnreadableVideoError
+from datasets.records import OpenVideo, count_frames, read_frames
+from datasets.transforms import Box, crop
+from datasets.view_crops import TOKSHIFT_CROPS, ViewCrops
+
+
+class Views(NamedTuple):
+    """All test views of one video; equal views are kept once.
+
+    Attributes:
+        distinct: Views that differ, uint8 (D, T, 3, H, W); (0,) when the video is unreadable.
+        view_of: For each nominal view, in the order clip, mirror, crop: its place in distinct,
+            (V,).
+        video: Place in the list of records.
+        error: Why the video is unreadable; empty if it is not.
+    """
+
+    distinct: Tensor
+    view_of: Tensor
+    video: int
+    error: str
+
+
+class TestViews(Dataset[Views]):
+    """Every test view of each video; a frame is decoded once and resized once.
+
+    Args:
+        records: Videos, frames counted.
+        open_video: From a record to a reader.
+        sample: From the number of frames to indices (num_clips, T).
+        short_side: Of the resized frames, pixels.
+        image_size: Side of the crops, pixels.
+        num_crops: 1, 3 or 5, as far as crops has so many.
+        adds_mirrored: After the crops of a clip come those of its mirror image.
+        crops: How frames are resized, cropped and mirrored.
+    """
+
+    __test__ = False  # not a test case, whatever its name says to pytest
+
+    def __init__(
+        self,
+        records: list[VideoRecord],
+        open_video: OpenVideo,
+        sample: Callable[[int], np.ndarray],
+        short_side: int,
+        image_size: int,
+        num_crops: int,
+        adds_mirrored: bool = False,
+        crops: ViewCrops = TOKSHIFT_CROPS,
+    ) -> None:
+        self.records = records
+        self.open_video = open_video
+        self.sample = sample
+        self.short_side = short_side
+        self.image_size = image_size
+        self.num_crops = num_crops
+        self.mirrorings = (False, True) if adds_mirrored else (False,)
+        self.crops = crops
+
+    def __len__(self) -> int:
+        """Count the videos."""
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Views:
+        """Return the views of a video; an unreadable one is returned as such, not raised."""
+        record = self.records[index]
+        try:
+            num_frames = record.num_frames or count_frames(record, self.open_video)
+            clips = self.sample(num_frames)  # (num_clips, T)
+            distinct_clips, clip_of = np.unique(clips, axis=0, return_inverse=True)
+            used, place = np.unique(distinct_clips, return_inverse=True)
+            frames = read_frames(record, used, self.open_video)
+        except UnreadableVideoError as error:
+            return Views(torch.empty(0), torch.empty(0), index, str(error))
+        streams = [self._resized(frames, is_mirrored) for is_mirrored in self.mirrorings]
+        height, width = streams[0].shape[-2:]
+        boxes = self.crops.boxes(height, width, self.image_size, self.num_crops)
+        distinct_boxes = list(dict.fromkeys(boxes))
+        distinct = self._cut(streams, place.reshape(distinct_clips.shape), distinct_boxes)
+        box_of = np.array([distinct_boxes.index(box) for box in boxes])
+        grid = np.arange(len(distinct)).reshape(-1, len(streams), len(distinct_boxes))
+        view_of = torch.from_numpy(grid[clip_of.ravel()][:, :, box_of].ravel())  # (V,)
+        return Views(distinct, view_of, index, "")
+
+    def _resized(self, frames: Tensor, is_mirrored: bool) -> Tensor:
+        if is_mirrored and self.crops.mirrors_before_resize:
+            frames = frames.flip(-1)
+        return self.crops.resize(frames, self.short_side)
+
+    def _cut(self, streams: list[Tensor], clips: np.ndarray, boxes: list[Box]) -> Tensor:
+        views = []
+        for clip in clips:
+            for stream, is_mirrored in zip(streams, self.mirrorings, strict=True):
+                frames = stream[torch.from_numpy(clip)]
+                cuts = [crop(frames, box, self.image_size) for box in boxes]
+                mirrors_cuts = is_mirrored and not self.crops.mirrors_before_resize
+                views += [cut.flip(-1) for cut in cuts] if mirrors_cuts else cuts
+        return torch.stack(views)  # (D, T, 3, H, W)

@@ -1,0 +1,177 @@
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DistributedSampler
+from yacs.config import CfgNode
+
+from datasets import sampling
+from datasets.annotations import VideoRecord
+from datasets.clips import ClipMaker
+from datasets.readers import FrameFolder, UnreadableVideoError
+from datasets.transforms import TrainTransform
+from datasets.video import EpochSampler, TrainClips
+
+Golden = Callable[[str], dict[str, Any]]
+Config = Callable[..., CfgNode]
+Open = Callable[[VideoRecord], FrameFolder]
+
+
+def build_clips(open_video: Open, records: list[VideoRecord], seed: int = 0) -> TrainClips:
+    sample = partial(sampling.random_dense_clip, clip_len=4, stride=2)
+    transform = TrainTransform(32, [32, 44], jitter_one_in=2)
+    return TrainClips(records, ClipMaker(open_video, sample, transform), seed)
+
+
+@pytest.mark.parametrize("kind", ["dense", "uniform"])
+def test_training_clips_equal_the_released_items_within_8_bit_arithmetic(
+    kind: str,
+    released_items: dict[str, Any],
+    released_records: list[VideoRecord],
+    open_released: Open,
+    legacy_rng: type,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sample = {
+        "dense": partial(sampling.random_dense_clip, clip_len=4, stride=4),
+        "uniform": partial(sampling.tsn_uniform, num_segments=4),
+    }[kind]
+    transform = TrainTransform(32, [32, 44])
+    records = released_records[::-1]  # the training list is the other reversed
+    maker = ClipMaker(open_released, sample, transform)
+    clips = TrainClips(records, maker, seed=0)
+    rows = [row for row in released_items["meta"] if row[0] == kind]
+    assert rows
+    for _, index, name, shape, label, seed in rows:
+        monkeypatch.setattr(np.random, "default_rng", lambda _, seed=seed: legacy_rng(seed))
+        clip = clips[0, index]
+        assert (records[index].path.split("/")[-1], int(clip.labels)) == (name, label)
+        expected = released_items[f"train.{kind}.{index}.s{seed}"].astype(int)
+        assert list(clip.clips.shape) == list(expected.shape) == shape
+        # as for the views; what colour changes add is bounded in test_transforms.py
+        assert np.abs(clip.clips.int().numpy() - expected).max() <= 2, (name, seed)
+
+
+# Training clips
+
+
+def test_training_clip_is_sampled_and_transformed_with_draws_of_seed_epoch_and_index(
+    open_video: Open, records: list[VideoRecord]
+) -> None:
+    clips = build_clips(open_video, records, seed=7)
+    for epoch, index in ((0, 0), (0, 2), (3, 0)):
+        rng = np.random.default_rng((7, epoch, index))
+        maker = clips.maker
+        indices = maker.sample(records[index].num_frames, rng=rng)
+        frames = maker.open_video(records[index]).read(indices)
+        expected = maker.transform(torch.from_numpy(frames).permute(0, 3, 1, 2), rng)
+        clip = clips[epoch, index]
+        assert torch.equal(clip.clips, expected)
+        assert clip.clips.dtype == torch.uint8
+        assert clip.clips.is_contiguous()
+        assert (clip.labels.item(), clip.indices.item()) == (records[index].label, index)
+
+
+def test_training_clips_differ_with_epoch_index_and_seed(
+    open_video: Open, records: list[VideoRecord]
+) -> None:
+    twins = [records[0], records[0]]
+    clips, others = build_clips(open_video, twins), build_clips(open_video, twins, seed=1)
+    reference = clips[0, 0].clips
+    assert torch.equal(clips[0, 0].clips, reference)
+    for other in (clips[1, 0], clips[0, 1], others[0, 0]):
+        assert not torch.equal(other.clips, reference)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (VideoRecord("gone", 5, 0, 1), r"gone: No such file or directory"),
+        (VideoRecord("portrait", 9, 0, 1), r"portrait/img_0000\d\.png: no such frame.* 5 frames"),
+    ],
+)
+def test_unreadable_video_is_an_error(record: VideoRecord, reason: str, open_video: Open) -> None:
+    clips = build_clips(open_video, [record])
+    with pytest.raises(UnreadableVideoError, match=reason):
+        # some start of twenty reaches the frames that are missing
+        [clips[epoch, 0] for epoch in range(20)]
+
+
+def test_every_repeat_of_a_video_is_drawn_anew_and_the_first_as_without(
+    open_video: Open, records: list[VideoRecord]
+) -> None:
+    clips = build_clips(open_video, records, seed=7)
+    first, second, third = (clips[key].clips for key in ((0, 2), (0, 2, 1), (0, 2, 2)))
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+    expected, _ = clips.maker.make(records[2], np.random.default_rng((7, 0, 2)))
+    assert torch.equal(first, expected)
+
+
+# Samplers
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("num_videos", [12, 13, 14])
+def test_epoch_order_is_that_of_the_distributed_sampler(num_videos: int, world_size: int) -> None:
+    for rank in range(world_size):
+        ours = EpochSampler(num_videos, rank, world_size, seed=5)
+        theirs = DistributedSampler(
+            range(num_videos), world_size, rank, shuffle=True, seed=5, drop_last=True
+        )
+        for epoch in (0, 1, 4):
+            ours.set_epoch(epoch)
+            theirs.set_epoch(epoch)
+            assert list(ours) == [(epoch, index) for index in theirs]
+            assert len(list(ours)) == len(ours)
+
+
+@pytest.mark.parametrize(("num_videos", "world_size"), [(12, 3), (13, 3), (14, 4)])
+def test_processes_share_the_videos_of_an_epoch_without_overlap(
+    num_videos: int, world_size: int
+) -> None:
+    samplers = [EpochSampler(num_videos, rank, world_size, seed=0) for rank in range(world_size)]
+    dealt = [index for sampler in samplers for _, index in sampler]
+    assert len(dealt) == len(set(dealt)) == num_videos // world_size * world_size
+    assert set(dealt) <= set(range(num_videos))
+
+
+def test_batches_of_two_processes_make_the_batch_of_one() -> None:
+    one = [index for _, index in EpochSampler(16, 0, 1, seed=3)]
+    halves = [[index for _, index in EpochSampler(16, rank, 2, seed=3)] for rank in range(2)]
+    for first in range(0, 16, 8):
+        half = slice(first // 2, first // 2 + 4)
+        assert set(one[first : first + 8]) == {*halves[0][half], *halves[1][half]}
+
+
+def test_every_epoch_shuffles_anew() -> None:
+    sampler = EpochSampler(20, 0, 1, seed=0)
+    orders = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        orders.append([index for _, index in sampler])
+    assert all(sorted(order) == list(range(20)) for order in orders)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_repeats_stand_side_by_side_in_the_order_of_the_epoch(world_size: int) -> None:
+    for rank in range(world_size):
+        once = list(EpochSampler(14, rank, world_size, seed=5))
+        thrice = EpochSampler(14, rank, world_size, seed=5, num_repeats=3)
+        keys = list(thrice)
+        assert len(thrice) == len(keys) == 3 * len(once)
+        assert keys[::3] == once
+        for place, (epoch, index) in enumerate(once):
+            assert keys[3 * place + 1 : 3 * place + 3] == [(epoch, index, 1), (epoch, index, 2)]
+
+
+def test_batches_of_two_processes_make_the_batch_of_one_with_repeats_too() -> None:
+    one = list(EpochSampler(16, 0, 1, seed=3, num_repeats=2))
+    halves = [list(EpochSampler(16, rank, 2, seed=3, num_repeats=2)) for rank in range(2)]
+    for first in range(0, 32, 8):
+        half = slice(first // 2, first // 2 + 4)
+        assert set(one[first : first + 8]) == {*halves[0][half], *halves[1][half]}
