@@ -12,6 +12,7 @@ _log = logging.getLogger(__name__)
 
 CHOICES = {
     "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded", "scale_jitter"),
+    "DATA.DECODER": ("auto", "pyav", "torchcodec"),
     "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense", "linspace", "paddle_dense"),
     "DATA.WINDOW": ("whole", "paddle"),
     "MODEL.SHIFT.DIRECTION": ("both", "past"),

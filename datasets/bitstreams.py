@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+from datasets.h264_parameters import Bits, nal_units, read_reordering
+
 MAX_DEPTH = 16  # of reordering, by the standards
 
 
@@ -49,7 +50,7 @@ def describe_bitstream(codec: str, extradata: bytes) -> Bitstream | None:
     """
     if codec == "h264":
         length_size = (extradata[4] & 3) + 1 if extradata[:1] == b"\1" and extradata[4:] else 0
-        depth, is_progressive = _h264_reordering(extradata, length_size)
+        depth, is_progressive = read_reordering(extradata, length_size)
         reader = Bitstream(lambda data, _: _h264_kind(data, length_size), depth)
         return reader if is_progressive else None
     if codec == "hevc":
@@ -57,27 +58,6 @@ def describe_bitstream(codec: str, extradata: bytes) -> Bitstream | None:
         return Bitstream(lambda data, _: _hevc_kind(data, length_size), MAX_DEPTH)
     in_order = {"vp8": _vp8_kind, "vp9": _vp9_kind, "av1": _av1_kind, "mjpeg": _mjpeg_kind}
     return Bitstream(in_order[codec], max_depth=0) if codec in in_order else None
-
-
-def nal_units(data: bytes, length_size: int) -> Iterator[bytes]:
-    """Yield the NAL units of H.264 or H.265 data.
-
-    Args:
-        data: A packet, or parameters.
-        length_size: Bytes of the length before each unit; 0: start codes stand before them.
-
-    Raises:
-        ValueError: The lengths do not fit.
-    """
-    position = 0
-    while length_size and position < len(data):
-        start = position + length_size
-        position = start + int.from_bytes(data[position:start], "big")
-        if position > len(data) or position == start:
-            raise ValueError("a NAL unit's length does not fit")
-        yield data[start:position]
-    if not length_size:
-        yield from (unit for unit in data.split(b"\0\0\1")[1:] if unit)
 
 
 def _h264_kind(data: bytes, length_size: int) -> Kind:
@@ -143,7 +123,7 @@ def _vp9_header(frame: bytes) -> tuple[bool, bool] | None:
     """Return whether a frame is a key frame, and whether it is shown; None if it is neither."""
     if len(frame) < 1 or frame[0] >> 6 != 2:
         return None
-    bits = _Bits(frame[:2])
+    bits = Bits(frame[:2])
     bits.skip(2)
     profile = bits.read(1) + 2 * bits.read(1)
     bits.skip(1 if profile == 3 else 0)
@@ -184,117 +164,3 @@ def _mjpeg_kind(data: bytes, is_keyframe: bool) -> Kind:
     # without its own tables it would be read by those of a picture before it
     is_whole = data[:2] == b"\xff\xd8" and b"\xff\xdb" in data and b"\xff\xc4" in data
     return Kind.START if is_whole else Kind.ODD
-
-
-def _h264_reordering(extradata: bytes, length_size: int) -> tuple[int | None, bool]:
-    """Return the reordering depth that the parameters declare, and that there are no fields."""
-    try:
-        if length_size:  # avcC: 5 bytes, number of SPS, then each with a length of 2 bytes
-            end = 8 + int.from_bytes(extradata[6:8], "big")
-            sets = [extradata[8:end]] if extradata[5] & 31 == 1 else []
-        else:
-            sets = [unit for unit in nal_units(extradata, 0) if unit[0] & 31 == 7]
-        (parameters,) = sets
-        return _read_sps(_Bits(parameters.replace(b"\0\0\3", b"\0\0")[1:]))
-    except (ValueError, IndexError):
-        return None, False
-
-
-def _read_sps(bits: "_Bits") -> tuple[int | None, bool]:
-    """Read a sequence parameter set as far as num_reorder_frames; H.264, 7.3.2.1.1 and E.1.1."""
-    profile = bits.read(8)
-    bits.skip(16)
-    bits.unsigned()
-    if profile in HIGH_PROFILES:
-        _skip_high_profile(bits)
-    bits.unsigned()  # log2_max_frame_num_minus4
-    order_type = bits.unsigned()
-    if order_type == 0:
-        bits.unsigned()
-    elif order_type == 1:
-        return None, False
-    bits.unsigned()  # max_num_ref_frames
-    bits.skip(1)
-    bits.unsigned()  # width and height in macroblocks
-    bits.unsigned()
-    is_progressive = bool(bits.read(1))
-    if not is_progressive:
-        return None, False
-    bits.skip(1)
-    if bits.read(1):  # cropping
-        for _ in range(4):
-            bits.unsigned()
-    if order_type == 2:
-        return 0, True
-    return (_read_vui(bits) if bits.read(1) else None), True
-
-
-def _skip_high_profile(bits: "_Bits") -> None:
-    if bits.unsigned() == 3:  # chroma_format_idc
-        bits.skip(1)
-    bits.unsigned()
-    bits.unsigned()
-    bits.skip(1)
-    if bits.read(1):
-        raise ValueError("scaling matrices are not read")
-
-
-def _read_vui(bits: "_Bits") -> int | None:
-    if bits.read(1) and bits.read(8) == 255:  # aspect ratio
-        bits.skip(32)
-    if bits.read(1):  # overscan
-        bits.skip(1)
-    if bits.read(1):  # video signal
-        bits.skip(4)
-        if bits.read(1):
-            bits.skip(24)
-    if bits.read(1):  # chroma location
-        bits.unsigned()
-        bits.unsigned()
-    if bits.read(1):  # timing
-        bits.skip(65)
-    num_hrd = 0
-    for _ in range(2):
-        if bits.read(1):
-            num_hrd += 1
-            _skip_hrd(bits)
-    bits.skip(2 if num_hrd else 1)
-    if not bits.read(1):  # bitstream_restriction_flag
-        return None
-    bits.skip(1)
-    for _ in range(4):
-        bits.unsigned()
-    return bits.unsigned()
-
-
-def _skip_hrd(bits: "_Bits") -> None:
-    num_schedules = bits.unsigned() + 1
-    bits.skip(8)
-    for _ in range(num_schedules):
-        bits.unsigned()
-        bits.unsigned()
-        bits.skip(1)
-    bits.skip(20)
-
-
-class _Bits:
-    """Reads bits and Exp-Golomb codes, the first bit of a byte first."""
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big")
-        self._left = 8 * len(data)
-
-    def read(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise ValueError("the data end early")
-        return self._value >> self._left & (1 << count) - 1
-
-    def skip(self, count: int) -> None:
-        self.read(count)
-
-    def unsigned(self) -> int:
-        zeros = 0
-        while not self.read(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.read(zeros)

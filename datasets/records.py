@@ -12,13 +12,13 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from datasets.annotations import VideoRecord, read_list
-from datasets.readers import FrameFolder, UnreadableVideoError
+from datasets.readers import UnreadableVideoError, VideoReader, open_reader
 
 COUNTING_THREADS = 16
 
 _log = logging.getLogger(__name__)
 
-OpenVideo = Callable[[VideoRecord], FrameFolder]
+OpenVideo = Callable[[VideoRecord], VideoReader]
 
 
 def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
@@ -60,10 +60,16 @@ def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
     return long_enough
 
 
-def open_frames(cfg: CfgNode, record: VideoRecord) -> FrameFolder:
-    """Return the reader of a record's frames."""
-    path = Path(cfg.DATA.ROOT) / record.path
-    return FrameFolder(path, cfg.DATA.FRAME_TEMPLATE, cfg.DATA.FIRST_FRAME)
+def open_frames(cfg: CfgNode, record: VideoRecord) -> VideoReader:
+    """Return the reader of a record's frames: of a folder or of a video file, as it lies there."""
+    data = cfg.DATA
+    return open_reader(
+        Path(data.ROOT) / record.path,
+        data.FRAME_TEMPLATE,
+        data.FIRST_FRAME,
+        fps=data.FPS,
+        decoder=data.DECODER,
+    )
 
 
 def read_frames(record: VideoRecord, indices: np.ndarray, open_video: OpenVideo) -> Tensor:

@@ -1,9 +1,16 @@
-"""Frames of a video file by TorchCodec, which DATA.DECODER asks for by name."""
+"""Frames of a video file by TorchCodec.
+
+It decodes what PyAV decodes, but goes by times of presentation throughout: where a file has them
+wrong (H.264 in AVI, MPEG program streams), so are its frames, or it gives up.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from datasets.decoding import MIN_SHARE_OF_HEADER, EndsEarlyError
 
 
 def require_torchcodec() -> None:
@@ -32,8 +39,16 @@ class TorchCodecDecoder:
         self.path = path
 
     def count(self) -> int:
-        """Return the number of frames by the packets."""
-        return len(self._open())
+        """Return the number of frames by the packets.
+
+        Raises:
+            EndsEarlyError: They are clearly fewer than the header promises.
+        """
+        metadata = self._open().metadata
+        found, promised = metadata.num_frames_from_content, metadata.num_frames_from_header or 0
+        if found < MIN_SHARE_OF_HEADER * promised:
+            raise EndsEarlyError(f"found {found} frames, the header promises {promised}")
+        return int(found)
 
     def fps(self) -> float:
         """Return the average number of frames a second."""
@@ -41,10 +56,9 @@ class TorchCodecDecoder:
 
     def frames(self, wanted: Sequence[int]) -> list[np.ndarray]:
         """Return frames, uint8 (H, W, 3), by distinct ascending indices."""
-        batch = self._open().get_frames_at(list(wanted)).data
-        return list(batch.numpy())
+        return list(self._open().get_frames_at(list(wanted)).data.numpy())
 
-    def _open(self):
+    def _open(self) -> Any:
         from torchcodec.decoders import VideoDecoder
 
         return VideoDecoder(

@@ -1,8 +1,9 @@
 """Video files of every codec that PyAV can write, each of distinct moving pictures."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +17,11 @@ class ClipKind(NamedTuple):
 
     name: str
     codec: str
-    options: dict[str, str] = {}
+    options: Mapping[str, str] = MappingProxyType({})
     pix_fmt: str = "yuv420p"
     size: tuple[int, int] = (96, 64)
     is_sought: bool = False
-    container_options: dict[str, str] = {}
+    container_options: Mapping[str, str] = MappingProxyType({})
     is_variable: bool = False
     rotation: int = 0
 
@@ -111,8 +112,8 @@ def write_clip(path: Path, kind: ClipKind, frames: Iterator[np.ndarray]) -> None
     """Encode frames at 25 a second, or at times that vary."""
     import av
 
-    with av.open(str(path), "w", options=kind.container_options) as container:
-        stream: Any = container.add_stream(kind.codec, rate=25, options=kind.options)
+    with av.open(str(path), "w", options=dict(kind.container_options)) as container:
+        stream: Any = container.add_stream(kind.codec, rate=25, options=dict(kind.options))
         stream.width, stream.height = kind.size
         stream.pix_fmt = kind.pix_fmt
         stream.codec_context.time_base = Fraction(1, 1000 if kind.is_variable else 25)
