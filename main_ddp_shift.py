@@ -9,12 +9,9 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
@@ -34,9 +31,10 @@ from datasets.video import (
     num_test_clips,
     read_records,
 )
-from models import VideoModel, build_model
+from models import build_model
 from models.checkpoints import build_checkpoint, resume
 from models.pretrained import load_weights
+from ops.accumulation import Accumulation, build_accumulation
 from ops.checkpoint import CheckpointFolder, read_checkpoint
 from ops.distributed import (
     LaunchOptions,
@@ -47,11 +45,13 @@ from ops.distributed import (
     launch,
 )
 from ops.learner import Learner, amp_dtype, build_learner
-from ops.metrics import topk_hits
+from ops.mixing import batch_rng, build_mixer
+from ops.objective import build_objective
 from ops.progress import Progress
 from ops.runlog import NullRunLog, RunLog, open_runlog, set_up_console
 from ops.schedule import build_schedule
 from ops.scores import Scores, collect_scores
+from ops.summary import log_end, log_start
 
 _log = logging.getLogger("main")
 
@@ -104,6 +104,7 @@ def train(
         read_records(cfg, "test")  # a fault in it would show only when the training is done
     loader = build_train_loader(cfg, records, world.rank, world.size)
     val_loader = build_view_loader(cfg, val_records, "val", world.rank, world.size)
+    groups = build_accumulation(cfg, len(loader), world.size)
     names = read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
     torch.manual_seed(cfg.SEED)
     model = build_model(cfg)
@@ -120,10 +121,10 @@ def train(
     if args.resume is not None:
         start_epoch, best = resume(learner, args.resume, world)
     best_here = best if checkpoints.has_best() else -1.0  # a run may go on in another folder
-    log_start(cfg, world, model, len(records), len(val_records))
+    log_start(cfg, world, model, groups.size, len(records), len(val_records))
     for epoch in range(start_epoch, cfg.TRAIN.EPOCHS):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        train_one_epoch(learner, loader, epoch, cfg, world, runlog)
+        train_one_epoch(learner, loader, groups, epoch, cfg, world, runlog)
         top1 = validate(learner, val_loader, val_records, epoch, cfg, world, runlog)
         is_best, best, best_here = top1 > best_here, max(top1, best), max(top1, best_here)
         runlog.scalars(epoch, {"Accuracy/best_test_top1": best})
@@ -137,6 +138,7 @@ def train(
 def train_one_epoch(
     learner: Learner,
     loader: DataLoader[Clips],
+    groups: Accumulation,
     epoch: int,
     cfg: CfgNode,
     world: World,
@@ -144,9 +146,8 @@ def train_one_epoch(
 ) -> None:
     """Go once through the training clips and record what was learned."""
     learner.model.train()
-    records, group = loader.dataset.records, cfg.TRAIN.ACCUMULATION  # type: ignore[attr-defined]
-    loss = partial(F.cross_entropy, label_smoothing=cfg.LOSS.LABEL_SMOOTHING)
-    schedule = build_schedule(cfg)
+    records = loader.dataset.records  # type: ignore[attr-defined]
+    schedule, mixer, objective = build_schedule(cfg), build_mixer(cfg), build_objective(cfg)
     progress = Progress(epoch, cfg.TRAIN.EPOCHS, len(loader), world, cfg.TRAIN.PRINT_FREQ, runlog)
     for i, batch in enumerate(progress.timed(loader)):
         rate = schedule(epoch + i / len(loader))
@@ -154,16 +155,16 @@ def train_one_epoch(
         clips, labels = to_device(batch.clips, cfg, world), batch.labels.to(world.device)
         if not epoch and not i:
             runlog.clips(batch.clips[:8].numpy())
-        first, is_last = i - i % group, (i + 1) % group == 0 or i + 1 == len(loader)
-        share = 1 / (
-            group if cfg.TRAIN.UNDERWEIGHTS_LAST_GROUP else min(group, len(loader) - first)
-        )
-        value, logits = learner.accumulate(clips, labels, loss, share, is_last)
+        mix = mixer.draw(clips.shape, batch_rng(cfg.SEED, epoch, i, world.rank))
+        clips = mix.apply(clips) if mix else clips
+        target, steps = objective(labels, mix), groups.steps_after(i)
+        value, logits = learner.accumulate(clips, target.loss, groups.share(i), steps)
         names = [records[index].path for index in batch.indices.tolist()]
-        progress.add(value, topk_hits(logits, labels), len(labels), names)
-        if is_last:
+        progress.add(value, target.hits(logits), len(labels), names)
+        if steps:
             progress.stepped(learner.step())
         progress.report(rate)
+    learner.drop_gradients()  # those of a last group that made no step
     means = progress.epoch_means()
     runlog.scalars(epoch, {"Loss/train": means["loss"], "LearningRate": schedule(epoch)})
     runlog.scalars(epoch, {f"Accuracy/train_{name}": means[name] for name in ("top1", "top5")})
@@ -317,45 +318,6 @@ def load_experiment(args: argparse.Namespace) -> CfgNode:
     if args.resume == "":
         args.resume = str(CheckpointFolder(Path(cfg.OUTPUT_DIR)).newest())
     return cfg
-
-
-def log_start(cfg: CfgNode, world: World, model: VideoModel, num_train: int, num_val: int) -> None:
-    """Say what runs, on what, and whether the learning rate goes with the batch."""
-    if not world.is_main:
-        return
-    folder = Path(cfg.OUTPUT_DIR)
-    (folder / "config.yml").write_text(cfg.dump(), encoding="utf-8")
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    shift = model.describe_shift()
-    _log.info("run folder %s; %d videos to train on, %d to validate", folder, num_train, num_val)
-    _log.info("%s %s: %d parameters; %s", cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, shift)
-    _log.info("%d processes, rank 0 on %s, AMP %s", world.size, world.device, cfg.TRAIN.AMP)
-    batch = world.size * cfg.TRAIN.CLIPS_PER_GPU * cfg.TRAIN.ACCUMULATION
-    _log.info(
-        "effective batch %d = %d processes x %d clips x %d accumulated, learning rate %g",
-        *(batch, world.size, cfg.TRAIN.CLIPS_PER_GPU, cfg.TRAIN.ACCUMULATION, cfg.OPTIM.LR),
-    )
-    reference, reference_lr = cfg.OPTIM.REFERENCE_BATCH, cfg.OPTIM.REFERENCE_LR
-    if (
-        reference
-        and reference_lr
-        and abs(cfg.OPTIM.LR * reference / (reference_lr * batch) - 1) > 0.01
-    ):
-        _log.warning(
-            "the recipe's learning rate is %g at batch %d; in proportion, batch %d takes "
-            "OPTIM.LR %.4g, this run has %g",
-            *(reference_lr, reference, batch, reference_lr * batch / reference, cfg.OPTIM.LR),
-        )
-
-
-def log_end(checkpoint: Path) -> None:
-    """Say where everything lies and how to look at it."""
-    folder = checkpoint.parent
-    _log.info("best checkpoint: %s", checkpoint)
-    _log.info("TensorBoard logs: %s", folder / "tensorboard")
-    _log.info("watch them with: %s -m tensorboard.main --logdir %s", sys.executable, folder)
-    if find_spec("tensorboard") is None:
-        _log.info("(it is not installed yet: %s -m pip install tensorboard)", sys.executable)
 
 
 def to_device(clips: Tensor, cfg: CfgNode, world: World) -> Tensor:

@@ -7,11 +7,13 @@ from yacs.config import CfgNode
 
 from config.backbones import BACKBONES, RESNETS
 from config.data_checks import data_faults
+from config.training_checks import training_faults
 
 _log = logging.getLogger(__name__)
 
 CHOICES = {
     "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded", "scale_jitter"),
+    "AUG.CUTMIX_BOX": ("space", "paddle"),
     "DATA.DECODER": ("auto", "pyav", "torchcodec"),
     "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense", "linspace", "paddle_dense"),
     "DATA.WINDOW": ("whole", "paddle"),
@@ -21,11 +23,13 @@ CHOICES = {
     "MODEL.TSM.ORDER": ("future_first", "past_first"),
     "MODEL.TSM.DIRECTION": ("both", "past"),
     "MODEL.TSM.MODALITY": ("RGB", "Flow"),
-    "OPTIM.GROUPS": ("one", "tsm", "paddle"),
+    "OPTIM.GROUPS": ("one", "vit", "pp_timesformer", "tsm", "paddle"),
     "OPTIM.NAME": ("sgd", "adamw"),
+    "OPTIM.WARMUP_RULE": ("factor", "line"),
     "OPTIM.SCHEDULE": ("multistep", "cosine"),
     "TRAIN.AMP": ("none", "auto", "bf16", "fp16"),
     "TRAIN.CHECKPOINT_LAYOUT": ("plain", "released"),
+    "TRAIN.LAST_GROUP": ("underweight", "reweight", "drop"),
     "VAL.NUM_CROPS": (1, 3, 5),
     "TEST.NUM_CROPS": (1, 3, 5),
     "TEST.CROPS": ("tokshift", "tsm", "uniform", "multi_centre"),
@@ -54,6 +58,8 @@ NOT_NEGATIVE = (
     "DATA.WORKERS",
     "AUG.JITTER_ONE_IN",
     "AUG.RANDAUG_NUM_OPS",
+    "AUG.MIXUP_ALPHA",
+    "AUG.CUTMIX_ALPHA",
     "MODEL.TSM.NEW_LENGTH",
     "OPTIM.LR",
     "OPTIM.MIN_LR",
@@ -64,6 +70,7 @@ NOT_NEGATIVE = (
     "OPTIM.REFERENCE_BATCH",
     "TEST.IMAGE_SIZE",
     "VAL.SHORT_SIDE",
+    "TRAIN.GLOBAL_BATCH",
     "SEED",
 )
 BELOW_ONE = (
@@ -74,6 +81,7 @@ BELOW_ONE = (
     "OPTIM.MOMENTUM",
     "TRAIN.EMA_DECAY",
 )
+SHARES = ("AUG.MIX_PROB", "AUG.CUTMIX_SHARE")
 
 
 def check_cfg(cfg: CfgNode, source: str) -> None:
@@ -86,15 +94,10 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     Raises:
         ValueError: Lists every fault found, each with key, value and what is allowed.
     """
-    faults = _choice_faults(cfg) + _range_faults(cfg) + data_faults(cfg)
+    faults = _choice_faults(cfg) + _range_faults(cfg) + data_faults(cfg) + training_faults(cfg)
     faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _fill_backbone(cfg)
     if not faults and cfg.MODEL.NAME != "tsm":
         faults = _shape_faults(cfg)
-    if cfg.TRAIN.CHECKPOINT_LAYOUT == "released" and cfg.OPTIM.NAME != "sgd":
-        faults.append(
-            f"OPTIM.NAME={cfg.OPTIM.NAME!r}; TRAIN.CHECKPOINT_LAYOUT released is for 'sgd', which "
-            "alone the released code can go on with"
-        )
     if faults:
         raise ValueError(f"{source}:\n  " + "\n  ".join(faults))
     _warn_of_padding(cfg)
@@ -149,6 +152,7 @@ def _range_faults(cfg: CfgNode) -> list[str]:
     rules = (
         (AT_LEAST_ONE, "at least 1", lambda value: value >= 1),
         (NOT_NEGATIVE, "0 or more", lambda value: value >= 0),
+        (SHARES, "from 0 to 1", lambda value: 0 <= value <= 1),
         (BELOW_ONE, "from 0 to below 1", lambda value: value is None or 0 <= value < 1),
     )
     for keys, allowed, holds in rules:
@@ -174,6 +178,8 @@ def _tsm_faults(cfg: CfgNode) -> list[str]:
             faults.append(f"MODEL.TSM.{key}={tsm[key]!r}; it is for MODEL.TSM.OP shift alone")
     if tsm.TEMPORAL_POOL and cfg.DATA.NUM_FRAMES % 2:
         faults.append(f"DATA.NUM_FRAMES={cfg.DATA.NUM_FRAMES}; MODEL.TSM.TEMPORAL_POOL halves it")
+    if cfg.OPTIM.GROUPS == "pp_timesformer":
+        faults.append("OPTIM.GROUPS='pp_timesformer' is for transformers; for tsm choose another")
     if cfg.TRAIN.CHECKPOINT_LAYOUT != "plain":
         faults.append("TRAIN.CHECKPOINT_LAYOUT='released' is for TokShift; for tsm choose 'plain'")
     faults += [

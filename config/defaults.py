@@ -108,6 +108,17 @@ _C.AUG.ERASING_PROB = 0.0
 # TRAIN.CLIPS_PER_GPU counts them all.
 _C.AUG.REPEATS = 1
 
+# Beta distributions that Mixup (arXiv:1710.09412) and CutMix (arXiv:1905.04899) draw the share of
+# two clips from, once a batch; 0 = off. PaddleVideo's VideoMix: 0.2 and 1.0.
+_C.AUG.MIXUP_ALPHA = 0.0
+_C.AUG.CUTMIX_ALPHA = 0.0
+# Share of the batches that are mixed, and of CutMix among them where both are on.
+_C.AUG.MIX_PROB = 1.0
+_C.AUG.CUTMIX_SHARE = 0.5
+# What CutMix replaces: space: an H x W box in all frames; paddle: T x H in all columns, and the
+# label's share is wrong, as in PaddleVideo.
+_C.AUG.CUTMIX_BOX = "space"
+
 _C.MODEL = CN()
 # tokshift (arXiv:2108.02432), or vit: the same transformer without the shift; tsm
 # (arXiv:1811.08383), a ResNet.
@@ -191,9 +202,14 @@ _C.OPTIM.NESTEROV = False
 _C.OPTIM.BETAS = [0.9, 0.999]
 # On all parameters alike, as released, or as GROUPS has it.
 _C.OPTIM.WEIGHT_DECAY = 0.0
-# one: all parameters alike. For tsm: tsm, the release's groups: head faster, no decay on biases and
-# norms; paddle: PaddleVideo's, which decays the head's weight by 1e-4 whatever WEIGHT_DECAY.
+# one: all parameters alike; vit: no decay on biases, norms, class token and embeddings;
+# pp_timesformer: none on class token, embeddings and the head's bias, as PaddleVideo. For tsm: tsm,
+# the release's groups: head faster, no decay on biases and norms; paddle: PaddleVideo's, which
+# decays the head's weight by 1e-4 whatever WEIGHT_DECAY.
 _C.OPTIM.GROUPS = "one"
+# Factor on the learning rate from each layer to the one below: blocks of a transformer, stages of a
+# ResNet (BEiT, arXiv:2106.08254: 0.65 for ViT-B). Not with the groups tsm and paddle. 1 = off.
+_C.OPTIM.LAYER_DECAY = 1.0
 # In the tsm groups, the head's weight learns 5 times as fast and its bias 10 times. The release
 # does so unless it fine-tunes a model of the same classes, head included.
 _C.OPTIM.BOOSTS_HEAD = True
@@ -207,6 +223,9 @@ _C.OPTIM.COSINE_PER_EPOCH = False
 # Epochs of linear warm-up, every iteration, from WARMUP_START x the rate.
 _C.OPTIM.WARMUP_EPOCHS = 0.0
 _C.OPTIM.WARMUP_START = 0.01
+# factor: a linear factor on the schedule; line: a straight line to where the schedule is when the
+# warm-up ends (PaddleVideo, PySlowFast).
+_C.OPTIM.WARMUP_RULE = "factor"
 # Largest global gradient norm of a step; 0 = no limit.
 _C.OPTIM.CLIP_GRAD_NORM = 1.0
 
@@ -217,9 +236,12 @@ _C.TRAIN.EPOCHS = 18
 _C.TRAIN.CLIPS_PER_GPU = 21
 # Batches whose gradients are added up for one step.
 _C.TRAIN.ACCUMULATION = 10
-# The last, smaller group of an epoch is divided by ACCUMULATION too, as released; False: by its
-# size.
-_C.TRAIN.UNDERWEIGHTS_LAST_GROUP = True
+# Clips of a step over all processes, in place of ACCUMULATION; a multiple of processes x
+# CLIPS_PER_GPU (PaddleVideo: 64 or 256). 0 = ACCUMULATION counts.
+_C.TRAIN.GLOBAL_BATCH = 0
+# The last, smaller group of an epoch: underweight: divided by the full size too, as released;
+# reweight: by its own; drop: no step, its gradients are thrown away, as PaddleVideo does.
+_C.TRAIN.LAST_GROUP = "underweight"
 # Mixed precision: none, auto (bf16 where the device has it, else fp16), bf16, fp16.
 _C.TRAIN.AMP = "none"
 # Run the model through torch.compile.

@@ -50,6 +50,13 @@ def _floats(value: list[float]) -> list[float]:
     return [float(channel) for channel in value]
 
 
+def _last_group(value: Any) -> str:
+    meanings = {"true": "underweight", "false": "reweight"}
+    if str(value).lower() not in meanings:
+        raise ValueError("it took True or False; it is TRAIN.LAST_GROUP now")
+    return meanings[str(value).lower()]
+
+
 _NO_EFFECT = "has no effect on a ViT, in the release either"
 
 LEGACY_KEYS: dict[str, Legacy] = {
@@ -116,6 +123,27 @@ LEGACY_KEYS: dict[str, Legacy] = {
     "USE_PRECISE_BN": Legacy(note=_NO_EFFECT),
     "VER": Legacy(note=_NO_EFFECT),
 }
+
+RENAMED_KEYS: dict[str, Legacy] = {  # ours of earlier versions; checkpoints hold them
+    "TRAIN.UNDERWEIGHTS_LAST_GROUP": Legacy(("TRAIN.LAST_GROUP",), _last_group),
+}
+
+
+def renamed(key: str, value: Any, source: str) -> tuple[str, Any]:
+    """Return a dotted key and its value as they are called now, with a logged note.
+
+    Raises:
+        ValueError: The value was none that the old key took.
+    """
+    if key not in RENAMED_KEYS:
+        return key, value
+    ((name,), convert, *_) = RENAMED_KEYS[key]
+    try:
+        converted = convert(value)
+    except ValueError as error:
+        raise ValueError(f"{source}: {key}={value!r}: {error}") from error
+    _log.info("%s: %s: %r is %s %s now", source, key, value, name, converted)
+    return name, converted
 
 
 def is_legacy(tree: dict[str, Any]) -> bool:

@@ -13,10 +13,12 @@ from config.checks import check_cfg
 from config.defaults import get_defaults
 from config.legacy import (
     LEGACY_KEYS,
+    RENAMED_KEYS,
     check_patch_sizes,
     convert_legacy,
     is_legacy,
     released_run_name,
+    renamed,
 )
 
 
@@ -59,9 +61,9 @@ def load_cfg_text(text: str, source: str, overrides: Sequence[str] = ()) -> CfgN
     if is_legacy(tree):
         tree = convert_legacy(tree, source)
     for key, value in _leaves(tree, cfg, source):
-        _set(cfg, key, value, source)
+        _set(cfg, *renamed(key, value, source), source)
     for key, value in _override_pairs(overrides):
-        _set(cfg, key, value, "the command line")
+        _set(cfg, *renamed(key, value, "the command line"), "the command line")
     check_cfg(cfg, source)
     cfg.OUTPUT_DIR = cfg.OUTPUT_DIR or f"runs/{released_run_name(cfg)}"
     cfg.freeze()
@@ -70,7 +72,7 @@ def load_cfg_text(text: str, source: str, overrides: Sequence[str] = ()) -> CfgN
 
 def is_key(name: str) -> bool:
     """Tell whether a word is a key of the config, ours or released."""
-    return name in LEGACY_KEYS or name in dict(all_leaves(get_defaults()))
+    return name in {**LEGACY_KEYS, **RENAMED_KEYS} or name in dict(all_leaves(get_defaults()))
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def resume(learner: Learner, path: str, world: World) -> tuple[int, float]:
     _log.info("%s", report)
     momentum = content["optimizer"]["state"]
     if is_released(content["state_dict"]):
-        momentum = momentum_from_released(content, learner.model)
+        momentum = _in_groups(momentum_from_released(content, learner.model), learner)
     else:
         _check_groups(content["optimizer"], learner.optimizer, path)
     learner.load_state(momentum, content)
@@ -131,8 +131,20 @@ def _check_groups(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, pa
     if theirs != ours:
         raise ValueError(
             f"{path} was trained with optimizer groups of {theirs} parameters, this run has "
-            f"{ours}; --resume needs the OPTIM.GROUPS and MODEL.PARTIAL_BN of the run it takes up"
+            f"{ours}; --resume needs OPTIM.GROUPS, OPTIM.LAYER_DECAY and MODEL.PARTIAL_BN of the "
+            "run it takes up"
         )
+
+
+def _in_groups(momentum: Mapping[int, Any], learner: Learner) -> dict[int, Any]:
+    """Number a momentum by the optimizer's groups in place of the model's parameters."""
+    grouped = [id(p) for group in learner.optimizer.param_groups for p in group["params"]]
+    numbers = {parameter: number for number, parameter in enumerate(grouped)}
+    return {
+        numbers[id(parameter)]: momentum[index]
+        for index, parameter in enumerate(learner.model.parameters())
+        if index in momentum and id(parameter) in numbers
+    }
 
 
 def _as_released(content: dict[str, Any], learner: Learner) -> dict[str, Any]:

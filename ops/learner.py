@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 from ops.distributed import World
 from ops.param_groups import parameter_groups
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor], Tensor]
 
 
 def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
@@ -38,6 +38,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         optim.WEIGHT_DECAY,
         boosts_head=optim.BOOSTS_HEAD,
         is_flow=cfg.MODEL.TSM.MODALITY == "Flow",
+        layer_decay=optim.LAYER_DECAY,
     )
     if optim.NAME == "adamw":
         return torch.optim.AdamW(groups, optim.LR, betas=optim.BETAS)
@@ -101,14 +102,13 @@ class Learner:
         )
 
     def accumulate(
-        self, clips: Tensor, labels: Tensor, loss: Loss, share: float, is_last: bool
+        self, clips: Tensor, loss: Loss, share: float, is_last: bool
     ) -> tuple[Tensor, Tensor]:
         """Add the gradient of one batch.
 
         Args:
             clips: (B, T, 3, H, W), normalised, on the device.
-            labels: (B,), on the device.
-            loss: From logits and labels to the batch's mean loss.
+            loss: From the model's output to the batch's mean loss.
             share: Weight of the batch in the step, 1 / batches of the group.
             is_last: The step follows; until then the processes do not exchange gradients.
 
@@ -119,7 +119,7 @@ class Learner:
         with self.parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with self.autocast():
                 logits = self.parallel(clips)
-                value = loss(logits, labels)
+                value = loss(logits)
             self.scaler.scale(value * share).backward()
         return value.detach(), logits.detach()
 
@@ -129,10 +129,14 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.drop_gradients()
         if self.ema:
             self.ema.update_parameters(self.model)
         return norm
+
+    def drop_gradients(self) -> None:
+        """Forget the gradients added up since the last step."""
+        self.optimizer.zero_grad(set_to_none=True)
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of every group, times its factor where it has one."""

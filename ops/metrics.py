@@ -21,6 +21,26 @@ def topk_hits(logits: Tensor, labels: Tensor, ks: tuple[int, ...] = (1, 5)) -> T
     return torch.stack([is_hit[:, :k].any(-1).sum() for k in ks])
 
 
+def top_predictions(
+    view_scores: Tensor, k: int, applies_softmax: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Return the k best classes of each video and their scores, the best first.
+
+    Args:
+        view_scores: Scores of V views of each video, averaged here, (N, V, K).
+        k: Number of classes; above K, all.
+        applies_softmax: Of the average; for logits. PaddleVideo does so to averaged probabilities
+            too, which leaves hardly a difference between the classes.
+
+    Returns:
+        Classes, int64, and scores, (N, k) both.
+    """
+    scores = view_scores.mean(1)  # (N, K)
+    scores = scores.softmax(-1) if applies_softmax else scores
+    best = scores.topk(min(k, scores.shape[-1]), dim=-1)
+    return best.indices, best.values
+
+
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Count videos by true class (row) and predicted class (column), (K, K), int64."""
     cells = labels * num_classes + predicted

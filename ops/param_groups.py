@@ -1,13 +1,18 @@
 """Optimizer groups: which parameters learn faster than others, and which are not decayed."""
 
+import re
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-POLICIES = ("one", "tsm", "paddle")
+POLICIES = ("one", "vit", "pp_timesformer", "tsm", "paddle")
+LAYERED_POLICIES = ("one", "vit", "pp_timesformer")
+EMBEDDINGS = ("cls_token", "pos_embed", "time_embed")
 PADDLE_HEAD_DECAY = 1e-4  # PaddleVideo's TSM head has its own, whatever the optimizer's
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_LAYER = re.compile(r"blocks\.(?P<block>\d+)\.|layer(?P<stage>\d+)\.")
+_BOTTOM = ("patch_embed", "conv1", "bn1")
 
 Groups = list[dict[str, Any]]
 
@@ -18,6 +23,7 @@ def parameter_groups(
     weight_decay: float,
     boosts_head: bool = True,
     is_flow: bool = False,
+    layer_decay: float = 1.0,
 ) -> Groups:
     """Return the groups of a policy for a torch optimizer; frozen parameters are left out.
 
@@ -25,18 +31,30 @@ def parameter_groups(
     learning rate.
 
     Args:
-        model: Of convolutions, linear layers and batch norms; for ``one`` of anything.
-        policy: ``one``: all alike; ``tsm``: the TSM release's eight groups, in its order;
-            ``paddle``: PaddleVideo's for TSM.
+        model: A transformer or ResNet of ours; for ``tsm`` and ``paddle`` of convolutions, linear
+            layers and batch norms; for ``one`` without layer decay anything.
+        policy: ``one``: all alike; ``vit``: no decay on vectors, class token and embeddings;
+            ``pp_timesformer``: none on class token, embeddings and the head's bias, as in
+            PaddleVideo; ``tsm``: the TSM release's eight groups, in its order; ``paddle``:
+            PaddleVideo's for TSM.
         weight_decay: Of what is decayed.
         boosts_head: Under ``tsm``, the linear weight learns 5 times as fast and its bias 10 times.
         is_flow: Under ``tsm``, the first convolution learns 5 times as fast, its bias 10 times.
+        layer_decay: Factor on the learning rate from each layer to the one below it.
 
     Raises:
-        ValueError: The policy is unknown, or has no rule for a parameter of the model.
+        ValueError: The policy is unknown, has no rule for a parameter of the model, or has its own
+            learning rates beside those of the layers.
     """
-    if policy == "one":
+    if policy == "one" and layer_decay == 1:
         return [{"params": list(model.parameters()), "weight_decay": weight_decay}]
+    if policy in LAYERED_POLICIES:
+        return _layered_groups(model, policy, weight_decay, layer_decay)
+    if layer_decay != 1:
+        raise ValueError(
+            f"OPTIM.GROUPS {policy} has its own learning rates; for OPTIM.LAYER_DECAY="
+            f"{layer_decay} choose one of {LAYERED_POLICIES}"
+        )
     if policy == "tsm":
         groups = _tsm_groups(model, weight_decay, boosts_head, is_flow)
     elif policy == "paddle":
@@ -53,6 +71,51 @@ def parameter_groups(
             f"{', '.join(left[:5])}; choose OPTIM.GROUPS one"
         )
     return groups
+
+
+def num_layers(model: nn.Module) -> int:
+    """Count the layers between the embedding, or stem, and the head."""
+    numbers = [_LAYER.match(name) for name, _ in model.named_parameters()]
+    return len({match[0] for match in numbers if match})
+
+
+def layer_of(name: str, num_layers: int) -> int:
+    """Return how deep a parameter lies, as BEiT counts (arXiv:2106.08254).
+
+    Args:
+        name: Of the parameter.
+        num_layers: Of its model, L.
+
+    Returns:
+        0 for patch embedding, class token and embeddings, or a ResNet's stem; 1 to L for the blocks
+        of a transformer or the stages of a ResNet; L + 1 for the final norm and the head.
+    """
+    match = _LAYER.match(name)
+    if match:
+        return int(match["block"]) + 1 if match["block"] else int(match["stage"])
+    return 0 if name.split(".")[0] in (*EMBEDDINGS, *_BOTTOM) else num_layers + 1
+
+
+def is_decayed(name: str, parameter: Tensor, policy: str) -> bool:
+    """Tell whether a parameter is decayed under a policy that goes by names."""
+    if policy == "vit":
+        return parameter.dim() > 1 and name not in EMBEDDINGS
+    return policy == "one" or name not in (*EMBEDDINGS, "head.bias")
+
+
+def _layered_groups(model: nn.Module, policy: str, decay: float, layer_decay: float) -> Groups:
+    """Group by learning rate and decay; within a group, in the model's order."""
+    depth = num_layers(model)
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decays, layer = is_decayed(name, parameter, policy), layer_of(name, depth)
+        lr_mult = layer_decay ** (depth + 1 - layer)
+        label = ("decayed" if decays else "not decayed") + f", rate x {lr_mult:.4g}"
+        new = _group(label, [], lr_mult, decay if decays else 0.0)
+        groups.setdefault((lr_mult, decays), new)["params"].append(parameter)
+    return list(groups.values())
 
 
 def _tsm_groups(model: nn.Module, decay: float, boosts_head: bool, is_flow: bool) -> Groups:
@@ -86,5 +149,5 @@ def _paddle_groups(model: nn.Module, decay: float) -> Groups:
     ]
 
 
-def _group(name: str, params: list, lr_mult: int, weight_decay: float) -> dict[str, Any]:
+def _group(name: str, params: list, lr_mult: float, weight_decay: float) -> dict[str, Any]:
     return {"name": name, "params": params, "lr_mult": lr_mult, "weight_decay": weight_decay}

@@ -70,7 +70,7 @@ class Progress:
 
         Args:
             loss: Mean of the batch, on the device.
-            hits: Top-1 and top-5 hits of the batch, (2,), on the device.
+            hits: Top-1 and top-5 hits of the batch, (2,), on the device; of mixed clips, shares.
             num_clips: Of the batch.
             videos: Names of the batch's videos.
 

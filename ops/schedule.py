@@ -9,13 +9,18 @@ from yacs.config import CfgNode
 def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
     """Return the function from epochs done, with fraction, to the learning rate of the config."""
     optim, num_epochs = cfg.OPTIM, cfg.TRAIN.EPOCHS
+    warmup_epochs, start = optim.WARMUP_EPOCHS, optim.WARMUP_START
 
-    def rate(epoch: float) -> float:
-        factor = warmup_factor(epoch, optim.WARMUP_EPOCHS, optim.WARMUP_START)
+    def warm(epoch: float) -> float:
         if optim.SCHEDULE == "cosine":
             done = int(epoch) if optim.COSINE_PER_EPOCH else epoch
-            return factor * cosine(optim.LR, done, optim.MIN_LR, total=num_epochs)
-        return factor * multistep(optim.LR, int(epoch), optim.MILESTONES, optim.GAMMA)
+            return cosine(optim.LR, done, optim.MIN_LR, total=num_epochs)
+        return multistep(optim.LR, int(epoch), optim.MILESTONES, optim.GAMMA)
+
+    def rate(epoch: float) -> float:
+        if optim.WARMUP_RULE == "line" and epoch < warmup_epochs:
+            return warmup_line(epoch, warmup_epochs, start * optim.LR, warm(warmup_epochs))
+        return warmup_factor(epoch, warmup_epochs, start) * warm(epoch)
 
     return rate
 
@@ -48,3 +53,15 @@ def warmup_factor(epoch: float, warmup_epochs: float, start: float) -> float:
     if epoch >= warmup_epochs:
         return 1.0
     return start + (1 - start) * epoch / warmup_epochs
+
+
+def warmup_line(epoch: float, warmup_epochs: float, start: float, end: float) -> float:
+    """Return the rate on a straight line from one rate to another (PaddleVideo, PySlowFast).
+
+    Args:
+        epoch: Epochs done, with fraction; below warmup_epochs.
+        warmup_epochs: Length, above 0.
+        start: Rate at epoch 0.
+        end: Rate of the schedule at the end of the warm-up, whatever the schedule does till then.
+    """
+    return start + epoch * (end - start) / warmup_epochs

@@ -32,6 +32,12 @@ class LegacyRng:
     def random(self, *args: Any) -> Any:
         return self.state.random_sample(*args)
 
+    def permutation(self, *args: Any) -> Any:
+        return self.state.permutation(*args)
+
+    def beta(self, *args: Any) -> Any:
+        return self.state.beta(*args)
+
 
 @pytest.fixture(scope="session")
 def legacy_rng() -> type[LegacyRng]:

@@ -307,11 +307,13 @@ def test_learning_rate_out_of_proportion_to_the_batch_is_warned_of(
 
 
 @pytest.mark.parametrize(
-    ("underweights", "shares"), [(True, [0.5, 0.5, 0.5]), (False, [0.5, 0.5, 1.0])]
+    ("last_group", "last_share", "num_steps"),
+    [("underweight", 0.5, 2), ("reweight", 1.0, 2), ("drop", 0.5, 1)],
 )
-def test_last_smaller_group_is_weighted_as_asked_and_ends_in_a_step(
-    underweights: bool,
-    shares: list[float],
+def test_last_smaller_group_is_weighted_as_asked_and_steps_unless_it_is_dropped(
+    last_group: str,
+    last_share: float,
+    num_steps: int,
     experiment: Experiment,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -323,9 +325,35 @@ def test_last_smaller_group_is_weighted_as_asked_and_ends_in_a_step(
         return accumulate(self, *args)
 
     monkeypatch.setattr(Learner, "accumulate", record)
-    experiment.run("TRAIN.UNDERWEIGHTS_LAST_GROUP", underweights, "TRAIN.EPOCHS", 1)
-    assert seen == list(zip(shares, [False, True, True], strict=True))
+    experiment.run("TRAIN.LAST_GROUP", last_group, "TRAIN.EPOCHS", 1)
+    assert seen == [(0.5, False), (0.5, True), (last_share, num_steps == 2)]
+    assert experiment.checkpoint()["ema_steps"] == num_steps
+
+
+def test_dropped_group_leaves_no_gradient_to_the_next_epoch(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[bool] = []
+    train_one_epoch = main_ddp_shift.train_one_epoch
+
+    def record(learner: Learner, *args: Any) -> None:
+        train_one_epoch(learner, *args)
+        left.append(any(weight.grad is not None for weight in learner.model.parameters()))
+
+    monkeypatch.setattr(main_ddp_shift, "train_one_epoch", record)
+    experiment.run("TRAIN.LAST_GROUP", "drop")
+    assert left == [False, False]
     assert experiment.checkpoint()["ema_steps"] == 2
+
+
+def test_effective_batch_is_the_global_one_where_it_is_set(experiment: Experiment) -> None:
+    console = experiment.run("TRAIN.GLOBAL_BATCH", 12, "TRAIN.EPOCHS", 1)
+    assert "effective batch 12 = 1 processes x 4 clips x 3 accumulated" in console
+    assert experiment.checkpoint()["ema_steps"] == 1
+    code, text = experiment.outcome("TRAIN.GLOBAL_BATCH", 10)
+    assert code == 1
+    assert "TRAIN.GLOBAL_BATCH=10; it must be a multiple of 4" in text
+    assert "Traceback" not in text
 
 
 def test_rate_follows_the_schedule_within_the_epoch(experiment: Experiment) -> None:

@@ -55,8 +55,17 @@ def script_top1(patch: pytest.MonkeyPatch, top1s: list[float]) -> None:
         ("-j", 2),
         ("OPTIM.MOMENTUM", 0.0, "TRAIN.EMA_DECAY", 0.0, "MODEL.PARTIAL_BN", True),
         ("TRAIN.CHECKPOINT_LAYOUT", "released"),
+        (
+            *("OPTIM.NAME", "adamw", "OPTIM.GROUPS", "vit", "OPTIM.LAYER_DECAY", 0.75),
+            *("OPTIM.LR", 0.01, "OPTIM.WEIGHT_DECAY", 0.05, "MODEL.PARTIAL_BN", True),
+        ),
+        ("AUG.MIXUP_ALPHA", 0.2, "AUG.CUTMIX_ALPHA", 1.0, "AUG.MIX_PROB", 0.75),
+        ("TRAIN.LAST_GROUP", "drop", "OPTIM.GROUPS", "pp_timesformer", "OPTIM.NESTEROV", True),
     ],
-    ids=["sgd", "adamw and cosine", "bf16 and drop path", "workers", "no momentum", "released"],
+    ids=[
+        *("sgd", "adamw and cosine", "bf16 and drop path", "workers", "no momentum", "released"),
+        *("layers", "mixing", "dropped group"),
+    ],
 )
 def test_resumed_run_ends_as_the_unbroken_one_to_the_last_bit(
     words: tuple[object, ...], experiment: Experiment, monkeypatch: pytest.MonkeyPatch
@@ -279,6 +288,20 @@ def test_checkpoint_of_another_model_cannot_be_resumed(
     assert reason in text
     assert "Traceback" not in text
     assert_same(experiment.checkpoint(), before)
+
+
+@pytest.mark.parametrize(
+    "words", [("OPTIM.GROUPS", "vit"), ("OPTIM.LAYER_DECAY", 0.5)], ids=["groups", "layers"]
+)
+def test_momentum_of_other_groups_cannot_be_resumed(
+    words: tuple[object, ...], experiment: Experiment
+) -> None:
+    experiment.run("TRAIN.EPOCHS", 1)
+    last = experiment.run_folder / "last.pth"
+    code, text = experiment.outcome("--resume", last, *words)
+    assert code == 1
+    assert "--resume needs OPTIM.GROUPS, OPTIM.LAYER_DECAY and MODEL.PARTIAL_BN of the" in text
+    assert "Traceback" not in text
 
 
 def test_optimizer_of_another_kind_cannot_be_resumed(experiment: Experiment) -> None:

@@ -23,6 +23,7 @@ from models import build_model
 from models.pretrained import load_weights
 from ops.distributed import World
 from ops.learner import build_learner
+from ops.objective import Target
 from ops.schedule import build_schedule
 from ops.scores import Scores
 
@@ -193,7 +194,7 @@ def test_a_training_run_goes_as_the_release(
         if step["train"]:
             learner.set_rate(schedule(i // 4))
             clips, crops = batch_of(golden_root, batch, crops[:4]), crops[4:]
-            loss, logits = learner.accumulate(clips, labels, F.cross_entropy, 1.0, is_last=True)
+            loss, logits = learner.accumulate(clips, Target(labels).loss, 1.0, is_last=True)
             assert float(learner.step()) == pytest.approx(step["pre_clip_norm"], rel=2e-3)
         else:
             with torch.no_grad():

@@ -5,7 +5,7 @@ from yacs.config import CfgNode
 
 from config import load_cfg_text
 from config.backbones import BACKBONES
-from config.checks import AT_LEAST_ONE, BELOW_ONE, CHOICES, NOT_NEGATIVE, value_at
+from config.checks import AT_LEAST_ONE, BELOW_ONE, CHOICES, NOT_NEGATIVE, SHARES, value_at
 
 EXPLICIT = "PATCH_SIZE: 8, HIDDEN_SIZE: 96, MLP_DIM: 192, NUM_HEADS: 4, NUM_LAYERS: 3"
 
@@ -173,11 +173,18 @@ def test_fold_div_lies_between_one_and_the_width() -> None:
     load("MODEL.SHIFT.FOLD_DIV", 0, "MODEL.NAME", "vit")  # the released ViT recipe has 0
 
 
-def test_released_layout_is_for_the_released_optimizer() -> None:
-    load("OPTIM.NAME", "adamw")
-    load("TRAIN.CHECKPOINT_LAYOUT", "released")
-    text = faults("OPTIM.NAME", "adamw", "TRAIN.CHECKPOINT_LAYOUT", "released")
-    assert "OPTIM.NAME='adamw'; TRAIN.CHECKPOINT_LAYOUT released is for 'sgd'" in text
+@pytest.mark.parametrize("key", SHARES)
+def test_probability_is_from_zero_to_one(key: str) -> None:
+    for right in (0, 0.5, 1):
+        assert value_at(load(key, right), key) == right
+    for wrong in (1.5, -0.5):
+        assert f"{key}={wrong}; it must be from 0 to 1" in faults(key, wrong)
+
+
+def test_groups_of_a_transformer_are_none_of_a_tsm() -> None:
+    tsm = ("MODEL.NAME", "tsm", "MODEL.BACKBONE", "resnet50")
+    text = faults(*tsm, "OPTIM.GROUPS", "pp_timesformer")
+    assert "OPTIM.GROUPS='pp_timesformer' is for transformers" in text
 
 
 def test_single_frame_with_a_shift_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,31 @@ def test_keys_are_known_in_full() -> None:
     assert is_key("LR_STEPS")
     for name in ("OPTIM", "lr", "OPTIM.lr", "best.pth", "", "MODEL.VIT"):
         assert not is_key(name)
+
+
+@pytest.mark.parametrize(
+    ("old", "now"), [("True", "underweight"), ("False", "reweight"), ("false", "reweight")]
+)
+def test_key_of_an_earlier_version_keeps_its_meaning_and_is_noted(
+    old: str, now: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    text = f"TRAIN: {{UNDERWEIGHTS_LAST_GROUP: {old}}}"
+    assert value_of("TRAIN.LAST_GROUP", text=text) == now
+    value, note = old.capitalize() == "True", f"is TRAIN.LAST_GROUP {now} now"
+    assert f"exp.yml: TRAIN.UNDERWEIGHTS_LAST_GROUP: {value} {note}" in caplog.text
+    assert value_of("TRAIN.LAST_GROUP", "TRAIN.UNDERWEIGHTS_LAST_GROUP", old) == now
+    assert f"the command line: TRAIN.UNDERWEIGHTS_LAST_GROUP: '{old}' {note}" in caplog.text
+    assert is_key("TRAIN.UNDERWEIGHTS_LAST_GROUP")
+
+
+def test_later_of_an_old_and_a_new_name_wins() -> None:
+    old = ("TRAIN.UNDERWEIGHTS_LAST_GROUP", "False")
+    assert value_of("TRAIN.LAST_GROUP", *old, "TRAIN.LAST_GROUP", "drop") == "drop"
+    assert value_of("TRAIN.LAST_GROUP", "TRAIN.LAST_GROUP", "drop", *old) == "reweight"
+
+
+def test_value_that_a_key_of_an_earlier_version_did_not_take_is_an_error() -> None:
+    text = r"exp\.yml: TRAIN\.UNDERWEIGHTS_LAST_GROUP='drop': it took True or False; it is TRAIN\."
+    with pytest.raises(ValueError, match=text):
+        value_of("OPTIM.LR", text="TRAIN: {UNDERWEIGHTS_LAST_GROUP: drop}")

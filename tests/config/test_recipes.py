@@ -75,7 +75,7 @@ def test_kinetics_recipe_has_the_released_values(name: str) -> None:
     assert (cfg.OPTIM.MILESTONES, cfg.TRAIN.EPOCHS) == ([10, 15, 18], 18)
     assert (cfg.TRAIN.ACCUMULATION, cfg.OPTIM.CLIP_GRAD_NORM) == (10, 1.0)
     assert (cfg.LOSS.LABEL_SMOOTHING, cfg.MODEL.PARTIAL_BN) == (0.1, False)
-    assert cfg.TRAIN.UNDERWEIGHTS_LAST_GROUP
+    assert cfg.TRAIN.LAST_GROUP == "underweight"
     if cfg.MODEL.NAME == "tokshift":
         shift = cfg.MODEL.SHIFT
         assert (shift.FOLD_DIV, shift.DIRECTION, shift.ON_RESIDUAL) == (4, "both", True)

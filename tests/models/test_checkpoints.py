@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -14,6 +13,7 @@ from models.pretrained import load_weights, to_released
 from ops.checkpoint import read_checkpoint, write_checkpoint
 from ops.distributed import World
 from ops.learner import Learner, build_learner
+from ops.objective import Target
 
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 TEXT = """
@@ -45,7 +45,7 @@ def train(learner: Learner, *seeds: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         clips = torch.randn(2, 4, 3, size, size, generator=generator)
         labels = torch.randint(3, (2,), generator=generator)
-        learner.accumulate(clips, labels, F.cross_entropy, 1.0, is_last=True)
+        learner.accumulate(clips, Target(labels).loss, 1.0, is_last=True)
         learner.step()
 
 
@@ -187,6 +187,20 @@ def test_released_checkpoint_is_taken_up_whole(released_checkpoint: str) -> None
     train(learner, 0)
     moved = to_released(learner.model.state_dict())["base_model.head.bias"]
     assert not torch.equal(moved, content["state_dict"]["module.base_model.head.bias"])
+
+
+def test_released_momentum_finds_its_parameters_in_any_groups(released_checkpoint: str) -> None:
+    learners = [
+        new_learner(cfg_of_released_run(*words), seed=0)
+        for words in ((), ("OPTIM.GROUPS", "vit", "OPTIM.LAYER_DECAY", "0.5"))
+    ]
+    for learner in learners:
+        resume(learner, released_checkpoint, WORLD)
+    one, many = learners
+    assert len(many.optimizer.param_groups) > 2
+    for ours, expected in zip(many.model.parameters(), one.model.parameters(), strict=True):
+        states = many.optimizer.state[ours], one.optimizer.state[expected]
+        assert torch.equal(*(state["momentum_buffer"] for state in states))
 
 
 def test_checkpoint_in_released_layout_equals_the_released_one(released_checkpoint: str) -> None:

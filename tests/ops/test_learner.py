@@ -16,6 +16,7 @@ from models import build_model
 from models.pretrained import from_released, momentum_to_released, to_released
 from ops.distributed import World
 from ops.learner import Learner, amp_dtype, build_learner, build_optimizer
+from ops.objective import Target, build_objective
 from ops.schedule import build_schedule
 from tests.conftest import golden_names
 
@@ -25,10 +26,11 @@ TRAJECTORIES = ["tokshift/g_traj_tokshift.npz", "tokshift/g_traj_vit_noacc_ce.np
 # Two processes with half a batch each, two batches a step. Rank 0 also trains alone, on all of it.
 DDP = """
 import json, os, sys
-import torch, torch.nn.functional as F
+import torch
 from torch import nn
 from ops.distributed import World, LaunchOptions, launch
 from ops.learner import Learner
+from ops.objective import Target
 
 def train(world, clips, labels):
     torch.manual_seed(0)
@@ -38,7 +40,8 @@ def train(world, clips, labels):
     norms = []
     for step in range(3):
         for i in range(2):
-            learner.accumulate(clips[i], labels[i], F.cross_entropy, 0.5, is_last=i == 1)
+            loss = Target(labels[i]).loss
+            learner.accumulate(clips[i], loss, 0.5, is_last=i == 1)
         norms.append(learner.step().item())
     return [p.tolist() for p in model.parameters()], norms
 
@@ -77,7 +80,7 @@ def toy_learner(seed: int = 0, dtype: torch.dtype = torch.float64, **kwargs: Any
 def train_step(learner: Learner, *batches: tuple[Tensor, Tensor]) -> Tensor:
     for i, (clips, labels) in enumerate(batches):
         is_last = i + 1 == len(batches)
-        learner.accumulate(clips, labels, F.cross_entropy, 1 / len(batches), is_last)
+        learner.accumulate(clips, Target(labels).loss, 1 / len(batches), is_last)
     return learner.step()
 
 
@@ -141,7 +144,7 @@ def test_training_follows_the_released_trajectory(
     schedule = build_schedule(cfg)
     clips = torch.from_numpy(data["clips"]).float().split(B)
     labels = torch.from_numpy(data["labels"]).split(B)
-    loss = partial(F.cross_entropy, label_smoothing=cfg.LOSS.LABEL_SMOOTHING)
+    objective = build_objective(cfg)
     norms, head_biases = [], []
     for epoch in range(cfg.TRAIN.EPOCHS):
         assert schedule(epoch) == data["lr"][epoch]
@@ -150,7 +153,8 @@ def test_training_follows_the_released_trajectory(
             learner.set_rate(schedule(epoch + i / len(clips)))
             is_last = (i + 1) % group == 0 or i + 1 == len(clips)
             # the last, smaller group is divided by the full one's size: as released
-            value, logits = learner.accumulate(clips[i], labels[i], loss, 1 / group, is_last)
+            target = objective(labels[i])
+            value, logits = learner.accumulate(clips[i], target.loss, 1 / group, is_last)
             losses.append(value.item())
             hits.append(100 * (logits.argmax(-1) == labels[i]).double().mean().item())
             if is_last:
@@ -182,8 +186,8 @@ def test_one_step_worked_by_hand() -> None:
     model = nn.Linear(1, 2, bias=False).double()
     nn.init.zeros_(model.weight)
     learner = Learner(model, torch.optim.SGD(model.parameters(), 0.5), WORLD)
-    batch = torch.ones(1, 1, dtype=torch.float64), torch.tensor([0])
-    value, logits = learner.accumulate(*batch, F.cross_entropy, 1.0, is_last=True)
+    clips, target = torch.ones(1, 1, dtype=torch.float64), Target(torch.tensor([0]))
+    value, logits = learner.accumulate(clips, target.loss, 1.0, is_last=True)
     assert value.item() == pytest.approx(np.log(2))  # two classes, equal logits
     assert logits.tolist() == [[0, 0]]
     assert not value.requires_grad
@@ -297,10 +301,10 @@ def test_every_precision_of_the_config_is_known_here() -> None:
 def test_bf16_computes_in_bf16_and_keeps_weights_and_loss_in_float32() -> None:
     plain = toy_learner(dtype=torch.float32)
     mixed = toy_learner(dtype=torch.float32, amp="bf16")
-    batch = toy_batch(dtype=torch.float32)
+    clips, labels = toy_batch(dtype=torch.float32)
     values = []
     for learner in (plain, mixed):
-        value, logits = learner.accumulate(*batch, F.cross_entropy, 1.0, is_last=True)
+        value, logits = learner.accumulate(clips, Target(labels).loss, 1.0, is_last=True)
         values.append(value)
     assert logits.dtype is torch.bfloat16
     assert value.dtype is torch.float32

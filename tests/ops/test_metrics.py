@@ -1,8 +1,12 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from ops.metrics import class_accuracy, confusion_matrix, topk_hits
+from ops.metrics import class_accuracy, confusion_matrix, top_predictions, topk_hits
 
 
 def test_hits_worked_by_hand() -> None:
@@ -30,6 +34,36 @@ def test_top5_of_fewer_than_five_classes_counts_every_label(num_classes: int) ->
     top1, top5 = topk_hits(logits, torch.zeros(7, dtype=torch.long)).tolist()
     assert top5 == 7
     assert top1 == (logits.argmax(-1) == 0).sum()
+
+
+def test_predictions_worked_by_hand() -> None:
+    logits = torch.tensor([[[0.0, 80.0, 90.0], [0.0, 0.0, 110.0]]])  # means 0, 40, 100
+    probabilities = torch.tensor([[[0.5, 0.25, 0.25], [0.0, 0.75, 0.25]]])
+    classes, scores = top_predictions(probabilities, k=2, applies_softmax=False)
+    assert classes.tolist() == [[1, 0]]
+    assert scores.tolist() == [[0.5, 0.25]]
+    classes, scores = top_predictions(logits, k=1)
+    assert classes.tolist() == [[2]]
+    assert scores.tolist() == [[1.0]]
+
+
+def test_more_predictions_than_classes_are_all_classes() -> None:
+    classes, scores = top_predictions(torch.tensor([[[1.0, 3.0, 2.0]]]), k=5)
+    assert classes.tolist() == [[1, 2, 0]]
+    assert scores.sum().item() == pytest.approx(1)
+
+
+def test_predictions_of_paddlevideo(golden: Callable, golden_root: Path) -> None:
+    outputs = golden("paddlevideo/data/predict.npz")
+    cases = json.loads((golden_root / "paddlevideo/data/postprocess.json").read_text())
+    assert {case["model_output_kind"] for case in cases} == {"score", "prob"}
+    for case in cases:
+        rows = torch.from_numpy(outputs[f"case{case['case']}"])
+        views = rows.unflatten(0, (len(case["files"]), -1))  # the rows of a file are neighbours
+        classes, scores = top_predictions(views, case["top_k"])
+        assert classes.tolist() == [video["topk_class"] for video in case["result"]]
+        theirs = [video["topk_scores"] for video in case["result"]]
+        np.testing.assert_allclose(scores, theirs, atol=1e-7, rtol=0)  # float32 softmax
 
 
 def test_confusion_has_true_classes_in_rows_and_predicted_in_columns() -> None:

@@ -1,0 +1,127 @@
+"""Two clips of a batch in one, and their labels with it: Mixup and CutMix."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+BOXES = ("space", "paddle")
+_STREAM = 1  # numpy pads a seed with zeros: without it, rank 0's draws were those of a sample
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How the clips of one batch are mixed with each other.
+
+    Attributes:
+        order: Clip i is mixed with clip order[i]; a permutation, (B,), int64.
+        share: Of clip i's own label; the rest is that of the other's.
+        box: Frames, rows and columns that come from the other clip (CutMix); None: every pixel is
+            the weighted mean of the two (Mixup).
+    """
+
+    order: Tensor
+    share: float
+    box: Box | None = None
+
+    def apply(self, clips: Tensor) -> Tensor:
+        """Return new, mixed clips of the same shape, (B, T, 3, H, W)."""
+        others = clips[self.order.to(clips.device)]  # (B, T, 3, H, W)
+        if self.box is None:
+            return self.share * clips + (1 - self.share) * others
+        frames, rows, columns = self.box
+        inside = (slice(None), frames, slice(None), rows, columns)
+        mixed = clips.clone()
+        mixed[inside] = others[inside]
+        return mixed
+
+    def other_labels(self, labels: Tensor) -> Tensor:
+        """Return the labels of the clips that were mixed in, (B,)."""
+        return labels[self.order.to(labels.device)]
+
+
+class Mixer:
+    """Draws a mix for each batch; VideoMix of PaddleVideo is alphas 0.2 and 1.0, half of each.
+
+    Args:
+        mixup_alpha: Of the beta distribution of the shares under Mixup (arXiv:1710.09412); 0: no
+            Mixup.
+        cutmix_alpha: The same under CutMix (arXiv:1905.04899).
+        prob: Share of the batches that are mixed at all.
+        cutmix_share: With both alphas above 0, the share of CutMix among the mixed batches.
+        box: ``space``: an H x W box through all frames; ``paddle``: T x H, through all columns,
+            and the label's share as if it were H x W, as PaddleVideo has it.
+    """
+
+    def __init__(
+        self,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
+        prob: float = 1.0,
+        cutmix_share: float = 0.5,
+        box: str = "space",
+    ) -> None:
+        if box not in BOXES:
+            raise ValueError(f"the box of CutMix is one of {BOXES}, got {box!r}")
+        self.mixup_alpha = mixup_alpha
+        self.cutmix_alpha = cutmix_alpha
+        self.prob = prob
+        self.cutmix_share = cutmix_share
+        self.box = box
+
+    def draw(self, shape: torch.Size, rng: np.random.Generator) -> Mix | None:
+        """Draw how a batch of clips (B, T, 3, H, W) is mixed; None: not at all.
+
+        What leaves nothing to choose draws nothing. Otherwise the order is PaddleVideo's: which of
+        the two, the permutation, the share, the box.
+        """
+        if not (self.mixup_alpha or self.cutmix_alpha):
+            return None
+        if self.prob < 1 and rng.random() >= self.prob:
+            return None
+        cuts = not self.mixup_alpha
+        if self.mixup_alpha and self.cutmix_alpha:
+            cuts = rng.random() < self.cutmix_share
+        order = torch.from_numpy(rng.permutation(shape[0]))
+        alpha = self.cutmix_alpha if cuts else self.mixup_alpha
+        share = float(rng.beta(alpha, alpha))
+        return self._cut(order, share, shape, rng) if cuts else Mix(order, share)
+
+    def _cut(self, order: Tensor, share: float, shape: torch.Size, rng: np.random.Generator) -> Mix:
+        _, T, _, H, W = shape
+        side = math.sqrt(1 - share)
+        if self.box == "paddle":
+            frames, rows = _spans((T, H), side, rng)
+            area = (frames.stop - frames.start) * (rows.stop - rows.start)
+            return Mix(order, 1 - area / (H * W), (frames, rows, slice(0, W)))
+        columns, rows = _spans((W, H), side, rng)
+        area = (columns.stop - columns.start) * (rows.stop - rows.start)
+        return Mix(order, 1 - area / (H * W), (slice(0, T), rows, columns))
+
+
+def build_mixer(cfg: CfgNode) -> Mixer:
+    """Build what mixes the training batches of a config."""
+    aug = cfg.AUG
+    return Mixer(
+        aug.MIXUP_ALPHA, aug.CUTMIX_ALPHA, aug.MIX_PROB, aug.CUTMIX_SHARE, box=aug.CUTMIX_BOX
+    )
+
+
+def batch_rng(seed: int, epoch: int, iteration: int, rank: int) -> np.random.Generator:
+    """Return the generator of one batch of one process, the same whenever it is asked for."""
+    return np.random.default_rng((seed, epoch, iteration, rank, _STREAM))
+
+
+def _spans(sizes: tuple[int, int], side: float, rng: np.random.Generator) -> list[slice]:
+    """Cut a span of a share of each size around a place drawn at random; ends are cut off."""
+    lengths = [int(size * side) for size in sizes]
+    places = [int(rng.integers(size)) for size in sizes]
+    return [
+        slice(max(place - length // 2, 0), min(place + length // 2, size))
+        for size, length, place in zip(sizes, lengths, places, strict=True)
+    ]
