@@ -35,6 +35,7 @@ from models import build_model
 from models.checkpoints import build_checkpoint, resume
 from models.pretrained import load_weights
 from ops.accumulation import Accumulation, build_accumulation
+from ops.bad_videos import BadVideos, TooManyBadVideosError
 from ops.checkpoint import CheckpointFolder, read_checkpoint
 from ops.distributed import (
     LaunchOptions,
@@ -122,9 +123,11 @@ def train(
         start_epoch, best = resume(learner, args.resume, world)
     best_here = best if checkpoints.has_best() else -1.0  # a run may go on in another folder
     log_start(cfg, world, model, groups.size, len(records), len(val_records))
+    videos = [record.path for record in records]
+    bad_videos = BadVideos(checkpoints.folder, videos, cfg.TRAIN.MAX_BAD_SHARE, world)
     for epoch in range(start_epoch, cfg.TRAIN.EPOCHS):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        train_one_epoch(learner, loader, groups, epoch, cfg, world, runlog)
+        train_one_epoch(learner, loader, groups, bad_videos, epoch, cfg, world, runlog)
         top1 = validate(learner, val_loader, val_records, epoch, cfg, world, runlog)
         is_best, best, best_here = top1 > best_here, max(top1, best), max(top1, best_here)
         runlog.scalars(epoch, {"Accuracy/best_test_top1": best})
@@ -139,6 +142,7 @@ def train_one_epoch(
     learner: Learner,
     loader: DataLoader[Clips],
     groups: Accumulation,
+    bad_videos: BadVideos,
     epoch: int,
     cfg: CfgNode,
     world: World,
@@ -148,23 +152,31 @@ def train_one_epoch(
     learner.model.train()
     records = loader.dataset.records  # type: ignore[attr-defined]
     schedule, mixer, objective = build_schedule(cfg), build_mixer(cfg), build_objective(cfg)
+    clip_shape = (cfg.DATA.NUM_FRAMES, 3, cfg.DATA.IMAGE_SIZE, cfg.DATA.IMAGE_SIZE)
     progress = Progress(epoch, cfg.TRAIN.EPOCHS, len(loader), world, cfg.TRAIN.PRINT_FREQ, runlog)
     for i, batch in enumerate(progress.timed(loader)):
         rate = schedule(epoch + i / len(loader))
         learner.set_rate(rate)
-        clips, labels = to_device(batch.clips, cfg, world), batch.labels.to(world.device)
-        if not epoch and not i:
-            runlog.clips(batch.clips[:8].numpy())
-        mix = mixer.draw(clips.shape, batch_rng(cfg.SEED, epoch, i, world.rank))
-        clips = mix.apply(clips) if mix else clips
-        target, steps = objective(labels, mix), groups.steps_after(i)
-        value, logits = learner.accumulate(clips, target.loss, groups.share(i), steps)
-        names = [records[index].path for index in batch.indices.tolist()]
-        progress.add(value, target.hits(logits), len(labels), names)
+        bad_videos.add(batch.errors)
+        steps = groups.steps_after(i)
+        if len(batch.labels):
+            clips, labels = to_device(batch.clips, cfg, world), batch.labels.to(world.device)
+            if not epoch and not i:
+                runlog.clips(batch.clips[:8].numpy())
+            mix = mixer.draw(clips.shape, batch_rng(cfg.SEED, epoch, i, world.rank))
+            clips = mix.apply(clips) if mix else clips
+            target = objective(labels, mix)
+            value, logits = learner.accumulate(clips, target.loss, groups.share(i), steps)
+            names = [records[index].path for index in batch.indices.tolist()]
+            progress.add(value, target.hits(logits), len(labels), names)
+        else:  # not one video is readable; the other processes wait all the same
+            learner.accumulate_nothing(clip_shape, steps)
+            progress.skip()
         if steps:
             progress.stepped(learner.step())
         progress.report(rate)
     learner.drop_gradients()  # those of a last group that made no step
+    bad_videos.collect()
     means = progress.epoch_means()
     runlog.scalars(epoch, {"Loss/train": means["loss"], "LearningRate": schedule(epoch)})
     runlog.scalars(epoch, {f"Accuracy/train_{name}": means[name] for name in ("top1", "top5")})
@@ -335,7 +347,7 @@ def user_errors_shown(is_common_shown: bool) -> Iterator[None]:
     """
     try:
         yield
-    except (UnreadableVideoError, FloatingPointError) as error:
+    except (UnreadableVideoError, TooManyBadVideosError, FloatingPointError) as error:
         last_line = str(error).splitlines()[-1]  # before it, a loader process's traceback
         _log.error("error: %s", last_line.removeprefix(f"{UnreadableVideoError.__module__}."))
         sys.exit(1)

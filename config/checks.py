@@ -81,7 +81,7 @@ BELOW_ONE = (
     "OPTIM.MOMENTUM",
     "TRAIN.EMA_DECAY",
 )
-SHARES = ("AUG.MIX_PROB", "AUG.CUTMIX_SHARE")
+SHARES = ("AUG.MIX_PROB", "AUG.CUTMIX_SHARE", "TRAIN.MAX_BAD_SHARE")
 
 
 def check_cfg(cfg: CfgNode, source: str) -> None:

@@ -253,6 +253,9 @@ _C.TRAIN.EMA_DECAY = 0.0
 _C.TRAIN.CHECKPOINT_LAYOUT = "plain"
 # With --tune_from, leave the file's classifier out even where it fits: its classes are others.
 _C.TRAIN.TUNE_DROPS_HEAD = False
+# Unreadable videos are left out of the training, in plain sight (bad_videos.txt in the run folder);
+# above this share of the list's they are an error.
+_C.TRAIN.MAX_BAD_SHARE = 0.01
 # Iterations between two lines of the log.
 _C.TRAIN.PRINT_FREQ = 10
 

@@ -6,11 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from datasets.annotations import VideoRecord
 from datasets.random_changes import ClipTransform
-from datasets.records import OpenVideo, read_frames
+from datasets.readers import UnreadableVideoError
+from datasets.records import OpenVideo, count_frames, read_frames
 from datasets.sampling import Rng
 
 
@@ -21,11 +22,14 @@ class Clips(NamedTuple):
         clips: uint8 (T, 3, H, W), in a batch (B, T, 3, H, W).
         labels: Class; (B,).
         indices: Place in the list of records; (B,).
+        errors: Why a video is unreadable, by its place in the list; such a sample has no clip, and
+            is not in the batch.
     """
 
     clips: Tensor
     labels: Tensor
     indices: Tensor
+    errors: dict[int, str]
 
 
 class ClipMaker:
@@ -52,8 +56,13 @@ class ClipMaker:
         self.mirrored_labels = mirrored_labels
 
     def make(self, record: VideoRecord, rng: Rng) -> tuple[Tensor, int]:
-        """Return a clip, uint8 (T, 3, H, W), and its class; every draw comes from rng."""
-        indices = self.sample(record.num_frames, rng=rng)
+        """Return a clip, uint8 (T, 3, H, W), and its class; every draw comes from rng.
+
+        Raises:
+            UnreadableVideoError: A frame that was drawn is missing or broken.
+        """
+        num_frames = record.num_frames or count_frames(record, self.open_video)
+        indices = self.sample(num_frames, rng=rng)
         frames = read_frames(record, indices, self.open_video)
         mirrored_label = self._mirrored_label(record.label)
         may_mirror = mirrored_label is not None
@@ -85,11 +94,28 @@ class TrainClips(Dataset[Clips]):
         return len(self.records)
 
     def __getitem__(self, key: tuple[int, ...]) -> Clips:
-        """Return the clip of (epoch, index), or of a further repeat; see `EpochSampler`."""
+        """Return the clip of (epoch, index), or of a further repeat; see `EpochSampler`.
+
+        An unreadable video is returned as such, not raised.
+        """
         index = key[1]
         rng = np.random.default_rng((self.seed, *key))
-        clip, label = self.maker.make(self.records[index], rng)
-        return Clips(clip, torch.tensor(label), torch.tensor(index))
+        try:
+            clip, label = self.maker.make(self.records[index], rng)
+        except UnreadableVideoError as error:
+            return Clips(torch.empty(0), torch.empty(0), torch.empty(0), {index: str(error)})
+        return Clips(clip, torch.tensor(label), torch.tensor(index), {})
+
+
+def collate_clips(samples: Sequence[Clips]) -> Clips:
+    """Batch the samples that have a clip; without one, the tensors are empty."""
+    errors = {index: text for sample in samples for index, text in sample.errors.items()}
+    readable = [sample for sample in samples if not sample.errors]
+    if not readable:
+        return samples[0]._replace(errors=errors)
+    return default_collate([sample._replace(errors={}) for sample in readable])._replace(
+        errors=errors
+    )
 
 
 class EpochSampler(Sampler[tuple[int, ...]]):

@@ -121,7 +121,8 @@ class FrameFolder:
                 f"{file}: no such frame; the folder holds {len(self)} frames"
             ) from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UnreadableVideoError(f"{file}: {type(error).__name__}: {error}") from error
+            reason = f"{type(error).__name__}: {error}"
+            raise UnreadableVideoError(f"{file}: Pillow: {reason}") from error
 
     def _probe_naming(self) -> None:
         """Take template and first number from the files that are there."""

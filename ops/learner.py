@@ -1,6 +1,6 @@
 """A model with what updating its weights takes: optimizer, precision, average, processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -122,6 +122,20 @@ class Learner:
                 value = loss(logits)
             self.scaler.scale(value * share).backward()
         return value.detach(), logits.detach()
+
+    def accumulate_nothing(self, shape: Sequence[int], is_last: bool) -> None:
+        """Take part in a batch of which this process has no clip: the others wait for it.
+
+        A black clip goes through the model, which does not learn from it, and its gradient is zero.
+
+        Args:
+            shape: Of a clip, (T, 3, H, W).
+            is_last: As for `accumulate`.
+        """
+        self.model.eval()  # norms keep their statistics
+        clips = torch.zeros(1, *shape, device=self.device)
+        self.accumulate(clips, lambda logits: 0 * logits.float().sum(), share=1.0, is_last=is_last)
+        self.model.train()
 
     def step(self) -> Tensor:
         """Update the weights by the gradients added up; return their norm before the limit."""

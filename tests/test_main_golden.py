@@ -221,7 +221,8 @@ def test_training_loop_follows_the_released_one(
     monkeypatch.setattr(main_ddp_shift, "to_device", lambda clips, *_: clips)
     clips, labels = torch.from_numpy(data["clips"]).float(), torch.from_numpy(data["labels"])
     columns = (clips, labels, torch.arange(len(labels)))
-    batches = [Clips(*row) for row in zip(*(column.split(size) for column in columns), strict=True)]
+    rows = zip(*(column.split(size) for column in columns), strict=True)
+    batches = [Clips(*row, errors={}) for row in rows]
     recorded: dict[str, list[float]] = {}
 
     class Recorder(NullRunLog):
