@@ -10,16 +10,21 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets.annotations import read_list
+from config import load_cfg
+from datasets.annotations import VideoRecord, read_list
 from datasets.decoding import decode_frames
 from datasets.readers import FrameFolder, VideoFile
-from datasets.video import EpochSampler
+from datasets.transforms import normalize
+from datasets.video import EpochSampler, build_view_loader
+from models import build_model
 from ops.scores import Scores
 from tests.test_main import Experiment, assert_same, start
 from tests.test_main_errors import assert_clear
 from tools.extract_frames import FrameOptions, write_frames
 
 av = pytest.importorskip("av")
+
+TESTED = ("TEST.AFTER_TRAINING", True)
 
 Torchrun = Callable[[int], list[str]]
 
@@ -75,8 +80,10 @@ def test_run_on_files_is_that_on_their_frames_to_the_last_bit(
     encoded: VideoExperiment, tmp_path: Path
 ) -> None:
     folders, files = tmp_path / "folders", tmp_path / "files"
-    encoded.run("--output", folders)
-    encoded.run("--output", files, *encoded.files)  # lossless: only where they are read from
+    encoded.run("--output", folders, *TESTED)
+    encoded.run(
+        "--output", files, *encoded.files, *TESTED
+    )  # lossless: only where they are read from
     ours, expected = (encoded.checkpoint(folder=folder) for folder in (files, folders))
     assert_same(ours["state_dict"], expected["state_dict"])
     scores, reference = (Scores.load(folder / "scores.npz") for folder in (files, folders))
@@ -93,23 +100,36 @@ def test_list_may_hold_folders_and_files_counted_or_not(
         for number, record in enumerate(read_list(encoded.folder / "val.txt", num_classes=3))
     ]
     (tmp_path / "mixed.txt").write_text("".join(lines))
-    words = ("TRAIN.EPOCHS", 1, "DATA.VAL_LIST")
+    words = ("TRAIN.EPOCHS", 1, *TESTED, "DATA.VAL_LIST")
     encoded.run("--output", tmp_path / "mixed", *words, tmp_path / "mixed.txt")
     encoded.run("--output", tmp_path / "plain", *words, encoded.folder / "val.txt")
     scores, reference = (Scores.load(tmp_path / name / "scores.npz") for name in ("mixed", "plain"))
     np.testing.assert_array_equal(scores.view_logits, reference.view_logits)
 
 
-def test_extracted_frames_give_the_same_clips_within_what_jpeg_costs(
-    make_clip: Callable[..., Path], tmp_path: Path
+def test_extracted_frames_give_the_same_views_and_logits_within_what_jpeg_costs(
+    make_clip: Callable[..., Path], encoded: VideoExperiment, tmp_path: Path
 ) -> None:
     path = make_clip("x264.mp4")
-    write_frames(decode_frames(path), tmp_path, FrameOptions(short_side=0, quality=95))
-    video, folder = VideoFile(path), FrameFolder(tmp_path)
-    assert len(video) == len(folder) == 61
-    indices = np.array([[0, 30, 60], [12, 11, 12]]).ravel()
-    difference = np.abs(video.read(indices).astype(int) - folder.read(indices))
-    assert difference.mean() < 2  # grey levels; a frame further is 20 away
+    (tmp_path / "frames").mkdir()
+    options = FrameOptions(short_side=0, quality=95)
+    write_frames(decode_frames(path), tmp_path / "frames", options)
+    assert len(VideoFile(path)) == len(FrameFolder(tmp_path / "frames")) == 61
+    cfg = load_cfg(encoded.config, ["DATA.ROOT", "", "TEST.NUM_CLIPS", "10"])
+    records = [VideoRecord(str(place), 61, 0, 1) for place in (path, tmp_path / "frames")]
+    of_file, of_frames = next(iter(build_view_loader(cfg, records, "test", 0, 1)))
+    assert torch.equal(of_file.view_of, of_frames.view_of)
+    cost = (of_file.distinct.float() - of_frames.distinct.float()).abs().mean()
+    of_next = (of_file.distinct[:, 1:].float() - of_file.distinct[:, :-1].float()).abs().mean()
+    assert cost < of_next / 4  # one frame off would cost more
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    torch.nn.init.normal_(model.head.weight)
+    logits, reference = (
+        model(normalize(views.distinct, cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD))
+        for views in (of_file, of_frames)
+    )
+    assert (logits - reference).abs().max() < 0.1 * reference.std()
 
 
 def cut(path: Path, share: float = 0.6) -> None:
@@ -147,8 +167,8 @@ def test_count_in_the_list_that_is_too_high_is_an_error_that_says_both(
     experiment: VideoExperiment,
 ) -> None:
     listed = experiment.folder / "val_files.txt"
-    listed.write_text(listed.read_text().replace("run/val_1.mkv 30 ", "run/val_1.mkv 90 "))
-    code, text = experiment.outcome(*experiment.files, "TEST.NUM_CLIPS", 10)
+    listed.write_text(listed.read_text().replace("run/val_1.mkv 30 ", "run/val_1.mkv 900 "))
+    code, text = experiment.outcome(*experiment.files, "TRAIN.EPOCHS", 1, *TESTED)
     assert code == 1
     assert_clear(text, r"run/val_1\.mkv: PyAV: no frame \d+: the file holds 30 frames")
 
@@ -170,7 +190,7 @@ def test_uncounted_broken_file_ends_the_test_and_not_the_training(
     code, text = experiment.outcome(*words, "TRAIN.MAX_BAD_SHARE", 0.1)
     assert code == 1
     assert_clear(text, r"1 of 6 videos are unreadable:\n  .*run/val_0\.mkv: PyAV: Invalid")
-    words = (*words, "TRAIN.MAX_BAD_SHARE", 0.1, "TEST.SKIPS_UNREADABLE", True)
+    words = (*words, *TESTED, "TRAIN.MAX_BAD_SHARE", 0.1, "TEST.SKIPS_UNREADABLE", True)
     assert "test of 5 of 6 videos" in experiment.run(*words)
 
 
