@@ -2,12 +2,13 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 from datasets.bitstreams import Bitstream, Kind, describe_bitstream
 from datasets.decoding import MIN_SHARE_OF_HEADER, num_frames_in_header
 
+MAX_STEP = 1.9  # from frame to frame, of the usual step
 NUM_FIRST_PACKETS = 2 * 16 + 1  # more than can lie between the first one and one shown before it
 
 
@@ -80,6 +81,8 @@ def read_packet_index(container: Any, stream: Any) -> PacketIndex | None:
     shown = sorted(set(order) - hidden)
     if not shown or len(shown) < MIN_SHARE_OF_HEADER * num_frames_in_header(stream):
         return None
+    if not _is_mp4(container) and _has_gap(shown):  # without a table, lost packets go unnoticed
+        return None
     ranked = [start._replace(frame=bisect_left(shown, start.pts)) for start in starts]
     return PacketIndex(shown, ranked)
 
@@ -97,7 +100,7 @@ def count_in_header(container: Any, stream: Any, num_bytes: int) -> int:
         as the packets themselves are sound.
     """
     bitstream = _describe(stream)
-    if bitstream is None or bitstream.max_depth is None or "mp4" not in container.format.name:
+    if bitstream is None or bitstream.max_depth is None or not _is_mp4(container):
         return 0
     entries = list(stream.index_entries)
     if not stream.frames or not entries:  # in fragments: the table is spread over the file
@@ -114,6 +117,16 @@ def count_in_header(container: Any, stream: Any, num_bytes: int) -> int:
 
 def _describe(stream: Any) -> Bitstream | None:
     return describe_bitstream(stream.codec.canonical_name, stream.codec_context.extradata or b"")
+
+
+def _is_mp4(container: Any) -> bool:
+    return "mp4" in container.format.name
+
+
+def _has_gap(pts: list[int]) -> bool:
+    """Say whether two frames are so far apart that there may have been one between them."""
+    steps = sorted(after - before for before, after in pairwise(pts))
+    return bool(steps) and steps[-1] > MAX_STEP * steps[len(steps) // 2]
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:

@@ -182,7 +182,8 @@ def _decoded_from(
         for frame in packet.decode():
             if frame.pts is not None and frame.pts < landed.pts:
                 continue  # shown before the start, and not whole
-            if number >= len(index.pts) or frame.pts != index.pts[number]:
+            is_whole = number < len(index.pts) and not frame.is_corrupt  # else made up of others
+            if not is_whole or frame.pts != index.pts[number]:
                 raise _UnexpectedError
             yield number, frame
             number += 1

@@ -11,9 +11,9 @@
     python tools/make_lists.py tree data/mine/frames ...
 
 A list line is `path num_frames label` for frames, `path label` for video files (--videos), which
-`--count` counts too, so that no training has to. The videos left out are named in LIST.missing.txt,
-those that cannot be read with the reason. Without --classes, labels follow the alphabet, as those of
-the released TSM weights for Something-Something v1 and Jester do.
+--count counts too, so that no training has to. The videos left out are named in LIST.missing.txt,
+those that cannot be read with the reason. Without --classes, labels follow the alphabet, as those
+of the released TSM weights for Something-Something v1 and Jester do.
 """
 
 import argparse

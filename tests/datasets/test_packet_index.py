@@ -147,14 +147,19 @@ def _stream_of(packets: list[_Packet], monkeypatch: pytest.MonkeyPatch) -> Any:
     codec = type("Codec", (), {"canonical_name": "vp8"})
     context = type("Context", (), {"extradata": None})
     stream = type("Stream", (), {"codec": codec, "codec_context": context})
-    yield type("Container", (), {"demux": lambda self, stream: iter(packets)})(), stream
+    members = {
+        "demux": lambda self, stream: iter(packets),
+        "format": type("Format", (), {"name": "matroska,webm"}),
+    }
+    yield type("Container", (), members)(), stream
 
 
 @pytest.mark.parametrize(
     ("times", "is_indexed"),
     [
         ([0, 1, 2], True),
-        ([0, 5, 9], True),
+        ([0, 5, 9, 12], True),
+        ([0, 5, 10, 20], False),  # one may be lost
         ([0, 1, 1], False),  # twice
         ([0, None, 2], False),
         ([0, 2, 1], False),  # VP8 is shown in the order of decoding

@@ -281,3 +281,52 @@ def test_decoder_is_chosen_by_name(make_clip: Make, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImportError, match="pip install av"):
         VideoFile(path, "pyav")
+
+
+def test_without_pyav_auto_is_torchcodec(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_file, "find_spec", lambda name: None)
+    monkeypatch.setattr(video_file, "require_torchcodec", lambda: None)
+    decoder = video_file.open_decoder(Path("v.mp4"), "auto")
+    assert isinstance(decoder, video_file.TorchCodecDecoder)
+
+
+def test_torchcodec_that_does_not_work_is_an_error_that_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+    with pytest.raises(ImportError, match=r"does not work here: .*torchcodec"):
+        VideoFile("v.mp4", "torchcodec")
+
+
+@pytest.fixture
+def torchcodec() -> None:
+    try:
+        video_file.require_torchcodec()
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("torchcodec")
+@pytest.mark.parametrize(
+    "name", ["x264.mp4", "x264.mkv", "x264.mov", "x264_variable.mp4", "vp9.webm", "mpeg4.avi"]
+)
+def test_torchcodec_gives_the_same_frames(name: str, make_clip: Make) -> None:
+    path = make_clip(name)
+    ours, theirs = VideoFile(path, "pyav"), VideoFile(path, "torchcodec")
+    assert len(ours) == len(theirs) == 61
+    assert theirs.fps == pytest.approx(ours.fps, rel=0.02)
+    indices = [60, 3, 31, 3]
+    difference = np.abs(ours.read(indices).astype(int) - theirs.read(indices))
+    assert difference.max() <= 3  # another FFmpeg may round colours otherwise; frames are 20 apart
+
+
+@pytest.mark.usefixtures("torchcodec")
+def test_torchcodec_names_a_file_that_is_cut_and_a_frame_beyond_the_end(
+    make_clip: Make, tmp_path: Path
+) -> None:
+    path = cut(make_clip("mpeg4.avi"), tmp_path / "cut.avi", 0.5)
+    with pytest.raises(UnreadableVideoError, match=r"cut\.avi: TorchCodec: EndsEarlyError"):
+        len(VideoFile(path, "torchcodec"))
+    with pytest.raises(UnreadableVideoError, match=r"x264\.mp4: TorchCodec: IndexError"):
+        VideoFile(make_clip("x264.mp4"), "torchcodec").read([61])
