@@ -1,11 +1,14 @@
 """The options of fine-tuning through the main script."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import main_ddp_shift
+from ops.learner import Learner
+from ops.mixing import Mixer, batch_rng
 from tests.test_main import Experiment, assert_same
 
 MIXING = ("AUG.MIXUP_ALPHA", 0.8, "AUG.CUTMIX_ALPHA", 1.0)
@@ -56,6 +59,32 @@ def test_each_batch_of_each_epoch_has_draws_of_its_own(
     monkeypatch.setattr(main_ddp_shift, "batch_rng", record)
     experiment.run(*MIXING, "--seed", 3)
     assert asked == [(3, epoch, i, 0) for epoch in range(2) for i in range(3)]
+
+
+def test_learner_sees_the_mixed_clips(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, seen = [], []
+    to_device, accumulate = main_ddp_shift.to_device, Learner.accumulate
+
+    def record_plain(*args: Any) -> torch.Tensor:
+        plain.append(to_device(*args))
+        return plain[-1]
+
+    def record_seen(self: Learner, clips: torch.Tensor, *args: Any) -> Any:
+        seen.append((plain[-1], clips))
+        return accumulate(self, clips, *args)
+
+    monkeypatch.setattr(main_ddp_shift, "to_device", record_plain)
+    monkeypatch.setattr(Learner, "accumulate", record_seen)
+    experiment.run(*MIXING, "TRAIN.EPOCHS", 1)
+    for i, (clips, mixed) in enumerate(seen):
+        mix = Mixer(0.8, 1.0).draw(clips.shape, batch_rng(0, 0, i, 0))
+        assert mix is not None
+        assert torch.equal(mixed, mix.apply(clips))
+    assert len(seen) == 3
+    # not each: the third permutation drawn leaves every clip with itself
+    assert any(not torch.equal(mixed, clips) for clips, mixed in seen)
 
 
 def test_mixing_changes_the_training_unless_no_batch_is_mixed(experiment: Experiment) -> None:
