@@ -38,6 +38,7 @@ from models.checkpoints import build_average, build_checkpoint, resume
 from models.distillation import build_teacher
 from models.pretrained import load_weights
 from ops.accumulation import build_accumulation
+from ops.bad_videos import BadVideos, TooManyBadVideosError
 from ops.batch_norm import update_statistics
 from ops.checkpoint import CheckpointFolder, read_checkpoint
 from ops.distributed import (
@@ -52,7 +53,7 @@ from ops.learner import Learner, autocast, build_learner
 from ops.mixing import batch_rng, build_mixer
 from ops.objective import build_objective
 from ops.progress import Progress
-from ops.results import write_results
+from ops.results import record_validation, write_results
 from ops.runlog import NullRunLog, RunLog, open_runlog, set_up_console
 from ops.schedule import build_schedule
 from ops.scores import Scores, collect_scores
@@ -137,9 +138,11 @@ def train(
         start_epoch, best = resume(learner, args.resume, world)
     best_here = best if checkpoints.has_best() else -1.0  # a run may go on in another folder
     log_start(cfg, world, model, groups.size, len(records), len(val_records))
+    videos = [record.path for record in records]
+    bad_videos = BadVideos(checkpoints.folder, videos, cfg.TRAIN.MAX_BAD_SHARE, world)
     for epoch in range(start_epoch, cfg.TRAIN.EPOCHS):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        train_one_epoch(learner, loader, epoch, cfg, world, runlog, teacher)
+        train_one_epoch(learner, loader, bad_videos, epoch, cfg, world, runlog, teacher)
         learner.end_epoch(epoch + 1)
         top1 = validate(learner.evaluated, val_loader, val_records, epoch, cfg, world, runlog)
         is_best, best, best_here = top1 > best_here, max(top1, best), max(top1, best_here)
@@ -162,6 +165,7 @@ def train(
 def train_one_epoch(
     learner: Learner,
     loader: DataLoader[Clips],
+    bad_videos: BadVideos,
     epoch: int,
     cfg: CfgNode,
     world: World,
@@ -173,24 +177,32 @@ def train_one_epoch(
     records = loader.dataset.records  # type: ignore[attr-defined]
     groups = build_accumulation(cfg, len(loader), world.size)
     schedule, mixer, objective = build_schedule(cfg), build_mixer(cfg), build_objective(cfg)
+    clip_shape = (cfg.DATA.NUM_FRAMES, 3, cfg.DATA.IMAGE_SIZE, cfg.DATA.IMAGE_SIZE)
     progress = Progress(epoch, cfg.TRAIN.EPOCHS, len(loader), world, cfg.TRAIN.PRINT_FREQ, runlog)
     for i, batch in enumerate(progress.timed(loader)):
         rate = schedule(epoch + i / len(loader))
         learner.set_rate(rate)
-        clips, labels = to_device(batch.clips, cfg, world), batch.labels.to(world.device)
-        if not epoch and not i:
-            runlog.clips(batch.clips[:8].numpy())
-        mix = mixer.draw(clips.shape, batch_rng(cfg.SEED, epoch, i, world.rank))
-        clips = mix.apply(clips) if mix else clips
-        answers = teacher.answers(batch, mix) if teacher else None
-        target, steps = objective(labels, mix, answers), groups.steps_after(i)
-        value, logits = learner.accumulate(clips, target.loss, groups.share(i), steps)
-        names = [records[index].path for index in batch.indices.tolist()]
-        progress.add(value, target.hits(logits), len(labels), names)
+        bad_videos.add(batch.errors)
+        steps = groups.steps_after(i)
+        if len(batch.labels):
+            clips, labels = to_device(batch.clips, cfg, world), batch.labels.to(world.device)
+            if not epoch and not i:
+                runlog.clips(batch.clips[:8].numpy())
+            mix = mixer.draw(clips.shape, batch_rng(cfg.SEED, epoch, i, world.rank))
+            clips = mix.apply(clips) if mix else clips
+            answers = teacher.answers(batch, mix) if teacher else None
+            target = objective(labels, mix, answers)
+            value, logits = learner.accumulate(clips, target.loss, groups.share(i), steps)
+            names = [records[index].path for index in batch.indices.tolist()]
+            progress.add(value, target.hits(logits), len(labels), names)
+        else:  # not one video is readable; the other processes wait all the same
+            learner.accumulate_nothing(clip_shape, steps)
+            progress.skip()
         if steps:
             progress.stepped(learner.step())
         progress.report(rate)
     learner.drop_gradients()  # those of a last group that made no step
+    bad_videos.collect()
     means = progress.epoch_means()
     runlog.scalars(epoch, {"Loss/train": means["loss"], "LearningRate": schedule(epoch)})
     runlog.scalars(epoch, {f"Accuracy/train_{name}": means[name] for name in ("top1", "top5")})
@@ -228,20 +240,8 @@ def validate(
     if scores is None:
         return 0.0
     mean_scores = scores.averaged(cfg.TEST.AVERAGE_LOGITS)
-    figures = scores.figures(mean_scores)
     loss = scores.loss(cfg.LOSS.LABEL_SMOOTHING)
-    tag = "test" if kind == "val" else kind  # the release's word
-    runlog.scalars(epoch, {f"Loss/{tag}": loss})
-    runlog.scalars(epoch, {f"Accuracy/{tag}_{name}": figures[name] for name in ("top1", "top5")})
-    runlog.confusion(epoch, scores.confusion(mean_scores), kind)
-    shown = {name: figures[name] for name in ("top1", "top5", "mean_class_accuracy")}
-    runlog.line(kind, epoch=epoch, loss_single_views=loss, **shown)
-    _log.info(
-        "epoch %d validated%s: %d views each, top1 %.2f top5 %.2f, loss of single views %.4f",
-        *(epoch + 1, "" if kind == "val" else f" ({kind})", scores.view_logits.shape[1]),
-        *(figures["top1"], figures["top5"], loss),
-    )
-    return figures["top1"]
+    return record_validation(runlog, epoch, scores, mean_scores, loss, kind)
 
 
 @torch.inference_mode()
@@ -380,7 +380,7 @@ def user_errors_shown(is_common_shown: bool) -> Iterator[None]:
     """
     try:
         yield
-    except (UnreadableVideoError, FloatingPointError) as error:
+    except (UnreadableVideoError, TooManyBadVideosError, FloatingPointError) as error:
         last_line = str(error).splitlines()[-1]  # before it, a loader process's traceback
         _log.error("error: %s", last_line.removeprefix(f"{UnreadableVideoError.__module__}."))
         sys.exit(1)

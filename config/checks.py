@@ -15,6 +15,7 @@ _log = logging.getLogger(__name__)
 CHOICES = {
     "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded", "scale_jitter"),
     "AUG.CUTMIX_BOX": ("space", "paddle"),
+    "DATA.DECODER": ("auto", "pyav", "torchcodec"),
     "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense", "linspace", "paddle_dense"),
     "DATA.WINDOW": ("whole", "paddle"),
     "DISTILL.LOSS": ("kd", "dml"),
@@ -90,7 +91,7 @@ BELOW_ONE = (
     "OPTIM.MOMENTUM",
     "TRAIN.EMA_DECAY",
 )
-SHARES = ("AUG.MIX_PROB", "AUG.CUTMIX_SHARE")
+SHARES = ("AUG.MIX_PROB", "AUG.CUTMIX_SHARE", "TRAIN.MAX_BAD_SHARE")
 
 
 def check_cfg(cfg: CfgNode, source: str) -> None:

@@ -16,7 +16,8 @@ _C.DATA = CN()
 _C.DATA.NAME = "k400"
 # Folder that the paths in the lists start from.
 _C.DATA.ROOT = ""
-# List files: a line is `path num_frames label`, or `path label` (frames counted on disk).
+# List files: a line is `path num_frames label`, or `path label` (frames counted on disk). A path is
+# a folder of frames or a video file; one list may hold both.
 _C.DATA.TRAIN_LIST = ""
 _C.DATA.VAL_LIST = ""
 # List of the final test; empty: VAL_LIST, which the release tests on.
@@ -27,6 +28,9 @@ _C.DATA.CLASS_NAMES = ""
 # does not exist the folder itself is asked.
 _C.DATA.FRAME_TEMPLATE = "img_{:05d}.jpg"
 _C.DATA.FIRST_FRAME = 1
+# What decodes video files: pyav, torchcodec, or auto: PyAV, and TorchCodec only without it. PyAV
+# is exact for every file; TorchCodec 0.17 was not for some AVI and MPEG files.
+_C.DATA.DECODER = "auto"
 # Keep every 10th line of each list, for a quick look (release: USE_SUBSET).
 _C.DATA.USE_SUBSET = False
 # Make the toy set of the quickstart under ROOT when its lists are not there yet.
@@ -272,6 +276,9 @@ _C.TRAIN.KEEP_EVERY = 0
 _C.TRAIN.CHECKPOINT_LAYOUT = "plain"
 # With --tune_from, leave the file's classifier out even where it fits: its classes are others.
 _C.TRAIN.TUNE_DROPS_HEAD = False
+# Unreadable videos are left out of the training, in plain sight (bad_videos.txt in the run folder);
+# above this share of the list's they are an error.
+_C.TRAIN.MAX_BAD_SHARE = 0.01
 # Iterations between two lines of the log.
 _C.TRAIN.PRINT_FREQ = 10
 

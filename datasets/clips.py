@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from datasets.annotations import VideoRecord
 from datasets.random_changes import ClipTransform
 from datasets.readers import UnreadableVideoError
-from datasets.records import OpenVideo, read_frames
+from datasets.records import OpenVideo, count_frames, read_frames
 from datasets.sampling import Rng
 from datasets.views import TestViews
 
@@ -26,6 +26,8 @@ class Clips(NamedTuple):
         are_mirrored: Whether the clip shows the video's mirror image, bool; (B,).
         teacher_clips: The view of a teacher that has its own, uint8 (T', 3, H', W'), mirrored as
             the clip is; (B, T', 3, H', W'). Otherwise empty, (0,); (B, 0).
+        errors: Why a video is unreadable, by its place in the list; such a sample has no clip, and
+            is not in the batch.
     """
 
     clips: Tensor
@@ -33,6 +35,7 @@ class Clips(NamedTuple):
     indices: Tensor
     are_mirrored: Tensor
     teacher_clips: Tensor
+    errors: dict[int, str]
 
 
 class ClipMaker:
@@ -62,8 +65,12 @@ class ClipMaker:
         """Return a clip, uint8 (T, 3, H, W), its class, and whether it is mirrored.
 
         Every draw comes from rng.
+
+        Raises:
+            UnreadableVideoError: A frame that was drawn is missing or broken.
         """
-        indices = self.sample(record.num_frames, rng=rng)
+        num_frames = record.num_frames or count_frames(record, self.open_video)
+        indices = self.sample(num_frames, rng=rng)
         frames = read_frames(record, indices, self.open_video)
         mirrored_label = self._mirrored_label(record.label)
         may_mirror = mirrored_label is not None
@@ -104,16 +111,25 @@ class TrainClips(Dataset[Clips]):
         return len(self.records)
 
     def __getitem__(self, key: tuple[int, ...]) -> Clips:
-        """Return the clip of (epoch, index), or of a further repeat; see `EpochSampler`."""
+        """Return the clip of (epoch, index), or of a further repeat; see `EpochSampler`.
+
+        An unreadable video is returned as such, not raised.
+        """
         index = key[1]
         rng = np.random.default_rng((self.seed, *key))
-        clip, label, is_mirrored = self.maker.make(self.records[index], rng)
+        try:
+            clip, label, is_mirrored = self.maker.make(self.records[index], rng)
+            teacher_clip = self._teacher_clip(index, is_mirrored)
+        except UnreadableVideoError as error:
+            nothing = torch.empty(0)
+            return Clips(nothing, nothing, nothing, nothing, nothing, {index: str(error)})
         return Clips(
             clip,
             torch.tensor(label),
             torch.tensor(index),
             torch.tensor(is_mirrored),
-            self._teacher_clip(index, is_mirrored),
+            teacher_clip,
+            errors={},
         )
 
     def _teacher_clip(self, index: int, is_mirrored: bool) -> Tensor:
@@ -124,6 +140,17 @@ class TrainClips(Dataset[Clips]):
             raise UnreadableVideoError(views.error)
         clip = views.distinct[views.view_of[0]]
         return clip.flip(-1) if is_mirrored else clip
+
+
+def collate_clips(samples: Sequence[Clips]) -> Clips:
+    """Batch the samples that have a clip; without one, the tensors are empty."""
+    errors = {index: text for sample in samples for index, text in sample.errors.items()}
+    readable = [sample for sample in samples if not sample.errors]
+    if not readable:
+        return samples[0]._replace(errors=errors)
+    return default_collate([sample._replace(errors={}) for sample in readable])._replace(
+        errors=errors
+    )
 
 
 class EpochSampler(Sampler[tuple[int, ...]]):

@@ -1,18 +1,58 @@
-"""Frames off the disk: ``read(indices)`` gives uint8 (T, H, W, 3), each frame decoded once."""
+"""Frames off the disk: ``read(indices)`` gives uint8 (T, H, W, 3), each frame decoded once.
+
+A video is a folder of images or a video file; `open_reader` takes what is there.
+"""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
+
+from datasets.decoding import UnreadableVideoError
+from datasets.video_file import VideoFile
+
+__all__ = ["FrameFolder", "UnreadableVideoError", "VideoFile", "VideoReader", "open_reader"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 _NUMBERED = re.compile(r"(.*?)(\d+)(\.\w+)")  # prefix, number, suffix of a file name
 
 
-class UnreadableVideoError(ValueError):
-    """A video cannot be read; the text names the file and the reason."""
+class VideoReader(Protocol):
+    """What reads one video."""
+
+    @property
+    def fps(self) -> float:
+        """The average number of frames a second."""
+
+    def __len__(self) -> int:
+        """Count the frames."""
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return frames, uint8 (T, H, W, 3), by 0-based indices in any order."""
+
+
+def open_reader(
+    path: str | Path,
+    template: str = "img_{:05d}.jpg",
+    first_frame: int = 1,
+    fps: float = 30.0,
+    decoder: str = "auto",
+) -> VideoReader:
+    """Return the reader of what lies at a path: a video file, or a folder of frames.
+
+    Args:
+        path: The file or folder. Where there is nothing, reading says so.
+        template: See `FrameFolder`.
+        first_frame: See `FrameFolder`.
+        fps: See `FrameFolder`.
+        decoder: See `VideoFile`.
+    """
+    if Path(path).is_file():
+        return VideoFile(path, decoder)
+    return FrameFolder(path, template, first_frame, fps)
 
 
 class FrameFolder:
@@ -22,14 +62,20 @@ class FrameFolder:
         path: The folder.
         template: File name with one integer field, as ``str.format`` takes it.
         first_frame: The integer of frame 0.
+        fps: Frames a second, which the images do not tell.
     """
 
     def __init__(
-        self, path: str | Path, template: str = "img_{:05d}.jpg", first_frame: int = 1
+        self,
+        path: str | Path,
+        template: str = "img_{:05d}.jpg",
+        first_frame: int = 1,
+        fps: float = 30.0,
     ) -> None:
         self.path = Path(path)
         self.template = template
         self.first_frame = first_frame
+        self.fps = fps
 
     def __len__(self) -> int:
         """Count the frames on disk: the images named as the template says, or else all alike."""
@@ -75,7 +121,8 @@ class FrameFolder:
                 f"{file}: no such frame; the folder holds {len(self)} frames"
             ) from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UnreadableVideoError(f"{file}: {type(error).__name__}: {error}") from error
+            reason = f"{type(error).__name__}: {error}"
+            raise UnreadableVideoError(f"{file}: Pillow: {reason}") from error
 
     def _probe_naming(self) -> None:
         """Take template and first number from the files that are there."""

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from datasets.annotations import VideoRecord, read_list
-from datasets.readers import FrameFolder, UnreadableVideoError
+from datasets.annotations import NUM_FAULTS_SHOWN, VideoRecord, read_list
+from datasets.readers import UnreadableVideoError, VideoReader, open_reader
 
 COUNTING_THREADS = 16
 
 _log = logging.getLogger(__name__)
 
-OpenVideo = Callable[[VideoRecord], FrameFolder]
+OpenVideo = Callable[[VideoRecord], VideoReader]
 
 
 def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
@@ -29,7 +29,8 @@ def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
         split: ``train``, ``val`` or ``test``.
 
     Raises:
-        ValueError: The list is not set, missing or malformed, or a video to count has no frames.
+        ValueError: The list is not set, missing or malformed, or videos to count have no frames:
+            for training, more than TRAIN.MAX_BAD_SHARE allows; the others are met again there.
     """
     key = f"{split.upper()}_LIST"
     path = cfg.DATA[key] or (cfg.DATA.VAL_LIST if split == "test" else "")
@@ -47,7 +48,8 @@ def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
         raise ValueError(f"DATA.ROOT={cfg.DATA.ROOT!r} is not a folder")
     records = read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET)
     if split == "train" or not cfg.TEST.SKIPS_UNREADABLE:  # else they are counted when read
-        records = _with_counts(records, partial(open_frames, cfg))
+        max_bad = cfg.TRAIN.MAX_BAD_SHARE * len(records) if split == "train" else 0
+        records = _with_counts(records, partial(open_frames, cfg), max_bad)
     least = cfg.DATA.MIN_FRAMES
     long_enough = [record for record in records if not 0 < record.num_frames < least]
     if len(long_enough) < len(records):
@@ -60,10 +62,16 @@ def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
     return long_enough
 
 
-def open_frames(cfg: CfgNode, record: VideoRecord) -> FrameFolder:
-    """Return the reader of a record's frames."""
-    path = Path(cfg.DATA.ROOT) / record.path
-    return FrameFolder(path, cfg.DATA.FRAME_TEMPLATE, cfg.DATA.FIRST_FRAME)
+def open_frames(cfg: CfgNode, record: VideoRecord) -> VideoReader:
+    """Return the reader of a record's frames: of a folder or of a video file, as it lies there."""
+    data = cfg.DATA
+    return open_reader(
+        Path(data.ROOT) / record.path,
+        data.FRAME_TEMPLATE,
+        data.FIRST_FRAME,
+        fps=data.FPS,
+        decoder=data.DECODER,
+    )
 
 
 def read_frames(record: VideoRecord, indices: np.ndarray, open_video: OpenVideo) -> Tensor:
@@ -83,14 +91,26 @@ def count_frames(record: VideoRecord, open_video: OpenVideo) -> int:
     return num_frames
 
 
-def _with_counts(records: list[VideoRecord], open_video: OpenVideo) -> list[VideoRecord]:
-    """Fill in the frame counts that the list leaves open, from the disk."""
+def _with_counts(
+    records: list[VideoRecord], open_video: OpenVideo, max_bad: float
+) -> list[VideoRecord]:
+    """Fill in the frame counts that the list leaves open, from the disk; 0 where it fails."""
 
-    def counted(record: VideoRecord) -> VideoRecord:
-        return record._replace(num_frames=record.num_frames or count_frames(record, open_video))
+    def counted(record: VideoRecord) -> tuple[VideoRecord, str]:
+        try:
+            num_frames = record.num_frames or count_frames(record, open_video)
+        except UnreadableVideoError as error:
+            return record, str(error)
+        return record._replace(num_frames=num_frames), ""
 
-    try:
-        with ThreadPoolExecutor(COUNTING_THREADS) as pool:
-            return list(pool.map(counted, records))
-    except UnreadableVideoError as error:
-        raise ValueError(str(error)) from error  # every process meets it: said once
+    with ThreadPoolExecutor(COUNTING_THREADS) as pool:
+        results = list(pool.map(counted, records))
+    faults = [fault for _, fault in results if fault]
+    if len(faults) > max_bad:
+        shown = "\n  ".join(faults[:NUM_FAULTS_SHOWN])
+        more = f"\n  ... and {len(faults) - NUM_FAULTS_SHOWN} more"
+        raise ValueError(
+            f"{len(faults)} of {len(records)} videos are unreadable:\n  {shown}"
+            + (more if len(faults) > NUM_FAULTS_SHOWN else "")
+        )
+    return [record for record, _ in results]

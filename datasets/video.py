@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Subset
 from yacs.config import CfgNode
 
 from datasets.annotations import VideoRecord
-from datasets.clips import ClipMaker, Clips, EpochSampler, TrainClips
+from datasets.clips import ClipMaker, Clips, EpochSampler, TrainClips, collate_clips
 from datasets.flips import build_mirrored_labels
 from datasets.protocols import (
     build_test_sampling,
@@ -83,6 +83,7 @@ def build_train_loader(
         batch_size=batch,
         sampler=sampler,
         num_workers=cfg.DATA.WORKERS,
+        collate_fn=collate_clips,
         generator=torch.Generator(),  # its own: the model's draws must not depend on the workers
         drop_last=True,
         pin_memory=torch.cuda.is_available(),

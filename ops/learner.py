@@ -1,6 +1,6 @@
 """A model with what updating its weights takes: optimizer, precision, average, processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -130,6 +130,22 @@ class Learner:
                 value = loss(logits)
             self.scaler.scale(value * share).backward()
         return value.detach(), logits.detach()
+
+    def accumulate_nothing(self, shape: Sequence[int], is_last: bool) -> None:
+        """Take part in a batch of which this process has no clip: the others wait for it.
+
+        A black clip goes through the model, which does not learn from it, and its gradient is zero.
+
+        Args:
+            shape: Of a clip, (T, 3, H, W).
+            is_last: As for `accumulate`.
+        """
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()  # it keeps its statistics
+        clips = torch.zeros(1, *shape, device=next(self.model.parameters()).device)
+        self.accumulate(clips, lambda logits: 0 * logits.float().sum(), share=1.0, is_last=is_last)
+        self.model.train()
 
     def step(self) -> Tensor:
         """Update the weights by the gradients added up; return their norm before the limit."""

@@ -47,7 +47,7 @@ class Progress:
         self.world = world
         self.print_freq = print_freq
         self.runlog = runlog
-        self.totals = torch.zeros(4, dtype=torch.float64, device=world.device)
+        self.totals = torch.zeros(5, dtype=torch.float64, device=world.device)
         self._unseen: tuple[Tensor, list[str]] | None = None
         self._done = 0
         self._grad_norm: Tensor | None = None
@@ -79,10 +79,16 @@ class Progress:
         """
         self.check_last_loss()
         self._unseen = (loss, videos)
-        self._losses.append(loss)
+        self._losses[self._done] = loss
         self._clips += num_clips
-        counts = torch.cat([hits, hits.new_full((1,), num_clips)])
+        counts = torch.cat([hits, hits.new_tensor([num_clips, 1])])
         self.totals += torch.cat([loss[None], counts]).double()
+        self._done += 1
+
+    def skip(self) -> None:
+        """Take an iteration in which nothing could be learned: none of its videos is readable."""
+        self.check_last_loss()
+        self._unseen = None
         self._done += 1
 
     def check_last_loss(self) -> None:
@@ -103,7 +109,9 @@ class Progress:
         """Every print_freq iterations, and at the end, write a line and the records."""
         if self._done % self.print_freq and self._done != self.num_iterations:
             return
-        losses = torch.stack(self._losses).tolist()
+        if not self._losses:  # all were skipped
+            return
+        losses = torch.stack(list(self._losses.values())).tolist()
         seconds = time.perf_counter() - self._interval_start
         means = self._means(self.totals.tolist())
         step = self.epoch * self.num_iterations + self._done
@@ -124,9 +132,9 @@ class Progress:
             *(figures["loss"], figures["top1"], rate, figures["clips_per_s"]),
             *(100 * figures["data_wait"], _clock(eta)),
         )
-        first = step - len(losses)
-        for offset, loss in enumerate(losses):
-            self.runlog.scalars(first + offset, {"Iteration/loss": loss})
+        first = self.epoch * self.num_iterations
+        for iteration, loss in zip(self._losses, losses, strict=True):
+            self.runlog.scalars(first + iteration, {"Iteration/loss": loss})
         others = {f"Iteration/{name}": value for name, value in figures.items() if name != "loss"}
         self.runlog.scalars(step - 1, others)
         self.runlog.line("train", epoch=self.epoch, iteration=self._done, eta_s=eta, **figures)
@@ -135,12 +143,13 @@ class Progress:
     def epoch_means(self) -> dict[str, float]:
         """Return loss, top1 and top5 of the epoch over all processes."""
         self.check_last_loss()
-        return self._means(all_reduce_sum(self.totals.clone()).tolist(), self.world.size)
+        return self._means(all_reduce_sum(self.totals.clone()).tolist())
 
-    def _means(self, totals: list[float], num_processes: int = 1) -> dict[str, float]:
-        loss, top1, top5, num_clips = totals
+    def _means(self, totals: list[float]) -> dict[str, float]:
+        loss, top1, top5, num_clips, num_batches = totals
+        num_clips, num_batches = max(num_clips, 1), max(num_batches, 1)
         return {
-            "loss": loss / (self._done * num_processes),
+            "loss": loss / num_batches,
             "top1": 100 * top1 / num_clips,
             "top5": 100 * top5 / num_clips,
         }
@@ -149,7 +158,7 @@ class Progress:
         self._interval_start = time.perf_counter()
         self._waited = 0.0
         self._clips = 0
-        self._losses: list[Tensor] = []
+        self._losses: dict[int, Tensor] = {}  # by iteration
 
     def _seconds_left(self) -> float:
         epochs = self.num_epochs - self.epoch

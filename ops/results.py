@@ -1,13 +1,49 @@
-"""What a test leaves in the run folder: results.json for people, scores.npz for other protocols."""
+"""What a validation leaves in the records of a run, and a test in its folder."""
 
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from ops.runlog import NullRunLog, RunLog
 from ops.scores import Scores
 
 _log = logging.getLogger(__name__)
+
+
+def record_validation(
+    runlog: RunLog | NullRunLog,
+    epoch: int,
+    scores: Scores,
+    mean_scores: np.ndarray,
+    loss: float,
+    kind: str,
+) -> float:
+    """Record and say the figures of a validation; return its top-1, percent.
+
+    Args:
+        runlog: Of the run.
+        epoch: Just finished, 0-based.
+        scores: Of the videos.
+        mean_scores: Averaged over the views, (N, K).
+        loss: Mean over single views.
+        kind: ``val``, or ``swa`` for the averaged weights.
+    """
+    figures = scores.figures(mean_scores)
+    tag = "test" if kind == "val" else kind  # the release's word
+    runlog.scalars(epoch, {f"Loss/{tag}": loss})
+    runlog.scalars(epoch, {f"Accuracy/{tag}_{name}": figures[name] for name in ("top1", "top5")})
+    runlog.confusion(epoch, scores.confusion(mean_scores), kind)
+    shown = {name: figures[name] for name in ("top1", "top5", "mean_class_accuracy")}
+    runlog.line(kind, epoch=epoch, loss_single_views=loss, **shown)
+    _log.info(
+        "epoch %d validated%s: %d views each, top1 %.2f top5 %.2f, loss of single views %.4f",
+        *(epoch + 1, "" if kind == "val" else f" ({kind})", scores.view_logits.shape[1]),
+        *(figures["top1"], figures["top5"], loss),
+    )
+    return figures["top1"]
 
 
 def write_results(

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.clip_files import clip_kind, make_clip  # noqa: F401 - fixtures
+
 GOLDEN_ROOT = Path(os.environ.get("GOLDEN_ROOT") or Path(__file__).parent / "golden")
 
 

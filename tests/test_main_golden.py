@@ -16,6 +16,8 @@ from datasets.annotations import VideoRecord
 from datasets.video import Clips
 from models import build_model
 from models.pretrained import from_released, to_released
+from ops.accumulation import build_accumulation
+from ops.bad_videos import BadVideos
 from ops.distributed import World
 from ops.learner import build_learner
 from ops.runlog import NullRunLog
@@ -213,7 +215,7 @@ def config_of(meta: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("name", TRAJECTORIES)
 def test_training_loop_follows_the_released_one(
-    name: str, golden: Golden, monkeypatch: pytest.MonkeyPatch
+    name: str, golden: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = golden(name)
     cfg, size = config_of(data["meta"]), data["meta"]["batch"]
@@ -222,7 +224,8 @@ def test_training_loop_follows_the_released_one(
     clips, labels = torch.from_numpy(data["clips"]).float(), torch.from_numpy(data["labels"])
     unused = torch.zeros(len(labels), 0)
     columns = (clips, labels, torch.arange(len(labels)), unused, unused)
-    batches = [Clips(*row) for row in zip(*(column.split(size) for column in columns), strict=True)]
+    rows = zip(*(column.split(size) for column in columns), strict=True)
+    batches = [Clips(*row, errors={}) for row in rows]
     recorded: dict[str, list[float]] = {}
 
     class Recorder(NullRunLog):
@@ -236,8 +239,10 @@ def test_training_loop_follows_the_released_one(
     state = from_released({key: torch.from_numpy(value) for key, value in init.items()})
     learner.model.load_state_dict(state)
     loader: Any = Batches(batches, len(labels))
+    groups = build_accumulation(cfg, len(batches), world.size)
+    bad = BadVideos(tmp_path, [], max_share=0.0, world=world)
     for epoch in range(cfg.TRAIN.EPOCHS):
-        main_ddp_shift.train_one_epoch(learner, loader, epoch, cfg, world, Recorder())
+        main_ddp_shift.train_one_epoch(learner, loader, groups, bad, epoch, cfg, world, Recorder())
         weights = to_released(learner.model.state_dict())
         for key, expected in data.items():
             if key.startswith(f"after_ep{epoch}."):

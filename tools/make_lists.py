@@ -10,9 +10,10 @@
     python tools/make_lists.py jester jester-v1-train.csv --subset train ...
     python tools/make_lists.py tree data/mine/frames ...
 
-A list line is `path num_frames label` for frames, `path label` for videos (--videos). The videos
-left out are named in LIST.missing.txt. Without --classes, labels follow the alphabet, as those of
-the released TSM weights for Something-Something v1 and Jester do.
+A list line is `path num_frames label` for frames, `path label` for video files (--videos), which
+--count counts too, so that no training has to. The videos left out are named in LIST.missing.txt,
+those that cannot be read with the reason. Without --classes, labels follow the alphabet, as those
+of the released TSM weights for Something-Something v1 and Jester do.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from datasets.readers import FrameFolder  # noqa: E402 - the path comes first
+from datasets.readers import FrameFolder, UnreadableVideoError, VideoFile  # noqa: E402 - the path comes first
 from tools.official_annotations import (  # noqa: E402
     FORMATS,
     OFFICIAL_CLASSES,
@@ -42,10 +43,11 @@ DISK_THREADS = 16
 
 
 class Found(NamedTuple):
-    """Where a video lies below the root, and its frames; 0 = not counted."""
+    """Where a video lies below the root, its frames (0 = not counted), why it is unreadable."""
 
     path: str
     num_frames: int
+    fault: str = ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         classes = read_class_file(args.classes) if args.classes else names
         labels = label_entries(entries, classes)
         report_counts(args, len(entries), len(classes))
-        found = find_videos(entries, args.root, args.videos)
+        found = find_videos(entries, args.root, args.videos, args.count)
         num_missing = write_list(args, entries, labels, found)
         if args.write_classes:
             _write(args.write_classes, classes)
@@ -79,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--split", type=int, choices=(1, 2, 3), default=1, help="of UCF-101 and HMDB-51 (1)")
     add("--root", type=Path, help="folder of the videos or frames; without it nothing is checked")
     add("--videos", action="store_true", help="the root holds video files, not folders of frames")
+    add("--count", action="store_true", help="with --videos: count the frames, as a training would")
     add("--prefix", default="", help="put before each path: from DATA.ROOT to --root")
     add("--classes", type=Path, help="class names in the order of the labels: txt, classInd, json")
     add("--write-list", type=Path, required=True, metavar="LIST", help="the list to write")
@@ -105,8 +108,16 @@ def report_counts(args: argparse.Namespace, num_videos: int, num_classes: int) -
         print_line(f"{num_classes} classes")
 
 
-def find_videos(entries: Sequence[Entry], root: Path | None, is_video: bool) -> list[Found | None]:
+def find_videos(
+    entries: Sequence[Entry], root: Path | None, is_video: bool, counts_videos: bool
+) -> list[Found | None]:
     """Look for each entry on the disk, many at once; without a root all are taken as they are.
+
+    Args:
+        entries: The videos.
+        root: Folder that they are looked for in.
+        is_video: They are files, not folders of frames.
+        counts_videos: Count the frames of files, too.
 
     Returns:
         For each entry its place, None where it is not there.
@@ -118,7 +129,7 @@ def find_videos(entries: Sequence[Entry], root: Path | None, is_video: bool) -> 
         return [Found(entry.stems[0], 0) for entry in entries]
     if not root.is_dir():
         raise ValueError(f"--root {str(root)!r} is not a folder")
-    find = partial(_find_video if is_video else _find_frames, root)
+    find = partial(_find_video, root, counts_videos) if is_video else partial(_find_frames, root)
     with ThreadPoolExecutor(DISK_THREADS) as pool:
         return list(pool.map(find, entries))
 
@@ -137,9 +148,13 @@ def write_list(
     lines = [
         " ".join([*_fields(place, args.prefix), str(label)])
         for place, label in zip(found, labels, strict=True)
-        if place
+        if place and not place.fault
     ]
-    missing = [entry.stems[0] for entry, place in zip(entries, found, strict=True) if not place]
+    missing = [
+        f"{place.path}\t{place.fault}" if place else entry.stems[0]
+        for entry, place in zip(entries, found, strict=True)
+        if not place or place.fault
+    ]
     if not lines:
         raise ValueError(
             f"none of {len(entries)} videos is under {args.root}; first: {missing[:3]}"
@@ -149,7 +164,7 @@ def write_list(
     if missing:
         report = args.write_list.with_name(f"{args.write_list.name}.missing.txt")
         _write(report, missing)
-        print_line(f"left out {len(missing)}, which are not under {args.root}; all in {report}")
+        print_line(f"left out {len(missing)}, not under {args.root} or unreadable; all in {report}")
         for stem in missing[:NUM_SHOWN]:
             print_line(f"  {stem}")
     if args.root is None:
@@ -171,13 +186,20 @@ def _find_frames(root: Path, entry: Entry) -> Found | None:
     return None
 
 
-def _find_video(root: Path, entry: Entry) -> Found | None:
+def _find_video(root: Path, counts: bool, entry: Entry) -> Found | None:
     for stem in entry.stems:
         for suffix in VIDEO_SUFFIXES:
             file = root / f"{stem}{suffix}"
             if file.is_file() and file.stat().st_size:
-                return Found(f"{stem}{suffix}", 0)
+                return _counted(root, f"{stem}{suffix}") if counts else Found(f"{stem}{suffix}", 0)
     return None
+
+
+def _counted(root: Path, path: str) -> Found:
+    try:
+        return Found(path, len(VideoFile(root / path)))
+    except UnreadableVideoError as error:
+        return Found(path, 0, str(error))
 
 
 def _fields(place: Found, prefix: str) -> list[str]:

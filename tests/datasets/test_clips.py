@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from yacs.config import CfgNode
 
 from datasets import sampling
 from datasets.annotations import VideoRecord
-from datasets.clips import ClipMaker
+from datasets.clips import ClipMaker, collate_clips
 from datasets.readers import FrameFolder, UnreadableVideoError
 from datasets.transforms import TrainTransform
 from datasets.video import EpochSampler, TrainClips
@@ -93,11 +94,37 @@ def test_training_clips_differ_with_epoch_index_and_seed(
         (VideoRecord("portrait", 9, 0, 1), r"portrait/img_0000\d\.png: no such frame.* 5 frames"),
     ],
 )
-def test_unreadable_video_is_an_error(record: VideoRecord, reason: str, open_video: Open) -> None:
+def test_unreadable_video_is_told(record: VideoRecord, reason: str, open_video: Open) -> None:
     clips = build_clips(open_video, [record])
+    # some start of twenty reaches the frames that are missing
+    samples = [clips[epoch, 0] for epoch in range(20)]
+    bad = [sample for sample in samples if sample.errors]
+    assert all(re.search(reason, sample.errors[0]) for sample in bad)
+    assert len(bad[0].clips) == 0
     with pytest.raises(UnreadableVideoError, match=reason):
-        # some start of twenty reaches the frames that are missing
-        [clips[epoch, 0] for epoch in range(20)]
+        [clips.maker.make(record, np.random.default_rng(seed)) for seed in range(20)]
+
+
+def test_batch_is_smaller_by_its_unreadable_videos(
+    open_video: Open, records: list[VideoRecord]
+) -> None:
+    clips = build_clips(open_video, [records[0], VideoRecord("gone", 5, 2, 9), records[1]])
+    batch = collate_clips([clips[0, 0], clips[0, 1], clips[0, 2]])
+    assert batch.clips.shape == (2, 4, 3, 32, 32)
+    assert torch.equal(batch.clips[1], clips[0, 2].clips)
+    assert batch.labels.tolist() == [records[0].label, records[1].label]
+    assert batch.indices.tolist() == [0, 2]
+    assert list(batch.errors) == [1]
+    assert "gone: No such file or directory" in batch.errors[1]
+    nothing = collate_clips([clips[0, 1], clips[1, 1]])
+    assert (len(nothing.clips), len(nothing.labels), list(nothing.errors)) == (0, 0, [1])
+
+
+def test_video_whose_frames_are_not_counted_yet_is_counted_when_it_is_read(
+    open_video: Open, records: list[VideoRecord]
+) -> None:
+    uncounted = build_clips(open_video, [records[0]._replace(num_frames=0)])
+    assert torch.equal(uncounted[3, 0].clips, build_clips(open_video, records)[3, 0].clips)
 
 
 def test_every_repeat_of_a_video_is_drawn_anew_and_the_first_as_without(

@@ -193,7 +193,9 @@ def test_truncated_image_is_named(suffix: str, tmp_path: Path) -> None:
     truncate(tmp_path / f"img_00002.{suffix}")
     folder = FrameFolder(tmp_path, f"img_{{:05d}}.{suffix}")
     assert folder.read([0]).shape == (1, 64, 64, 3)
-    with pytest.raises(UnreadableVideoError, match=rf"img_00002\.{suffix}: OSError: .*truncated"):
+    with pytest.raises(
+        UnreadableVideoError, match=rf"img_00002\.{suffix}: Pillow: OSError: .*truncated"
+    ):
         folder.read([0, 1])
 
 
@@ -209,7 +211,9 @@ def test_png_with_a_broken_chunk_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"\xff\xd8\xff\xe0"])
 def test_file_that_is_no_image_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "img_00001.jpg").write_bytes(content)
-    with pytest.raises(UnreadableVideoError, match=r"img_00001\.jpg: UnidentifiedImageError"):
+    with pytest.raises(
+        UnreadableVideoError, match=r"img_00001\.jpg: Pillow: UnidentifiedImageError"
+    ):
         FrameFolder(tmp_path).read([0])
 
 
@@ -221,7 +225,9 @@ def test_image_far_too_large_is_named(tmp_path: Path) -> None:
     header = (60_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
     start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
     (tmp_path / "img_00001.png").write_bytes(start + chunk(b"IDAT", b""))
-    with pytest.raises(UnreadableVideoError, match=r"img_00001\.png: DecompressionBombError"):
+    with pytest.raises(
+        UnreadableVideoError, match=r"img_00001\.png: Pillow: DecompressionBombError"
+    ):
         FrameFolder(tmp_path, "img_{:05d}.png").read([0])
 
 

@@ -475,3 +475,55 @@ def test_two_processes_train_like_one_on_twice_the_batch(
     assert norms == pytest.approx(norms_alone, rel=1e-12)
     for ours, alone in zip(weights, weights_alone, strict=True):
         np.testing.assert_allclose(ours, alone, atol=1e-14)
+
+
+def test_nothing_to_learn_changes_neither_gradients_nor_the_statistics_of_norms() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(0, 1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
+    learner = Learner(model, torch.optim.SGD(model.parameters(), 0.5), WORLD)
+    model.train()
+    buffers = copy.deepcopy(list(model.buffers()))
+    learner.accumulate_nothing((4, 3, 2, 2), is_last=True)
+    assert all(not parameter.grad.any() for parameter in model.parameters())
+    assert all(map(torch.equal, buffers, model.buffers()))
+    assert model.training
+
+
+DDP_WITHOUT_CLIPS = """
+import sys
+import torch
+from torch import nn
+from ops.distributed import LaunchOptions, launch
+from ops.learner import Learner
+
+def run(world, path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(0, 1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
+    learner = Learner(model, torch.optim.SGD(model.parameters(), 0.5), world)
+    torch.manual_seed(1)
+    clips = torch.randn(2, 4, 3, 2, 2)
+    if world.rank == 0:
+        learner.accumulate(clips, lambda logits: logits.square().mean(), 1.0, is_last=True)
+    else:
+        learner.accumulate_nothing((4, 3, 2, 2), is_last=True)
+    torch.save([parameter.grad for parameter in model.parameters()], f"{path}/{world.rank}.pt")
+
+if __name__ == "__main__":
+    launch(run, LaunchOptions(), sys.argv[1])
+"""
+
+
+@pytest.mark.ddp
+def test_process_without_a_clip_adds_zero_and_keeps_the_others_from_waiting(
+    tmp_path: Path, run_processes: Callable[..., list[int]]
+) -> None:
+    run_processes(DDP_WITHOUT_CLIPS, str(tmp_path), num=2, is_launched=True)
+    ours, theirs = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(0, 1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
+    torch.manual_seed(1)
+    model(torch.randn(2, 4, 3, 2, 2)).square().mean().backward()
+    for gradient, other, parameter in zip(ours, theirs, model.parameters(), strict=True):
+        torch.testing.assert_close(gradient, other, atol=0, rtol=0)
+        # the mean over two processes, of which one adds nothing; float32
+        torch.testing.assert_close(gradient, parameter.grad / 2, atol=1e-6, rtol=1e-5)

@@ -64,6 +64,34 @@ def test_epoch_means_are_of_batches_for_the_loss_and_of_clips_for_accuracy() -> 
     assert progress.epoch_means() == {"loss": 1.75, "top1": 37.5, "top5": 87.5}
 
 
+def test_skipped_iterations_count_neither_for_the_loss_nor_for_accuracy() -> None:
+    progress, recorder = progress_of(num_iterations=4, print_freq=2)
+    progress.skip()
+    add(progress, 3.0, (1, 2))
+    progress.report(0.1)
+    add(progress, 1.0, (1, 1))
+    progress.skip()
+    progress.report(0.1)
+    assert progress.epoch_means() == {"loss": 2.0, "top1": 50.0, "top5": 75.0}
+    assert recorder.values["Iteration/loss"] == [(1, 3.0), (2, 1.0)]
+    assert [line["iteration"] for line in recorder.lines] == [2, 4]
+
+
+def test_interval_of_skipped_iterations_is_not_reported() -> None:
+    progress, recorder = progress_of(num_iterations=2, print_freq=2)
+    progress.skip()
+    progress.skip()
+    progress.report(0.1)
+    assert recorder.lines == []
+
+
+def test_loss_before_a_skipped_iteration_is_looked_at() -> None:
+    progress, _ = progress_of()
+    add(progress, float("nan"))
+    with pytest.raises(FloatingPointError, match="video nan 0"):
+        progress.skip()
+
+
 def test_epoch_means_do_not_lose_small_losses_in_long_epochs() -> None:
     progress, _ = progress_of(num_iterations=2000, print_freq=5000)
     for _ in range(2000):

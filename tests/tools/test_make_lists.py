@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,25 @@ def test_ucf101_labels_become_zero_based(
     ]
     official = OFFICIAL_COUNTS["ucf101", 1, subset]
     assert f"2 videos (official {official}, DIFFERENT)" in capsys.readouterr().out
+
+
+def test_video_files_are_counted_where_asked_and_broken_ones_left_out_with_the_reason(
+    tmp_path: Path, make_clip: Callable[..., Path]
+) -> None:
+    videos = tmp_path / "videos"
+    for name, content in (
+        ("run/a b.mp4", make_clip("x264.mp4").read_bytes()),
+        ("run/c.avi", make_clip("mpeg4.avi").read_bytes()),
+        ("swim/d.mp4", b"no video"),
+    ):
+        (videos / name).parent.mkdir(parents=True, exist_ok=True)
+        (videos / name).write_bytes(content)
+    listed = tmp_path / "out.txt"
+    words = ["tree", videos, "--root", videos, "--videos", "--count", "--prefix", "mine"]
+    assert main([str(word) for word in (*words, "--write-list", listed)]) == 1
+    assert listed.read_text().splitlines() == ["mine/run/a b.mp4 61 0", "mine/run/c.avi 61 0"]
+    (line,) = (tmp_path / "out.txt.missing.txt").read_text().splitlines()
+    assert line.startswith(f"swim/d.mp4\t{videos}/swim/d.mp4: PyAV: InvalidDataError: ")
 
 
 def test_a_number_that_is_not_the_classes_is_an_error(tmp_path: Path) -> None:
