@@ -157,13 +157,18 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode (B, T, N, C) tokens."""
-        x = self._add_branch(x, self.attn_shift, self.norm1, self.attn)
-        return self._add_branch(x, self.mlp_shift, self.norm2, self.mlp)
+        x = self.attend(x, self.attn_shift(x))
+        return self.transform(x, self.mlp_shift(x))
 
-    def _add_branch(
-        self, x: Tensor, shift: nn.Module, norm: nn.Module, branch: nn.Module
-    ) -> Tensor:
-        shifted = shift(x)
+    def attend(self, x: Tensor, shifted: Tensor) -> Tensor:
+        """Return the tokens after the attention half, (B, T, N, C), from both sorts before it."""
+        return self._add_branch(x, shifted, self.norm1, self.attn)
+
+    def transform(self, x: Tensor, shifted: Tensor) -> Tensor:
+        """Return the tokens after the MLP half, (B, T, N, C), from both sorts before it."""
+        return self._add_branch(x, shifted, self.norm2, self.mlp)
+
+    def _add_branch(self, x: Tensor, shifted: Tensor, norm: nn.Module, branch: nn.Module) -> Tensor:
         stream = shifted if self.shifts_residual else x
         update = branch(norm(shifted).flatten(0, 1))  # (B*T, N, C)
         update = stochastic_depth(update, self.drop_path, mode="row", training=self.training)
@@ -220,7 +225,11 @@ class VisionTransformer(nn.Module):
                 x = checkpoint(block, x, use_reentrant=False)
             else:
                 x = block(x)
-        return self.head(self.norm(x[:, :, 0]))  # (B, T, K)
+        return self.classify(x)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Turn the tokens behind the last block, (B, T, N, C), into frame logits (B, T, K)."""
+        return self.head(self.norm(x[:, :, 0]))
 
     def describe_shift(self) -> str:
         """Say in how many blocks class tokens shift, and how many of their channels."""
