@@ -3,6 +3,7 @@
 import math
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,29 @@ def require_av() -> None:
         raise ImportError("decoding videos needs PyAV: pip install av") from error
 
 
+@contextmanager
+def open_video(path: str | Path) -> Iterator[tuple[Any, Any]]:
+    """Open a file with the stream that FFmpeg calls best, to be decoded by one thread.
+
+    Yields:
+        PyAV's container and video stream.
+
+    Raises:
+        ValueError: There is no video stream.
+        av.FFmpegError: The file cannot be opened.
+    """
+    import av
+
+    # a bare name with a colon would be taken for a protocol, and a playlist could name other hosts
+    options = {"protocol_whitelist": "file"}
+    with av.open(f"file:{path}", metadata_errors="ignore", container_options=options) as container:
+        stream = container.streams.best("video")
+        if not isinstance(stream, av.VideoStream):
+            raise ValueError("no video stream")
+        stream.codec_context.thread_count = 1  # the caller's processes share the cores already
+        yield container, stream
+
+
 def decode_frames(path: str | Path) -> Iterator[Image.Image]:
     """Yield every frame of a video as an RGB image, upright, in the order of presentation.
 
@@ -51,24 +75,31 @@ def decode_frames(path: str | Path) -> Iterator[Image.Image]:
         ValueError: There is no video stream, or no frame in it.
         av.FFmpegError: The file cannot be read to its end.
     """
-    import av
-
-    with av.open(str(path), metadata_errors="ignore") as container:
-        stream = container.streams.best("video")
-        if not isinstance(stream, av.VideoStream):
-            raise ValueError("no video stream")
-        stream.codec_context.thread_count = 1  # the caller's processes share the cores already
+    with open_video(path) as (container, stream):
         num_decoded = 0
         for frame in container.decode(stream):
-            yield upright(frame.to_image(), _display_matrix(frame))
+            yield to_upright_rgb(frame)
             num_decoded += 1
-        if num_decoded == 0:
-            raise ValueError("no frame could be decoded")
-        num_promised = num_frames_in_header(stream)
-        if num_decoded < MIN_SHARE_OF_HEADER * num_promised:
-            raise EndsEarlyError(
-                f"decoded {num_decoded} frames, the header promises {num_promised}"
-            )
+        check_is_whole(num_decoded, stream)
+
+
+def check_is_whole(num_decoded: int, stream: Any) -> None:
+    """Compare the frames of a PyAV video stream that was decoded to its end with its header.
+
+    Raises:
+        EndsEarlyError: They are clearly too few.
+        ValueError: There is none.
+    """
+    if num_decoded == 0:
+        raise ValueError("no frame could be decoded")
+    num_promised = num_frames_in_header(stream)
+    if num_decoded < MIN_SHARE_OF_HEADER * num_promised:
+        raise EndsEarlyError(f"decoded {num_decoded} frames, the header promises {num_promised}")
+
+
+def to_upright_rgb(frame: Any) -> Image.Image:
+    """Return a decoded frame of PyAV as it is meant to be seen."""
+    return upright(frame.to_image(), _display_matrix(frame))
 
 
 def num_frames_in_header(stream: Any) -> int:

@@ -24,6 +24,10 @@ class WholeMean:
         self._sum = added if self._sum is None else self._sum + added
         return (self._sum / self._count).to(value.dtype)
 
+    def __str__(self) -> str:
+        """Say it in words."""
+        return "mean of all so far"
+
 
 class WindowMean:
     """The mean of the last tensors.
@@ -41,6 +45,10 @@ class WindowMean:
         """Take in a tensor and return the mean."""
         self._values.append(value)
         return torch.stack(list(self._values)).mean(0)
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return f"mean of the last {self._values.maxlen}"
 
 
 class FadingMean:
@@ -63,6 +71,10 @@ class FadingMean:
         self._weight = 1 + self.decay * self._weight
         self._sum = value if self._sum is None else value + self.decay * self._sum
         return self._sum / self._weight
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return f"mean that fades by {self.decay:g} a frame"
 
 
 RunningMean = WholeMean | WindowMean | FadingMean
