@@ -28,7 +28,7 @@ class GrowingFolder:
     Args:
         path: The folder.
         pace: The images that it does not want are not read.
-        timeout_seconds: It ends when no new image has come for so long.
+        timeout_seconds: It ends when no new image has come for so long; 0: with those there.
         patience_seconds: Time for an image to become whole.
 
     Attributes:
@@ -57,9 +57,11 @@ class GrowingFolder:
             UnreadableVideoError: The folder cannot be listed.
         """
         number, start, last_find = 0, None, time.monotonic()
-        while time.monotonic() - last_find <= self.timeout_seconds:
+        while True:
             names = self._find_new()
             if not names:
+                if time.monotonic() - last_find >= self.timeout_seconds:
+                    return
                 time.sleep(POLL_SECONDS)
                 continue
             found = time.monotonic()

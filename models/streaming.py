@@ -166,11 +166,11 @@ def _shifted_tokens(
     """Return tokens (B, 1, N, C) with the channels of the frame before; note those of this one."""
     if not isinstance(shift, TokenShift):
         return x
-    moved = shift.from_previous(x.shape[-1])
-    following.append(x[:, 0, 0, moved].clone())
     # these tokens were made here, and the unshifted ones are needed only beside the branch
     shifted = x if block.shifts_residual else x.clone()
-    shifted[:, 0, 0, moved] = next(caches)
+    moved = shifted[:, 0, 0, shift.from_previous(x.shape[-1])]  # (B, C/fold_div)
+    following.append(moved.clone())
+    moved.copy_(next(caches))
     return shifted
 
 

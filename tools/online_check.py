@@ -52,8 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.fps = None
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):
-        words = ["--evaluate", "--resume", args.checkpoint or "", *args.overrides]
-        cfg = load_experiment(parse_args(words + (["--cfg", args.cfg] if args.cfg else [])))
+        words = ["--evaluate", "--resume", args.checkpoint] if args.checkpoint else []
+        words += ["--cfg", args.cfg] if args.cfg else []
+        cfg = load_experiment(parse_args(words + args.overrides))
         sys.stdout.write(latency_line(compare_latency(cfg, args.pairs)))
         if args.checkpoint:
             pace = build_pace(args, cfg)
