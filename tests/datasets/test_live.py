@@ -35,7 +35,7 @@ def write_video(path: Path, num_frames: int = 12, rate: int = 10) -> Path:
         stream = container.add_stream("mpeg4", rate=rate)
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
         for number in range(num_frames):
-            picture = np.full((32, 48, 3), 5 * number, dtype=np.uint8)
+            picture = np.full((32, 48, 3), 5 * number % 256, dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
         container.mux(stream.encode())
     return path
@@ -70,12 +70,12 @@ def test_frames_of_a_file_are_those_of_its_decode_with_their_times(tmp_path: Pat
 
 
 def test_a_file_cut_short_gives_its_frames_and_then_an_error(tmp_path: Path) -> None:
-    whole = write_video(tmp_path / "v.avi", num_frames=40).read_bytes()
+    whole = write_video(tmp_path / "v.avi", num_frames=400).read_bytes()
     (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
     frames: list[LiveFrame] = []
     with pytest.raises(UnreadableVideoError, match=r"cut.avi: after \d+ frames"):
         frames.extend(video_frames(tmp_path / "cut.avi", Every(1)))
-    assert 0 < len(frames) < 40
+    assert 0 < len(frames) < 400
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(UnreadableVideoError, match=r"text.mp4: after 0 frames"):
         list(video_frames(tmp_path / "text.mp4", Every(1)))
