@@ -286,14 +286,17 @@ class TemporalBlock(nn.Module):
 
     def residual(self, x: Tensor, moved: Tensor) -> Tensor:
         """Do what an image ResNet does, the branch on the moved maps (arXiv:1512.03385)."""
+        return self.joined(self.branch(moved), moved if self.shifts_shortcut else x)
+
+    def branch(self, moved: Tensor) -> Tensor:
+        """Return what the convolutions make of the moved maps, (M, C, H, W)."""
         out = self.relu(self.bn1(self.conv1(moved)))
         out = self.bn2(self.conv2(out))
-        if self.is_bottleneck:
-            out = self.bn3(self.conv3(self.relu(out)))
-        shortcut = moved if self.shifts_shortcut else x
-        if self.has_projection:
-            shortcut = self.downsample(shortcut)
-        out += shortcut
+        return self.bn3(self.conv3(self.relu(out))) if self.is_bottleneck else out
+
+    def joined(self, out: Tensor, x: Tensor) -> Tensor:
+        """Add the shortcut of the maps x to the branch's, which are written to."""
+        out += self.downsample(x) if self.has_projection else x
         return self.relu(out)
 
 

@@ -161,13 +161,18 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode (B, T, N, C) tokens; T = 1 where all tokens of a clip attend to each other."""
-        x = self._add_branch(x, self.attn_shift, self.norm1, self.attn)
-        return self._add_branch(x, self.mlp_shift, self.norm2, self.mlp)
+        x = self.attend(x, self.attn_shift(x))
+        return self.transform(x, self.mlp_shift(x))
 
-    def _add_branch(
-        self, x: Tensor, shift: nn.Module, norm: nn.Module, branch: nn.Module
-    ) -> Tensor:
-        shifted = shift(x)
+    def attend(self, x: Tensor, shifted: Tensor) -> Tensor:
+        """Return the tokens after the attention half, (B, T, N, C), from both sorts before it."""
+        return self._add_branch(x, shifted, self.norm1, self.attn)
+
+    def transform(self, x: Tensor, shifted: Tensor) -> Tensor:
+        """Return the tokens after the MLP half, (B, T, N, C), from both sorts before it."""
+        return self._add_branch(x, shifted, self.norm2, self.mlp)
+
+    def _add_branch(self, x: Tensor, shifted: Tensor, norm: nn.Module, branch: nn.Module) -> Tensor:
         stream = shifted if self.shifts_residual else x
         update = branch(norm(shifted).flatten(0, 1))  # (B*T, N, C)
         update = stochastic_depth(update, self.drop_path, mode="row", training=self.training)
@@ -226,6 +231,10 @@ class VisionTransformer(nn.Module):
     def frame_logits(self, clips: Tensor) -> Tensor:
         """Return the logits before the average over frames, (B, T, K)."""
         return self.head(self.features(clips))  # (B, T, K)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Turn the tokens behind the last block, (B, T, N, C), into frame logits (B, T, K)."""
+        return self.head(self.norm(x[:, :, 0]))
 
     def features(self, clips: Tensor) -> Tensor:
         """Return what the head sees: the class token of each frame, normed, (B, T, C)."""

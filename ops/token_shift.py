@@ -77,6 +77,12 @@ class TokenShift(nn.Module):
         x = shift(x.flatten(0, 1), T, self.fold_div, self.direction)  # (B*T, N, C)
         return x.unflatten(0, (B, T))  # (B, T, N, C)
 
+    def from_previous(self, num_channels: int) -> slice:
+        """Return which class-token channels, of so many, come from the frame before."""
+        move = _move(num_channels, self.fold_div, self.direction)
+        start = move.from_next + move.kept
+        return slice(start, start + move.from_previous)
+
     def extra_repr(self) -> str:
         """Show the settings in ``print(model)``."""
         return f"fold_div={self.fold_div}, direction={self.direction}"
@@ -100,10 +106,7 @@ def _shift(x: Tensor, num_frames: int, fold_div: int, direction: str, may_write:
         raise ValueError(f"token shift needs fold_div >= 1, got {fold_div}")
     if direction not in DIRECTIONS:
         raise ValueError(f"token shift direction is one of {DIRECTIONS}, got {direction!r}")
-    C = x.shape[-1]
-    fold = C // fold_div
-    num_next = fold if direction == "both" else 0
-    move = _Move(from_next=num_next, kept=fold - num_next, from_previous=min(fold, C - fold))
+    move = _move(x.shape[-1], fold_div, direction)
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         cls = _moved_cls(x, num_frames, move, is_adjoint=False)
         return torch.cat([cls, x[:, 1:]], dim=1)
@@ -111,6 +114,12 @@ def _shift(x: Tensor, num_frames: int, fold_div: int, direction: str, may_write:
         x[:, :1] = _moved_cls(x, num_frames, move, is_adjoint=False)
         return x
     return _CopyWithMovedCls.apply(x, num_frames, move, False)
+
+
+def _move(num_channels: int, fold_div: int, direction: str) -> _Move:
+    fold = num_channels // fold_div
+    num_next = fold if direction == "both" else 0
+    return _Move(num_next, kept=fold - num_next, from_previous=min(fold, num_channels - fold))
 
 
 def _moved_cls(x: Tensor, num_frames: int, move: _Move, is_adjoint: bool) -> Tensor:
