@@ -134,7 +134,7 @@ def test_every_repeat_of_a_video_is_drawn_anew_and_the_first_as_without(
     first, second, third = (clips[key].clips for key in ((0, 2), (0, 2, 1), (0, 2, 2)))
     assert not torch.equal(first, second)
     assert not torch.equal(second, third)
-    expected, _ = clips.maker.make(records[2], np.random.default_rng((7, 0, 2)))
+    expected, *_ = clips.maker.make(records[2], np.random.default_rng((7, 0, 2)))
     assert torch.equal(first, expected)
 
 

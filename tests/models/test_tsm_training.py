@@ -273,7 +273,7 @@ def test_resuming_with_other_groups_is_an_error(world: World, tmp_path: Path) ->
     content = build_learner(cfg, model, world).state() | {"epoch": 1}
     torch.save(content, tmp_path / "last.pth")
     other = config(*small, "OPTIM.GROUPS", "one")
-    with pytest.raises(ValueError, match=r"--resume needs OPTIM\.GROUPS"):
+    with pytest.raises(ValueError, match=r"--resume needs the OPTIM\.GROUPS"):
         resume(build_learner(other, build_model(other), world), str(tmp_path / "last.pth"), world)
 
 
