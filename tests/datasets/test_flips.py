@@ -110,7 +110,7 @@ def test_mirrored_clips_carry_the_class_of_the_mirror_image(tmp_path: Path, tran
     shown = set()
     for epoch in range(24):
         for index in range(3):
-            clip, label, _ = clips[epoch, index]
+            clip, label, *_ = clips[epoch, index]
             half = clip.float().mean((0, 1, 2))
             is_right = bool(half[8:].mean() > half[:8].mean())
             assert int(label) == (2 if index == 2 else int(is_right))
