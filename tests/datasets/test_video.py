@@ -29,7 +29,7 @@ def test_training_clips_do_not_depend_on_the_number_of_workers(
     epochs = [batches_of(alone, epoch) for epoch in (0, 1)]
     for epoch, expected in enumerate(epochs):
         for ours, theirs in zip(batches_of(helped, epoch), expected, strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(ours[:3], theirs[:3], strict=True))
+            assert all(torch.equal(a, b) for a, b in zip(ours[:-1], theirs[:-1], strict=True))
     clips = [torch.cat([batch.clips for batch in batches]) for batches in epochs]
     order = [torch.cat([batch.indices for batch in batches]).argsort() for batches in epochs]
     for first, second in zip(clips[0][order[0]], clips[1][order[1]], strict=True):
@@ -136,7 +136,7 @@ def test_random_changes_do_not_depend_on_the_number_of_workers(
         for n in (0, 2)
     )
     for ours, theirs in zip(helped, alone, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(ours[:3], theirs[:3], strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(ours[:-1], theirs[:-1], strict=True))
 
 
 def test_repeats_multiply_the_clips_and_stand_in_one_batch(
