@@ -34,7 +34,7 @@ DISTILL: {{TEACHER: teacher.pth, SEES: own_clip}}
 TEACHER = (
     *("DATA.NUM_FRAMES", 4, "DATA.SAMPLING", "uniform", "DATA.IMAGE_SIZE", 24),
     *("DATA.TEST_SHORT_SIDE", 28, "AUG.SHORT_SIDE_RANGE", [28, 32], "VAL.NUM_CROPS", 3),
-    *("DATA.FRAME_TEMPLATE", "img_{:05d}.jpg"),  # of its own data
+    *("DATA.ROOT", "elsewhere"),  # of its own data
 )
 
 
@@ -66,7 +66,7 @@ def test_teacher_has_the_first_centre_crop_of_its_validation_mirrored_as_the_cli
     root: Path,
 ) -> None:
     dataset = clips_of(root)
-    teacher_cfg = cfg_of(root, *TEACHER[:-2])  # of frames named as the student's
+    teacher_cfg = cfg_of(root, *TEACHER[:-2])
     records = read_records(teacher_cfg, "val")
     views = build_view_loader(teacher_cfg, records, "val", 0, 1).dataset
     seen = set()
