@@ -38,7 +38,7 @@ from models import build_model
 from models.checkpoints import build_checkpoint, resume
 from models.distillation import build_teacher
 from models.pretrained import load_weights
-from ops.accumulation import Accumulation, build_accumulation
+from ops.accumulation import build_accumulation
 from ops.checkpoint import CheckpointFolder, read_checkpoint
 from ops.distributed import (
     LaunchOptions,
@@ -135,7 +135,7 @@ def train(
     log_start(cfg, world, model, groups.size, len(records), len(val_records))
     for epoch in range(start_epoch, cfg.TRAIN.EPOCHS):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        train_one_epoch(learner, loader, groups, epoch, cfg, world, runlog, teacher)
+        train_one_epoch(learner, loader, epoch, cfg, world, runlog, teacher)
         top1 = validate(learner, val_loader, val_records, epoch, cfg, world, runlog)
         is_best, best, best_here = top1 > best_here, max(top1, best), max(top1, best_here)
         runlog.scalars(epoch, {"Accuracy/best_test_top1": best})
@@ -149,7 +149,6 @@ def train(
 def train_one_epoch(
     learner: Learner,
     loader: DataLoader[Clips],
-    groups: Accumulation,
     epoch: int,
     cfg: CfgNode,
     world: World,
@@ -159,6 +158,7 @@ def train_one_epoch(
     """Go once through the training clips and record what was learned."""
     learner.model.train()
     records = loader.dataset.records  # type: ignore[attr-defined]
+    groups = build_accumulation(cfg, len(loader), world.size)
     schedule, mixer, objective = build_schedule(cfg), build_mixer(cfg), build_objective(cfg)
     progress = Progress(epoch, cfg.TRAIN.EPOCHS, len(loader), world, cfg.TRAIN.PRINT_FREQ, runlog)
     for i, batch in enumerate(progress.timed(loader)):
