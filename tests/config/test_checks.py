@@ -22,11 +22,10 @@ def faults(*overrides: object, text: str = "") -> str:
 
 @pytest.mark.parametrize("key", CHOICES)
 def test_choice_is_one_of_the_list(key: str) -> None:
-    needed = {
+    others = {
         "DATA.WINDOW": ("DATA.SAMPLING", "linspace"),
-        "DISTILL.LOSS": ("DISTILL.TEACHER", "t"),
-    }
-    others = needed.get(key, ())
+        "DISTILL.LOSS": ("DISTILL.TEACHER", "teacher.pth"),
+    }.get(key, ())
     for choice in CHOICES[key]:
         assert value_at(load(key, choice, *others), key) == choice
     wrong = 2 if key.endswith("NUM_CROPS") else "neither"
