@@ -34,7 +34,7 @@ from datasets.video import (
 from models import build_model
 from models.checkpoints import build_checkpoint, resume
 from models.pretrained import load_weights
-from ops.accumulation import Accumulation, build_accumulation
+from ops.accumulation import build_accumulation
 from ops.bad_videos import BadVideos, TooManyBadVideosError
 from ops.checkpoint import CheckpointFolder, read_checkpoint
 from ops.distributed import (
@@ -127,7 +127,7 @@ def train(
     bad_videos = BadVideos(checkpoints.folder, videos, cfg.TRAIN.MAX_BAD_SHARE, world)
     for epoch in range(start_epoch, cfg.TRAIN.EPOCHS):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        train_one_epoch(learner, loader, groups, bad_videos, epoch, cfg, world, runlog)
+        train_one_epoch(learner, loader, bad_videos, epoch, cfg, world, runlog)
         top1 = validate(learner, val_loader, val_records, epoch, cfg, world, runlog)
         is_best, best, best_here = top1 > best_here, max(top1, best), max(top1, best_here)
         runlog.scalars(epoch, {"Accuracy/best_test_top1": best})
@@ -141,7 +141,6 @@ def train(
 def train_one_epoch(
     learner: Learner,
     loader: DataLoader[Clips],
-    groups: Accumulation,
     bad_videos: BadVideos,
     epoch: int,
     cfg: CfgNode,
@@ -151,6 +150,7 @@ def train_one_epoch(
     """Go once through the training clips and record what was learned."""
     learner.model.train()
     records = loader.dataset.records  # type: ignore[attr-defined]
+    groups = build_accumulation(cfg, len(loader), world.size)
     schedule, mixer, objective = build_schedule(cfg), build_mixer(cfg), build_objective(cfg)
     clip_shape = (cfg.DATA.NUM_FRAMES, 3, cfg.DATA.IMAGE_SIZE, cfg.DATA.IMAGE_SIZE)
     progress = Progress(epoch, cfg.TRAIN.EPOCHS, len(loader), world, cfg.TRAIN.PRINT_FREQ, runlog)

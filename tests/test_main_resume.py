@@ -300,7 +300,8 @@ def test_momentum_of_other_groups_cannot_be_resumed(
     last = experiment.run_folder / "last.pth"
     code, text = experiment.outcome("--resume", last, *words)
     assert code == 1
-    assert "--resume needs OPTIM.GROUPS, OPTIM.LAYER_DECAY and MODEL.PARTIAL_BN of the" in text
+    assert "--resume needs the OPTIM.GROUPS and MODEL.PARTIAL_BN of the run" in text
+    assert "and its OPTIM.LAYER_DECAY on or off" in text
     assert "Traceback" not in text
 
 
