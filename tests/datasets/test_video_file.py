@@ -266,11 +266,12 @@ def test_opening_leaves_neither_descriptors_nor_memory(
     (tmp_path / "empty.mp4").touch()
     damaged = [cut(make_clip("mpeg4.avi"), tmp_path / "cut.avi", 0.5), tmp_path / "empty.mp4"]
     paths = [make_clip(name) for name in names] + damaged
-    read_many(paths, 100)  # what is loaded once
+    read_many(paths, 100 + num_opens // 5)  # what is loaded once, and the allocator's reserves
     descriptors, memory = num_descriptors(), resident_mib()
     read_many(paths, num_opens)
     assert num_descriptors() == descriptors
-    assert resident_mib() - memory < 30  # the allocator's: a leaked clip of 61 frames is 1.1 MiB
+    # 12 MiB measured over 4000 opens; one small frame leaked by each would be 90 over 5000
+    assert resident_mib() - memory < 40
 
 
 def test_decoder_is_chosen_by_name(make_clip: Make, monkeypatch: pytest.MonkeyPatch) -> None:
