@@ -39,7 +39,7 @@ from models.distillation import build_teacher
 from models.pretrained import load_weights
 from ops.accumulation import Accumulation, build_accumulation
 from ops.batch_norm import update_statistics
-from ops.checkpoint import CheckpointFolder, read_checkpoint
+from ops.checkpoint import CheckpointFolder, read_described
 from ops.distributed import (
     LaunchOptions,
     World,
@@ -332,7 +332,7 @@ def load_experiment(args: argparse.Namespace) -> CfgNode:
     if args.cfg:
         cfg = load_cfg(args.cfg, overrides)
     else:
-        cfg = saved_cfg(read_checkpoint(args.resume), args.resume, "--cfg", overrides)
+        cfg = saved_cfg(read_described(args.resume), args.resume, "--cfg", overrides)
     if args.resume == "":
         args.resume = str(CheckpointFolder(Path(cfg.OUTPUT_DIR)).newest())
     return cfg
@@ -357,7 +357,7 @@ def load_teacher_cfg(cfg: CfgNode, names: Sequence[str]) -> CfgNode | None:
         num_classes = teacher_cfg.MODEL.NUM_CLASSES
         teacher_names = read_class_names(teacher_cfg.DATA.CLASS_NAMES, num_classes)
     else:
-        content = read_checkpoint(path)
+        content = read_described(path)
         teacher_cfg = saved_cfg(content, path, "DISTILL.TEACHER_CFG")
         teacher_names = content.get("class_names", names)
     check_teacher(cfg, teacher_cfg)

@@ -15,7 +15,7 @@ from models.released_tokshift import (
     momentum_to_released,
     to_released,
 )
-from ops.checkpoint import read_checkpoint
+from ops.checkpoint import WEIGHTS_ALONE, read_checkpoint
 from ops.distributed import World, gather_objects
 from ops.learner import Learner
 from ops.mutual import models_by_prefix
@@ -129,7 +129,7 @@ def read_training_checkpoint(path: str) -> dict[str, Any]:
         ValueError: It holds weights alone; says that --tune_from takes those.
     """
     hint = "--resume takes a checkpoint of a training run; to start from these weights: --tune_from"
-    if path.endswith((".npz", ".pdparams", ".safetensors")):
+    if path.endswith(WEIGHTS_ALONE):
         raise ValueError(f"{path} holds weights only. {hint} {path}")
     content = read_checkpoint(path)
     missing = [key for key in NEEDED if key not in content]
