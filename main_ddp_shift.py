@@ -147,7 +147,7 @@ def train(
         content = build_checkpoint(cfg, learner, epoch, best, names, world)
         if content:
             checkpoints.save(content, epoch, is_best)
-    num_averaged = int(learner.swa.n_averaged) if learner.swa else 0
+    num_averaged = len(learner.averaged_epochs)
     if learner.swa and num_averaged:
         average, last = learner.swa.module, cfg.TRAIN.EPOCHS - 1
         update_average(average, loader, cfg, world)

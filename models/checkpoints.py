@@ -189,12 +189,12 @@ def _in_groups(momentum: Mapping[int, Any], learner: Learner) -> dict[int, Any]:
 
 def _check_average(content: Mapping[str, Any], learner: Learner, path: str) -> None:
     """Reject a mean of weights that this run would not have taken in by now."""
-    held = content.get("swa_epochs", 0)
-    due = sum(epoch <= content["epoch"] for epoch in learner.swa_epochs)
-    if learner.swa and held > due:
+    held = content.get("swa_epochs", [])
+    due = [epoch for epoch in learner.swa_epochs if epoch <= content["epoch"]]
+    if learner.swa and not set(held) <= set(due):
         raise ValueError(
-            f"{path} holds the mean of {held} epochs' weights, under this run's TRAIN.SWA it would "
-            f"be of {due}; --resume needs the TRAIN.SWA of the run it takes up, or "
+            f"{path} holds the mean of the weights after epochs {held}, under this run's TRAIN.SWA "
+            f"it would be after {due}; --resume needs the TRAIN.SWA of the run it takes up, or "
             "TRAIN.SWA.START_EPOCH 0 to leave the mean out"
         )
 

@@ -301,7 +301,7 @@ def test_mean_is_kept_from_its_first_epoch_on() -> None:
     learner.end_epoch(1)
     assert "swa" not in learner.state()
     learner.end_epoch(2)
-    assert learner.state()["swa_epochs"] == 1
+    assert learner.state()["swa_epochs"] == [2]
     other = toy_learner()
     other.end_epoch(2)
     assert other.swa is None
