@@ -90,7 +90,7 @@ BELOW_ONE = (
     "OPTIM.MOMENTUM",
     "TRAIN.EMA_DECAY",
 )
-SHARES = ("AUG.MIX_PROB", "AUG.CUTMIX_SHARE")
+SHARES = ("AUG.CUTMIX_SHARE", "AUG.ERASING_PROB", "AUG.MIX_PROB")
 
 
 def check_cfg(cfg: CfgNode, source: str) -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
-from models.pretrained import STUDENT, LoadReport, fit_weights, weights_of
+from models.load_report import LoadReport
+from models.pretrained import STUDENT, fit_weights, weights_of
 from models.released_tokshift import (
     is_released,
     momentum_from_released,

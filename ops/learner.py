@@ -122,7 +122,7 @@ class Learner:
             is_last: The step follows; until then the processes do not exchange gradients.
 
         Returns:
-            The loss and the logits (B, K), detached.
+            The loss and the logits, (B, K) or of a pair (2, B, K), detached.
         """
         waits = self.is_parallel and not is_last
         with self.parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]

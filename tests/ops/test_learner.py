@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from config import load_cfg_text
 from models import build_model
-from models.pretrained import from_released, momentum_to_released, to_released
+from models.released_tokshift import from_released, momentum_to_released, to_released
 from ops.distributed import World
 from ops.learner import Learner, amp_dtype, build_learner, build_optimizer
 from ops.objective import Target, build_objective
