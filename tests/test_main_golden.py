@@ -16,6 +16,7 @@ from datasets.annotations import VideoRecord
 from datasets.video import Clips
 from models import build_model
 from models.released_tokshift import from_released, to_released
+from ops.accumulation import build_accumulation
 from ops.distributed import World
 from ops.learner import build_learner
 from ops.runlog import NullRunLog
@@ -236,8 +237,9 @@ def test_training_loop_follows_the_released_one(
     state = from_released({key: torch.from_numpy(value) for key, value in init.items()})
     learner.model.load_state_dict(state)
     loader: Any = Batches(batches, len(labels))
+    groups = build_accumulation(cfg, len(batches), world.size)
     for epoch in range(cfg.TRAIN.EPOCHS):
-        main_ddp_shift.train_one_epoch(learner, loader, epoch, cfg, world, Recorder())
+        main_ddp_shift.train_one_epoch(learner, loader, groups, epoch, cfg, world, Recorder())
         weights = to_released(learner.model.state_dict())
         for key, expected in data.items():
             if key.startswith(f"after_ep{epoch}."):
