@@ -40,7 +40,7 @@ from models.pretrained import load_weights
 from ops.accumulation import build_accumulation
 from ops.bad_videos import BadVideos, TooManyBadVideosError
 from ops.batch_norm import update_statistics
-from ops.checkpoint import CheckpointFolder, read_checkpoint
+from ops.checkpoint import CheckpointFolder, read_described
 from ops.distributed import (
     LaunchOptions,
     World,
@@ -150,7 +150,7 @@ def train(
         content = build_checkpoint(cfg, learner, epoch, best, names, world)
         if content:
             checkpoints.save(content, epoch, is_best)
-    num_averaged = int(learner.swa.n_averaged) if learner.swa else 0
+    num_averaged = len(learner.averaged_epochs)
     if learner.swa and num_averaged:
         average, last = learner.swa.module, cfg.TRAIN.EPOCHS - 1
         update_average(average, loader, cfg, world)
@@ -332,7 +332,7 @@ def load_experiment(args: argparse.Namespace) -> CfgNode:
     if args.cfg:
         cfg = load_cfg(args.cfg, overrides)
     else:
-        cfg = saved_cfg(read_checkpoint(args.resume), args.resume, "--cfg", overrides)
+        cfg = saved_cfg(read_described(args.resume), args.resume, "--cfg", overrides)
     if args.resume == "":
         args.resume = str(CheckpointFolder(Path(cfg.OUTPUT_DIR)).newest())
     return cfg
@@ -357,7 +357,7 @@ def load_teacher_cfg(cfg: CfgNode, names: Sequence[str]) -> CfgNode | None:
         num_classes = teacher_cfg.MODEL.NUM_CLASSES
         teacher_names = read_class_names(teacher_cfg.DATA.CLASS_NAMES, num_classes)
     else:
-        content = read_checkpoint(path)
+        content = read_described(path)
         teacher_cfg = saved_cfg(content, path, "DISTILL.TEACHER_CFG")
         teacher_names = content.get("class_names", names)
     check_teacher(cfg, teacher_cfg)

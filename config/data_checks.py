@@ -55,8 +55,6 @@ def _augmentation_faults(cfg: CfgNode) -> list[str]:
         faults.append(
             f"AUG.RANDAUG_MAGNITUDE={aug.RANDAUG_MAGNITUDE}; it must be from 0 to {MAX_MAGNITUDE}"
         )
-    if not 0 <= aug.ERASING_PROB <= 1:
-        faults.append(f"AUG.ERASING_PROB={aug.ERASING_PROB}; it must be from 0 to 1")
     clips = cfg.TRAIN.CLIPS_PER_GPU
     if aug.REPEATS > 0 and clips % aug.REPEATS:
         faults.append(

@@ -8,14 +8,15 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
-from models.pretrained import STUDENT, LoadReport, fit_weights, weights_of
+from models.load_report import LoadReport
+from models.pretrained import STUDENT, fit_weights, weights_of
 from models.released_tokshift import (
     is_released,
     momentum_from_released,
     momentum_to_released,
     to_released,
 )
-from ops.checkpoint import read_checkpoint
+from ops.checkpoint import WEIGHTS_ALONE, read_checkpoint
 from ops.distributed import World, gather_objects
 from ops.learner import Learner
 from ops.mutual import models_by_prefix
@@ -134,7 +135,7 @@ def read_training_checkpoint(path: str) -> dict[str, Any]:
         ValueError: It holds weights alone; says that --tune_from takes those.
     """
     hint = "--resume takes a checkpoint of a training run; to start from these weights: --tune_from"
-    if path.endswith((".npz", ".pdparams", ".safetensors")):
+    if path.endswith(WEIGHTS_ALONE):
         raise ValueError(f"{path} holds weights only. {hint} {path}")
     content = read_checkpoint(path)
     missing = [key for key in NEEDED if key not in content]
@@ -194,12 +195,12 @@ def _in_groups(momentum: Mapping[int, Any], learner: Learner) -> dict[int, Any]:
 
 def _check_average(content: Mapping[str, Any], learner: Learner, path: str) -> None:
     """Reject a mean of weights that this run would not have taken in by now."""
-    held = content.get("swa_epochs", 0)
-    due = sum(epoch <= content["epoch"] for epoch in learner.swa_epochs)
-    if learner.swa and held > due:
+    held = content.get("swa_epochs", [])
+    due = [epoch for epoch in learner.swa_epochs if epoch <= content["epoch"]]
+    if learner.swa and not set(held) <= set(due):
         raise ValueError(
-            f"{path} holds the mean of {held} epochs' weights, under this run's TRAIN.SWA it would "
-            f"be of {due}; --resume needs the TRAIN.SWA of the run it takes up, or "
+            f"{path} holds the mean of the weights after epochs {held}, under this run's TRAIN.SWA "
+            f"it would be after {due}; --resume needs the TRAIN.SWA of the run it takes up, or "
             "TRAIN.SWA.START_EPOCH 0 to leave the mean out"
         )
 

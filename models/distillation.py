@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from models import build_model
 from models.pretrained import load_weights
 from ops.distributed import World
-from ops.learner import amp_dtype
+from ops.learner import autocast
 from ops.mutual import MutualPair
 from ops.scores import Scores
 from ops.teachers import CachedTeacher, FrozenTeacher, Teacher, cached_logits
@@ -68,14 +67,13 @@ def build_teacher(
 def _frozen_teacher(
     cfg: CfgNode, teacher_cfg: CfgNode, prepare: Callable[[Tensor], Tensor], world: World
 ) -> tuple[FrozenTeacher, str]:
-    distill, dtype = cfg.DISTILL, amp_dtype(cfg.TRAIN.AMP, world.device)
     model, report = _trained_model(cfg, teacher_cfg)
-    sees_student_clip = distill.SEES == "student_clip"
+    sees_student_clip = cfg.DISTILL.SEES == "student_clip"
     teacher = FrozenTeacher(
         model.to(world.device),
         prepare,
-        distill.TEMPERATURE,
-        partial(torch.autocast, world.device.type, dtype=dtype, enabled=dtype is not None),
+        cfg.DISTILL.TEMPERATURE,
+        partial(autocast, cfg.TRAIN.AMP, world.device),
         sees_student_clip=sees_student_clip,
     )
     what = _describe(cfg, teacher_cfg, model)

@@ -24,13 +24,7 @@ from models.paddle import (
     tsm_from_paddle,
     vit_from_paddle,
 )
-from models.released_tokshift import (
-    from_released,
-    is_released,
-    momentum_from_released,
-    momentum_to_released,
-    to_released,
-)
+from models.released_tokshift import from_released, is_released
 from models.released_tsm import (
     describe_released_tsm,
     describe_resnet,
@@ -39,21 +33,6 @@ from models.released_tsm import (
 )
 from models.timesformer import TimeSformer
 from ops.checkpoint import read_checkpoint, read_safetensors
-
-__all__ = [
-    "LoadReport",
-    "fit_weights",
-    "from_released",
-    "is_released",
-    "load_weights",
-    "momentum_from_released",
-    "momentum_to_released",
-    "read_weights",
-    "resize_pos_embed",
-    "resize_time_embed",
-    "to_released",
-    "weights_of",
-]
 
 State = dict[str, Tensor]
 

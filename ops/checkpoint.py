@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+WEIGHTS_ALONE = (".npz", ".pdparams", ".safetensors")  # files that hold nothing else
 _CORES = ("core", "_core")
 # The learning rate in a step-schedule checkpoint of the TSM release is a numpy float64. Files
 # written before numpy 2 call its module numpy.core.
@@ -41,8 +42,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: There is no such file, or it is not a checkpoint of tensors and plain values.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"checkpoint {str(path)!r} is not a file")
+    _check_is_file(path)
     try:
         with torch.serialization.safe_globals(_NUMPY_SCALARS):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -61,6 +61,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, a checkpoint is a dict")
     return content
+
+
+def read_described(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint for what it says of itself: nothing where the file holds weights alone.
+
+    Raises:
+        ValueError: As `read_checkpoint`.
+    """
+    if str(path).endswith(WEIGHTS_ALONE):
+        _check_is_file(path)
+        return {}
+    return read_checkpoint(path)
 
 
 def read_safetensors(path: str | Path) -> dict[str, Any]:
@@ -164,3 +176,8 @@ class CheckpointFolder:
         if self.layout == "plain":
             return f"{kind}.pth"
         return "ckpt_e*.pth" if kind == "last" else "best_ckpt_e*.pth"
+
+
+def _check_is_file(path: str | Path) -> None:
+    if not Path(path).is_file():
+        raise ValueError(f"checkpoint {str(path)!r} is not a file")

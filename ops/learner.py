@@ -94,6 +94,7 @@ class Learner:
             else None
         )
         self.swa_epochs = swa_epochs
+        self.averaged_epochs: list[int] = []
         self.swa = AveragedModel(model) if swa_epochs else None
         parallel: nn.Module = torch.compile(model) if compiles else model  # type: ignore[assignment]
         self.is_parallel = world.size > 1
@@ -121,7 +122,7 @@ class Learner:
             is_last: The step follows; until then the processes do not exchange gradients.
 
         Returns:
-            The loss and the logits (B, K), detached.
+            The loss and the logits, (B, K) or of a pair (2, B, K), detached.
         """
         waits = self.is_parallel and not is_last
         with self.parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]
@@ -166,6 +167,7 @@ class Learner:
         """Let the weights enter the plain mean where it takes them after so many epochs."""
         if self.swa and num_epochs in self.swa_epochs:
             self.swa.update_parameters(self.model)
+            self.averaged_epochs.append(num_epochs)
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of every group, times its factor where it has one."""
@@ -182,9 +184,9 @@ class Learner:
         if self.ema:
             state["ema"] = self.ema.module.state_dict()
             state["ema_steps"] = int(self.ema.n_averaged)
-        if self.swa and self.swa.n_averaged:
+        if self.swa and self.averaged_epochs:
             state["swa"] = self.swa.module.state_dict()
-            state["swa_epochs"] = int(self.swa.n_averaged)
+            state["swa_epochs"] = [*self.averaged_epochs]
         return state
 
     def load_state(self, momentum: dict[int, Any], content: dict[str, Any]) -> None:
@@ -213,7 +215,8 @@ class Learner:
             self.ema.n_averaged.fill_(content.get("ema_steps", 0))
         if self.swa and content.get("swa"):
             self.swa.module.load_state_dict(content["swa"])
-            self.swa.n_averaged.fill_(content["swa_epochs"])
+            self.averaged_epochs = [*content["swa_epochs"]]
+            self.swa.n_averaged.fill_(len(self.averaged_epochs))
 
 
 def autocast(amp: str, device: torch.device) -> torch.autocast:

@@ -15,6 +15,7 @@ DOCUMENTS = (
     "pretrain/README.md",
     "model_zoo/README.md",
 )
+FOLDERS = "k400|ucf101|egtea|hmdb51|ssv1|ssv2|jester"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -29,6 +30,7 @@ def test_project_files_named_in_documents_exist(repository: Path, document: str)
     text = (repository / document).read_text()
     names = re.findall(r"\b(?:config|tools|docs|tests|ops|models|datasets)/[\w./-]+\.\w+", text)
     names += [f"config/k400/{name}.yml" for name in re.findall(r"`(k400_\w+)`", text)]
+    names += [f"config/{name}.yml" for name in re.findall(rf"`((?:{FOLDERS})/\w+)`", text)]
     assert [name for name in names if not (repository / name).exists()] == []
 
 
@@ -41,8 +43,8 @@ def test_commands_in_the_readme_parse(repository: Path) -> None:
 
 
 def test_recipes_in_the_readme_are_all_recipes_of_kinetics(repository: Path) -> None:
-    named = set(re.findall(r"`(k400_\w+)`", (repository / "README.md").read_text()))
-    assert {path.stem for path in (repository / "config/k400").glob("k400_*.yml")} <= named
+    named = set(re.findall(r"`(?:k400/)?(\w+)`", (repository / "README.md").read_text()))
+    assert {path.stem for path in (repository / "config/k400").glob("*.yml")} <= named
 
 
 def test_each_recipe_opens_with_what_is_published(repository: Path) -> None:

@@ -1,6 +1,5 @@
 """Training with a teacher: frozen, cached, or learning too."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from torch import Tensor
 import main_ddp_shift
 from config import load_cfg
 from models import build_model
-from models.pretrained import load_weights
 from ops.teachers import FrozenTeacher
 from tests.test_main import CLASSES, Experiment, assert_same, start
 from tests.test_main_errors import assert_clear
@@ -236,80 +234,6 @@ def without_dropout(taught: Taught, folder: Path) -> Path:
     return folder / "teacher.yml"
 
 
-# Two models that learn from each other
-
-
-@pytest.fixture(scope="module")
-def mutual(taught: Taught, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a small student beside a larger teacher."""
-    folder = tmp_path_factory.mktemp("mutual") / "run"
-    taught.run(*taught.modes()["dml"], *SMALL, "--output", folder)
-    return folder
-
-
-def test_both_models_learn_and_are_kept(taught: Taught, mutual: Path) -> None:
-    content = taught.checkpoint(folder=mutual)
-    names = {name.split(".")[0] for name in content["state_dict"]}
-    assert names == {"student", "teacher"} == {name.split(".")[0] for name in content["ema"]}
-    start = torch.load(taught.same, weights_only=True)["ema"]
-    moved = {
-        name
-        for name, w in start.items()
-        if not torch.equal(content["state_dict"][f"teacher.{name}"], w)
-    }
-    assert moved == {*start}
-
-
-def test_students_part_of_the_checkpoint_is_tested(
-    taught: Taught, mutual: Path, tmp_path: Path
-) -> None:
-    checkpoint = mutual / "best.pth"
-    words = ("--evaluate", "--resume", checkpoint, "--output", tmp_path)
-    console = taught.run(*words, has_cfg=False)
-    assert f"weights from {checkpoint} (checkpoint, its ema, of a pair the student): " in console
-    model = build_model(load_cfg(mutual / "config.yml"))
-    load_weights(model, checkpoint)
-    ema = taught.checkpoint("best.pth", mutual)["ema"]
-    for name, weight in model.state_dict().items():
-        assert torch.equal(weight, ema[f"student.{name}"])
-
-
-def test_validation_is_the_students(taught: Taught, mutual: Path, tmp_path: Path) -> None:
-    top1 = [entry["top1"] for entry in log_of(mutual) if entry["kind"] == "val"][-1]
-    views = ("TEST.NUM_CLIPS", 1, "TEST.NUM_CROPS", 3)
-    words = ("--evaluate", "--resume", mutual / "last.pth", "--output", tmp_path)
-    taught.run(*words, *views, has_cfg=False)
-    assert taught.results(tmp_path)["top1"] == top1
-
-
-def log_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def test_teacher_of_a_yml_alone_starts_from_fresh_weights(taught: Taught, tmp_path: Path) -> None:
-    words = ("DISTILL.LOSS", "dml", "DISTILL.TEACHER_CFG", taught.config, "TRAIN.EPOCHS", 1)
-    console = taught.run("--output", tmp_path / "run", *words)
-    assert "teacher: fresh weights" in console
-
-
-def test_trained_pair_can_be_a_teacher_itself(taught: Taught, mutual: Path, tmp_path: Path) -> None:
-    words = ("DISTILL.TEACHER", mutual / "best.pth", "TRAIN.EPOCHS", 1)
-    console = taught.run("--output", tmp_path / "run", *words)
-    assert "of a pair the student" in console
-
-
-def test_student_that_started_from_weights_keeps_them_beside_its_teacher(
-    taught: Taught, tmp_path: Path
-) -> None:
-    words = (*taught.modes()["dml"], "--tune_from", taught.same, "OPTIM.LR", 0.0)
-    taught.run("--output", tmp_path / "run", *words, "TRAIN.EPOCHS", 1)
-    content = taught.checkpoint(folder=tmp_path / "run")["state_dict"]
-    start = torch.load(taught.same, weights_only=True)["ema"]
-    for name, weight in start.items():
-        assert torch.equal(content[f"student.{name}"], weight)
-        assert torch.equal(content[f"teacher.{name}"], weight)
-
-
 # Errors
 
 
@@ -351,16 +275,3 @@ def test_checkpoint_without_config_needs_the_teachers_yml(taught: Taught, tmp_pa
     assert code == 1
     assert_clear(console, r"bare\.pth does not hold its config; name one with DISTILL\.TEACHER_CFG")
     taught.run(*words, "DISTILL.TEACHER_CFG", taught.config)
-
-
-def test_pair_and_single_model_do_not_resume_each_other(
-    taught: Taught, mutual: Path, tmp_path: Path
-) -> None:
-    run = ("--output", tmp_path / "run")
-    words = (*taught.modes()["dml"], *SMALL)
-    code, console = taught.outcome(*run, "--resume", taught.same, *words)
-    assert code == 1
-    assert_clear(console, r"holds one model, this run trains two; --resume needs the DISTILL\.LOSS")
-    code, console = taught.outcome(*run, "--resume", mutual / "last.pth", *SMALL)
-    assert code == 1
-    assert_clear(console, r"holds two models, this run trains one; --resume needs the DISTILL\.L")

@@ -188,14 +188,24 @@ def test_missing_checkpoint_cannot_be_tested_with_or_without_a_config(trained: E
         code, text = trained.outcome("-e", "--resume", "gone.pth", has_cfg=is_given)
         assert code == 1
         assert_clear(text, r"checkpoint 'gone\.pth' is not a file")
+    code, text = trained.outcome("-e", "--resume", "gone.npz", has_cfg=False)
+    assert code == 1
+    assert_clear(text, r"checkpoint 'gone\.npz' is not a file")
 
 
-def test_checkpoint_without_its_config_needs_one(trained: Experiment, tmp_path: Path) -> None:
-    path = tmp_path / "weights.pth"
-    torch.save(trained.checkpoint()["state_dict"], path)
+@pytest.mark.parametrize("kind", [".pth", ".npz", ".pdparams", ".safetensors"])
+def test_checkpoint_without_its_config_needs_one(
+    kind: str, trained: Experiment, tmp_path: Path
+) -> None:
+    path = tmp_path / f"weights{kind}"
+    torch.save(trained.checkpoint()["state_dict"], path)  # the name alone counts
     code, text = trained.outcome("-e", "--resume", path, has_cfg=False)
     assert code == 1
-    assert_clear(text, r"weights\.pth does not hold its config; name one with --cfg")
+    assert_clear(text, rf"weights\{kind} does not hold its config; name one with --cfg")
+    run = ("--output", tmp_path / "run")
+    code, text = trained.outcome(*run, "DISTILL.TEACHER", path)
+    assert code == 1
+    assert_clear(text, rf"weights\{kind} does not hold its config; name .* DISTILL\.TEACHER_CFG")
 
 
 # Videos

@@ -15,7 +15,7 @@ from config import load_cfg_text
 from datasets.annotations import VideoRecord
 from datasets.video import Clips
 from models import build_model
-from models.pretrained import from_released, to_released
+from models.released_tokshift import from_released, to_released
 from ops.bad_videos import BadVideos
 from ops.distributed import World
 from ops.learner import build_learner

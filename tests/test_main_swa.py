@@ -14,7 +14,7 @@ from config import load_cfg_text
 from datasets.transforms import normalize
 from datasets.video import build_train_loader, read_records
 from models import build_model
-from models.pretrained import from_released
+from models.released_tokshift import from_released
 from tests.test_main import Experiment, assert_same, scalars_of, start
 from tests.test_main_errors import assert_clear
 from tests.test_main_resume import PowerCutError, run_cut_short
@@ -70,7 +70,7 @@ def test_kept_checkpoints_are_those_that_were_last(averaged: tuple[Experiment, s
     assert_same(experiment.checkpoint("epoch_4.pth"), experiment.checkpoint())
     assert experiment.checkpoint("epoch_1.pth")["epoch"] == 1
     assert "swa" not in experiment.checkpoint("epoch_1.pth")
-    assert experiment.checkpoint("epoch_3.pth")["swa_epochs"] == 2
+    assert experiment.checkpoint("epoch_3.pth")["swa_epochs"] == [2, 3]
 
 
 def test_rate_of_the_averaging_is_reached_and_kept(averaged: tuple[Experiment, str]) -> None:
@@ -260,11 +260,15 @@ def test_best_is_tested_where_no_epoch_was_left_to_average(experiment: Experimen
 
 
 def test_average_of_other_epochs_cannot_be_resumed(experiment: Experiment) -> None:
-    experiment.run(*SWA)
+    experiment.run(*SWA, "TRAIN.SWA.START_EPOCH", 3)
     last = experiment.run_folder / "last.pth"
-    code, text = experiment.outcome("--resume", *SWA, "TRAIN.SWA.START_EPOCH", 4)
-    assert code == 1
-    assert_clear(text, rf"{last} holds the mean of 3 epochs' weights, under this run's .* be of 1;")
+    cycles = ("TRAIN.SWA.START_EPOCH", 1, "TRAIN.SWA.CYCLE_EPOCHS", 2, "TRAIN.SWA.LR", 0.01)
+    as_many = (cycles, r"\[1, 3\]")
+    for words, due in ((("TRAIN.SWA.START_EPOCH", 4), r"\[4\]"), as_many):
+        code, text = experiment.outcome("--resume", *SWA, *words)
+        assert code == 1
+        held = rf"{last} holds the mean of the weights after epochs \[3, 4\]"
+        assert_clear(text, rf"{held}, under this run's TRAIN\.SWA it would be after {due};")
     experiment.run("--resume", "TRAIN.EPOCHS", 5)  # without the mean
     assert "swa" not in experiment.checkpoint()
     assert experiment.checkpoint()["epoch"] == 5

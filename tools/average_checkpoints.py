@@ -30,7 +30,8 @@ from datasets.video import build_train_loader, read_records  # noqa: E402
 from main_ddp_shift import update_average, user_errors_shown  # noqa: E402
 from models import build_model  # noqa: E402
 from models.checkpoints import build_description  # noqa: E402
-from models.pretrained import LoadReport, State, fit_weights, weights_of  # noqa: E402
+from models.load_report import LoadReport  # noqa: E402
+from models.pretrained import State, fit_weights, weights_of  # noqa: E402
 from ops.checkpoint import read_checkpoint, write_checkpoint  # noqa: E402
 from ops.distributed import World  # noqa: E402
 from ops.runlog import set_up_console  # noqa: E402

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from yacs.config import CfgNode
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -26,7 +25,7 @@ from main_ddp_shift import evaluate, load_experiment, user_errors_shown  # noqa:
 from models import build_model  # noqa: E402
 from models.pretrained import load_weights  # noqa: E402
 from ops.distributed import LaunchOptions, World, launch  # noqa: E402
-from ops.learner import amp_dtype  # noqa: E402
+from ops.learner import autocast  # noqa: E402
 from ops.runlog import set_up_console  # noqa: E402
 
 _log = logging.getLogger("dump_teacher")
@@ -69,8 +68,7 @@ def dump(world: World, cfg: CfgNode, checkpoint: str, output: Path) -> None:
     _log.info("%s", load_weights(model, checkpoint, head_may_differ=False))
     model.to(world.device).eval()
     loader = build_view_loader(cfg, records, "test", world.rank, world.size)
-    dtype = amp_dtype(cfg.TRAIN.AMP, world.device)
-    with torch.autocast(world.device.type, dtype=dtype, enabled=dtype is not None):
+    with autocast(cfg.TRAIN.AMP, world.device):
         scores, unreadable = evaluate(model, loader, records, cfg, world, "test")
     if scores is None:
         return

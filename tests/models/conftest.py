@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.pretrained import LoadReport, fit_weights, weights_of
+from models.load_report import LoadReport
+from models.pretrained import fit_weights, weights_of
 from models.resnet_tsm import ResNetTSM, TSMOptions
 
 

@@ -9,7 +9,8 @@ from yacs.config import CfgNode
 from config import load_cfg_text
 from models import build_model
 from models.checkpoints import best_of, build_checkpoint, read_training_checkpoint, resume
-from models.pretrained import load_weights, to_released
+from models.pretrained import load_weights
+from models.released_tokshift import to_released
 from ops.checkpoint import read_checkpoint, write_checkpoint
 from ops.distributed import World
 from ops.learner import Learner, build_learner

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.pretrained import from_released, load_weights, to_released
+from models.pretrained import load_weights
+from models.released_tokshift import from_released, to_released
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
 from tests.conftest import golden_names

@@ -7,14 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.pretrained import (
-    LoadReport,
-    fit_weights,
-    load_weights,
-    read_weights,
-    resize_pos_embed,
-    to_released,
-)
+from models.embeddings import resize_pos_embed
+from models.load_report import LoadReport
+from models.pretrained import fit_weights, load_weights, read_weights
+from models.released_tokshift import to_released
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
 from tests.models.conftest import randomized

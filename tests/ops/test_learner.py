@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from config import load_cfg_text
 from models import build_model
-from models.pretrained import from_released, momentum_to_released, to_released
+from models.released_tokshift import from_released, momentum_to_released, to_released
 from ops.distributed import World
 from ops.learner import Learner, amp_dtype, build_learner, build_optimizer
 from ops.objective import Target, build_objective
@@ -301,7 +301,7 @@ def test_mean_is_kept_from_its_first_epoch_on() -> None:
     learner.end_epoch(1)
     assert "swa" not in learner.state()
     learner.end_epoch(2)
-    assert learner.state()["swa_epochs"] == 1
+    assert learner.state()["swa_epochs"] == [2]
     other = toy_learner()
     other.end_epoch(2)
     assert other.swa is None

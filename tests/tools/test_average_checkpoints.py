@@ -12,7 +12,7 @@ from config import load_cfg_text
 from datasets.transforms import normalize
 from datasets.video import build_train_loader, read_records
 from models import build_model
-from models.pretrained import to_released
+from models.released_tokshift import to_released
 from ops.scores import Scores
 from tests.test_main import Experiment, assert_same
 from tests.test_main_swa import TSM
