@@ -110,11 +110,12 @@ def test_mirrored_clips_carry_the_class_of_the_mirror_image(tmp_path: Path, tran
     shown = set()
     for epoch in range(24):
         for index in range(3):
-            clip, label, *_ = clips[epoch, index]
+            clip, label, _, is_mirrored, *_ = clips[epoch, index]
             half = clip.float().mean((0, 1, 2))
             is_right = bool(half[8:].mean() > half[:8].mean())
             assert int(label) == (2 if index == 2 else int(is_right))
             assert index != 2 or not is_right
+            assert bool(is_mirrored) == (is_right != (index == 1))
             shown.add((index, is_right))
     assert shown == {(0, False), (0, True), (1, False), (1, True), (2, False)}
     assert clip.dtype == torch.uint8
