@@ -1,5 +1,6 @@
 """Random weights and generated videos: what is found, shown, kept, and left out."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -77,13 +78,10 @@ def videos(tmp_path_factory: pytest.TempPathFactory, make_clip: Callable[..., Pa
 
 
 def run(checkpoint: Path, *words: object, code: int = 0) -> None:
-    argv = ["--checkpoint", str(checkpoint), *map(str, words)]
-    try:
-        main(argv)
-    except SystemExit as end:
-        assert end.code == code
-    else:
-        assert code == 0
+    ends = pytest.raises(SystemExit) if code else contextlib.nullcontext()
+    with ends as end:
+        main(["--checkpoint", str(checkpoint), *map(str, words)])
+    assert not code or (end and end.value.code == code)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -116,8 +114,10 @@ def test_logits_are_those_of_the_30_view_test(
     listed.write_text("".join(f"{path} {k % 3}\n" for k, path in enumerate(paths)))
     words = ["DATA.ROOT", str(videos), *overrides]
     train_or_test(
-        ["--evaluate", "--resume", str(checkpoint), "--output", str(tmp_path / "run")]
-        + ["DATA.VAL_LIST", str(listed), *words]
+        [
+            *("--evaluate", "--resume", str(checkpoint), "--output", str(tmp_path / "run")),
+            *("DATA.VAL_LIST", str(listed), *words),
+        ]
     )
     scores = Scores.load(tmp_path / "run/scores.npz")
     options = ClassifierOptions(views="10x3", overrides=words)
@@ -240,12 +240,12 @@ def test_exported_files_give_the_checkpoints_answers(
 
 
 def test_file_that_averages_its_views_takes_no_others(
-    checkpoint: Path, videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    checkpoint: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "model.pt2"
     export(["--checkpoint", str(checkpoint), "--output", str(path), "--views", "1x3"])
     run(path, "--input", videos / "vp9.webm", "--views", "1x1", code=1)
-    assert "averages 1x3 views inside" in caplog.text
+    assert "averages 1x3 views inside" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_errors_name_what_is_wrong(
     checkpoint: Path,
     videos: Path,
     tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
     words: list[str],
     text: str,
 ) -> None:
@@ -274,14 +274,14 @@ def test_errors_name_what_is_wrong(
     (tmp_path / "empty.txt").write_text("# nothing\n")
     (tmp_path / "none").mkdir()
     run(checkpoint, *(word.format(videos=videos, folder=tmp_path) for word in words), code=1)
-    assert text in caplog.text
+    assert text in capsys.readouterr().out
 
 
 def test_checkpoint_without_a_config_names_the_way_out(
-    videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(write_checkpoint(tmp_path / "b.pth", is_bare=True), "--input", videos, code=1)
-    assert "does not hold its config; name one with --cfg" in caplog.text
+    assert "does not hold its config; name one with --cfg" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["--hop", "1"], ["--topk", "0"], ["--timeline", "o"]])
