@@ -18,6 +18,7 @@ CODEC = "libx264"
 CLOCK = 90_000  # ticks a second: of 24, 25, 30 and 30000/1001 frames each is a whole number
 TEXT_HEIGHT = 1 / 22  # of the picture
 LEAST_TEXT = 9  # pixels
+BT601 = 5  # FFmpeg's number of the matrix that it turns RGB into YUV by; HD players assume another
 
 
 def write_overlay(
@@ -78,6 +79,7 @@ def _encode(
     rate = Fraction(reader.fps).limit_denominator(1001)
     stream: Any = container.add_stream(CODEC, rate=rate)
     stream.codec_context.time_base = Fraction(1, CLOCK)
+    stream.codec_context.colorspace = BT601
     last = -1
     for frame in numbered_frames(reader, None, []):
         image = draw_ranks(frame.picture, classifier.best(timeline.at(frame.seconds), topk))

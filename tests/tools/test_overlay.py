@@ -38,10 +38,10 @@ def test_overlay_has_the_frames_times_and_size_of_the_video(
     one, other = before.read([0, 30]), after.read([0, 30])
     assert other.shape == one.shape  # x264.mov is turned by 90 degrees
     np.testing.assert_allclose(times_of(out), times_of(path), atol=2e-3)
-    # the lower right corner is bare: but for two lossy codecs it is as it was
-    below = (slice(None), slice(-one.shape[1] // 4, None), slice(-one.shape[2] // 4, None))
-    assert np.abs(other[below].astype(float) - one[below]).mean() < 12
-    assert np.abs(other[:, :20, :20].astype(float) - one[:, :20, :20]).mean() > 12
+    change = np.abs(other.mean(-1) - one.mean(-1))  # of brightness; codecs halve the colours
+    height, width = one.shape[1:3]
+    assert change[:, -height // 4 :, -width // 4 :].mean() < 10  # bare: what two codecs cost
+    assert change[:, : height // 4, : width // 4].mean() > 20
     assert [file.name for file in out.parent.iterdir()] == ["out.mp4"]
 
 
