@@ -33,6 +33,7 @@ from datasets.video import (
     num_test_clips,
     read_records,
 )
+from datasets.views import classify_views
 from models import build_model
 from models.checkpoints import build_average, build_checkpoint, resume
 from models.distillation import build_teacher
@@ -262,21 +263,13 @@ def evaluate(
     Raises:
         ValueError: A video is unreadable and TEST.SKIPS_UNREADABLE is off.
     """
+
+    def classify(clips: Tensor) -> Tensor:
+        return model(to_device(clips, cfg, world)).float().cpu()
+
     start, results = time.perf_counter(), []
     for i, batch in enumerate(loader):
-        readable = [views for views in batch if not views.error]
-        if readable:
-            distinct = torch.cat([views.distinct for views in readable])  # (D, T, 3, H, W)
-            chunks = distinct.split(cfg.TEST.VIEWS_PER_FORWARD)
-            logits = torch.cat(
-                [model(to_device(chunk, cfg, world)).float().cpu() for chunk in chunks]
-            )
-            parts = logits.split([len(views.distinct) for views in readable])
-            results += [
-                (views.video, part[views.view_of].numpy(), "")
-                for views, part in zip(readable, parts, strict=True)
-            ]
-        results += [(views.video, None, views.error) for views in batch if views.error]
+        results += classify_views(batch, classify, cfg.TEST.VIEWS_PER_FORWARD)
         if split == "test" and ((i + 1) % cfg.TRAIN.PRINT_FREQ == 0 or i + 1 == len(loader)):
             left = (time.perf_counter() - start) / (i + 1) * (len(loader) - i - 1)
             _log.info("test %d/%d batches, %.0f s left", i + 1, len(loader), left)

@@ -89,7 +89,7 @@ class Rate:
 Pace = Every | Rate
 
 
-def video_frames(path: str | Path, pace: Pace) -> Iterator[LiveFrame]:
+def video_frames(path: str | Path, pace: Callable[[int, float], bool]) -> Iterator[LiveFrame]:
     """Yield the wanted frames of a video file, upright, as soon as they are decoded.
 
     Raises:

@@ -36,14 +36,7 @@ def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
     path = cfg.DATA[key] or (cfg.DATA.VAL_LIST if split == "test" else "")
     if not path:
         raise ValueError(f"DATA.{key} is not set; it names the list file of the {split} videos")
-    if cfg.MODEL.NAME == "tsm" and (
-        cfg.MODEL.TSM.MODALITY != "RGB" or cfg.MODEL.TSM.NEW_LENGTH > 1
-    ):
-        raise ValueError(
-            f"MODEL.TSM.MODALITY={cfg.MODEL.TSM.MODALITY!r}, "
-            f"MODEL.TSM.NEW_LENGTH={cfg.MODEL.TSM.NEW_LENGTH}: the loaders read one "
-            "RGB image a frame; flow is for the model alone"
-        )
+    check_takes_rgb(cfg)
     if not Path(cfg.DATA.ROOT or ".").is_dir():
         raise ValueError(f"DATA.ROOT={cfg.DATA.ROOT!r} is not a folder")
     records = read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET)
@@ -60,6 +53,18 @@ def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
     if not long_enough:
         raise ValueError(f"{path}: no video has DATA.MIN_FRAMES={cfg.DATA.MIN_FRAMES} frames")
     return long_enough
+
+
+def check_takes_rgb(cfg: CfgNode) -> None:
+    """Raise ValueError for a model of flow, or of several images a frame, which are not read."""
+    if cfg.MODEL.NAME == "tsm" and (
+        cfg.MODEL.TSM.MODALITY != "RGB" or cfg.MODEL.TSM.NEW_LENGTH > 1
+    ):
+        raise ValueError(
+            f"MODEL.TSM.MODALITY={cfg.MODEL.TSM.MODALITY!r}, "
+            f"MODEL.TSM.NEW_LENGTH={cfg.MODEL.TSM.NEW_LENGTH}: the loaders read one "
+            "RGB image a frame; flow is for the model alone"
+        )
 
 
 def open_frames(cfg: CfgNode, record: VideoRecord) -> VideoReader:

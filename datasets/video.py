@@ -20,7 +20,7 @@ from datasets.protocols import (
     test_image_size,
     test_short_side,
 )
-from datasets.records import open_frames, read_records
+from datasets.records import OpenVideo, open_frames, read_records
 from datasets.view_crops import VIEW_CROPS
 from datasets.views import TestViews, Views
 
@@ -31,6 +31,7 @@ __all__ = [
     "TrainClips",
     "Views",
     "build_clip_maker",
+    "build_test_views",
     "build_train_loader",
     "build_view_loader",
     "describe_protocol",
@@ -104,17 +105,7 @@ def build_view_loader(
         rank: This process.
         world_size: Number of processes.
     """
-    protocol = cfg.VAL if split == "val" else cfg.TEST
-    dataset = TestViews(
-        records,
-        partial(open_frames, cfg),
-        build_test_sampling(cfg, split),
-        short_side=test_short_side(cfg, split),
-        image_size=test_image_size(cfg, split),
-        num_crops=protocol.NUM_CROPS,
-        adds_mirrored=cfg.TEST.FLIP,
-        crops=VIEW_CROPS[cfg.TEST.CROPS],
-    )
+    dataset = build_test_views(cfg, records, split, partial(open_frames, cfg))
     return DataLoader(
         Subset(dataset, range(rank, len(records), world_size)),
         batch_size=cfg.VAL.VIDEOS_PER_GPU,
@@ -123,6 +114,22 @@ def build_view_loader(
         collate_fn=list,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_use_one_thread,
+    )
+
+
+def build_test_views(
+    cfg: CfgNode, records: list[VideoRecord], split: str, open_video: OpenVideo
+) -> TestViews:
+    """Build the views of a split, ``val`` or ``test``, of videos that a function opens."""
+    return TestViews(
+        records,
+        open_video,
+        build_test_sampling(cfg, split),
+        short_side=test_short_side(cfg, split),
+        image_size=test_image_size(cfg, split),
+        num_crops=cfg.VAL.NUM_CROPS if split == "val" else cfg.TEST.NUM_CROPS,
+        adds_mirrored=cfg.TEST.FLIP,
+        crops=VIEW_CROPS[cfg.TEST.CROPS],
     )
 
 

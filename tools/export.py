@@ -32,7 +32,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from config.command_line import parse_args  # noqa: E402 - the path comes first
 from datasets.annotations import read_class_names  # noqa: E402
-from datasets.protocols import num_test_clips, test_image_size  # noqa: E402
+from datasets.protocols import test_image_size  # noqa: E402
 from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
 from models import build_model  # noqa: E402
 from models.checkpoints import describe_preprocessing  # noqa: E402
@@ -50,6 +50,7 @@ from ops.checkpoint import read_checkpoint  # noqa: E402
 from ops.runlog import set_up_console  # noqa: E402
 from tools.export_check import prove, read_clips  # noqa: E402
 from tools.int8 import quantize, report_int8  # noqa: E402
+from tools.view_option import num_views, view_keys  # noqa: E402
 
 LEAST_OPSET = 18  # torch's exporter knows no older one
 RUNTIMES = {".pt2": "torch.export", ".onnx": "ONNX Runtime"}
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     with user_errors_shown(is_common_shown=True):
         words = ["--evaluate", "--resume", args.checkpoint, *args.overrides]
-        words += _view_keys(options.views)
+        words += view_keys(options.views) if options.views != "none" else []
         cfg = load_experiment(parse_args(words + (["--cfg", args.cfg] if args.cfg else [])))
         export(cfg, args.checkpoint, options)
 
@@ -158,7 +159,7 @@ def describe(cfg: CfgNode, checkpoint: str, options: ExportOptions) -> ExportMet
         names = read_checkpoint(checkpoint).get("class_names", [])
     shape = [cfg.DATA.NUM_FRAMES, 3, size, size]
     if options.views != "none":
-        shape = [_num_views(cfg, options.views), *shape]
+        shape = [num_views(cfg, options.views), *shape]
     return ExportMetadata(
         class_names=names or read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
         preprocessing=describe_preprocessing(cfg) | {"image_size": size},
@@ -218,25 +219,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--videos", type=int, default=16, help="of the test list to compare on (16); 0 = all")
     add("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
     return parser.parse_intermixed_args(argv)
-
-
-def _view_keys(views: str) -> list[str]:
-    if views == "none":
-        return []
-    num_clips, _, num_crops = views.partition("x")
-    if not (num_clips.isdecimal() and num_crops.isdecimal() and int(num_clips)):
-        raise ValueError(f"--views is none, or clips x crops as 10x3 or 1x3; got {views!r}")
-    return ["TEST.NUM_CLIPS", num_clips, "TEST.NUM_CROPS", num_crops]
-
-
-def _num_views(cfg: CfgNode, views: str) -> int:
-    num_clips, num_crops = num_test_clips(cfg, "test"), cfg.TEST.NUM_CROPS
-    if views != f"{num_clips}x{num_crops}":
-        raise ValueError(
-            f"--views {views}: with DATA.SAMPLING={cfg.DATA.SAMPLING!r} and DATA.UNIFORM_TWICE="
-            f"{cfg.DATA.UNIFORM_TWICE} a video has {num_clips}x{num_crops} views"
-        )
-    return num_clips * num_crops * (2 if cfg.TEST.FLIP else 1)
 
 
 def _check_outputs(options: ExportOptions) -> None:

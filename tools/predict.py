@@ -1,0 +1,276 @@
+"""What is in these videos? The best classes of each, by a checkpoint or an exported model.
+
+    python tools/predict.py --checkpoint runs/quickstart/best.pth --input VIDEO|FOLDER|LIST|GLOB
+    python tools/predict.py --checkpoint model_zoo/FILE.pth --cfg config/k400/RECIPE.yml \
+        --class-names model_zoo/labels/kinetics400.txt --input VIDEO --views 1x3
+    python tools/predict.py --checkpoint CKPT --input VIDEO --timeline OUT --overlay OUT.mp4
+
+The input: a video file; a folder of frames; a folder that holds either, at any depth; a list file
+as for training (.txt, .lst, .list, .csv; labels may be missing, relative paths start from
+DATA.ROOT); a glob; or several of these. A checkpoint of ours and an exported file (.onnx, .pt2)
+describe themselves; other checkpoints take --cfg, and --class-names.
+
+The views are those of the config's test, or --views. The score is the softmax, taken once, of the
+mean of the views' logits, or the mean of their softmaxes, as TEST.AVERAGE_LOGITS says. Under
+torchrun the processes share the videos.
+
+--timeline and --overlay slide a window over one video, as long as a clip of the model. --timeline
+writes OUT.csv, a line for each window, and OUT.png. --overlay writes the video with the three best
+classes of the window whose middle is nearest: H.264, without sound.
+
+Exit codes: 0; 1 an error, or a video that cannot be read: the others are classified all the same;
+2 a wrong command line.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TextIO
+
+from torch.utils.data import DataLoader
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from config.loading import is_key  # noqa: E402 - the path comes first
+from datasets.video import build_view_loader, describe_protocol  # noqa: E402
+from datasets.views import Views  # noqa: E402
+from main_ddp_shift import user_errors_shown  # noqa: E402
+from ops.distributed import LaunchOptions, World, gather_objects, launch  # noqa: E402
+from ops.runlog import set_up_console  # noqa: E402
+from tools.find_videos import NO_LABEL, FoundVideo, find_videos  # noqa: E402
+from tools.overlay import write_overlay  # noqa: E402
+from tools.timeline import build_timeline  # noqa: E402
+from tools.video_classifier import (  # noqa: E402
+    ClassifierOptions,
+    Result,
+    VideoClassifier,
+    open_classifier,
+)
+
+OVERLAID = 3  # classes on the video
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line and classify, in as many processes as torchrun started."""
+    args = parse(argv)
+    set_up_console(is_main=os.environ.get("RANK", "0") == "0")
+    with user_errors_shown(is_common_shown=os.environ.get("LOCAL_RANK", "0") == "0"):
+        launch(run, LaunchOptions(), args)
+
+
+def run(world: World, args: argparse.Namespace) -> None:
+    """Do what the command line asks for, in one of the processes.
+
+    Raises:
+        ValueError: The model or the input does not fit what is asked for.
+        UnreadableVideoError: The video of --timeline or --overlay cannot be read.
+    """
+    set_up_console(world.is_main)
+    videos = find_videos(args.input)
+    # one video needs no loader process; what the user says comes later and wins
+    overrides = ["DATA.WORKERS", "0", *args.overrides] if len(videos) == 1 else args.overrides
+    options = ClassifierOptions(
+        cfg=args.cfg,
+        class_names=args.class_names,
+        views=args.views,
+        overrides=overrides,
+        device=world.device,
+    )
+    classifier, source = open_classifier(args.checkpoint, options)
+    _check_labels(videos, classifier)
+    if world.is_main:
+        sys.stderr.write(f"{source}\nviews: {describe_protocol(classifier.cfg)}\n")
+    if args.timeline or args.overlay:
+        if world.is_main:
+            follow(videos, classifier, args)
+        return
+    num_unreadable = 0
+    with ExitStack() as stack:
+        report = Report(classifier, videos, args.topk, _open(args.json, stack, world))
+        for results in classify(classifier, videos, world):
+            for result in results:
+                report.add(result)
+        num_unreadable = report.end()
+    if num_unreadable:
+        sys.exit(1)
+
+
+def classify(
+    classifier: VideoClassifier, videos: Sequence[FoundVideo], world: World
+) -> Iterator[list[Result]]:
+    """Yield results, see `VideoClassifier.results`, in the order of the videos; on rank 0 alone.
+
+    Each process takes every world.size-th video. After each batch rank 0 gets what all have: those
+    are consecutive videos.
+    """
+    records = [video.record for video in videos]
+    loader: DataLoader[Views] = build_view_loader(
+        classifier.cfg, records, "test", world.rank, world.size
+    )
+    per_round = classifier.cfg.VAL.VIDEOS_PER_GPU * world.size
+    batches = iter(loader)
+    for _ in range(0, len(records), per_round):
+        gathered = gather_objects(classifier.results(next(batches, [])), world)
+        if gathered is not None:
+            yield sorted((result for part in gathered for result in part), key=lambda r: r[0])
+
+
+class Report:
+    """Shows what is found, and keeps it for machines.
+
+    Args:
+        classifier: Of the results.
+        videos: All of them.
+        topk: Classes to name.
+        file: A JSON line for each video; None for none.
+    """
+
+    def __init__(
+        self,
+        classifier: VideoClassifier,
+        videos: Sequence[FoundVideo],
+        topk: int,
+        file: TextIO | None,
+    ) -> None:
+        self.classifier = classifier
+        self.videos = videos
+        self.topk = topk
+        self.file = file
+        self._unreadable: list[str] = []
+        self._are_right: list[bool] = []
+
+    def add(self, result: Result) -> None:
+        """Show the result of a video."""
+        place, view_scores, error = result
+        name, record = self.videos[place]
+        row: dict[str, Any] = {"file": name, "path": record.path}
+        lines = [f"Current video file: {name}"]
+        if view_scores is None:
+            self._unreadable.append(name)
+            row["error"] = error
+            lines.append(f"\tunreadable: {error}")
+        else:
+            best = self.classifier.best(self.classifier.probabilities(view_scores), self.topk)
+            row["ranks"] = [
+                {"class": label, "name": class_name, "score": score}
+                for label, class_name, score in best
+            ]
+            for rank, (label, class_name, score) in enumerate(best, start=1):
+                lines.append(f"\ttop-{rank} class: {label} {class_name}")
+                lines.append(f"\ttop-{rank} score: {score:.4f}")
+            if record.label != NO_LABEL:
+                row["label"] = record.label
+                self._are_right.append(best[0][0] == record.label)
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
+        if self.file:
+            self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            self.file.flush()
+
+    def end(self) -> int:
+        """Show the figures of all videos; return how many were unreadable."""
+        count = len(self._are_right)
+        if count:
+            share = 100 * sum(self._are_right) / count
+            sys.stdout.write(f"top-1 of {count} labelled videos: {share:.2f}\n")
+        if self._unreadable:
+            shown = ", ".join(self._unreadable[:10])
+            more = ", ..." if len(self._unreadable) > 10 else ""
+            sys.stderr.write(
+                f"{len(self._unreadable)} of {len(self.videos)} videos are unreadable: "
+                f"{shown}{more}\n"
+            )
+        return len(self._unreadable)
+
+
+def follow(
+    videos: Sequence[FoundVideo], classifier: VideoClassifier, args: argparse.Namespace
+) -> None:
+    """Slide a window over one video, for --timeline and --overlay.
+
+    Raises:
+        ValueError: There are several videos, or the model has no window of its own.
+        UnreadableVideoError: The video cannot be read to its end.
+    """
+    if len(videos) != 1:
+        raise ValueError(f"--timeline and --overlay take one video, --input means {len(videos)}")
+    name, record = videos[0]
+    timeline = build_timeline(classifier, record, args.window, args.hop)
+    sys.stdout.write(f"{name}: {timeline}\n")
+    if args.timeline:
+        for path in timeline.write(args.timeline, classifier, args.topk, title=name):
+            sys.stdout.write(f"wrote {path}\n")
+    if args.overlay:
+        write_overlay(args.overlay, classifier, record, timeline, OVERLAID)
+        sys.stdout.write(f"wrote {args.overlay}\n")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; words after the inputs that are keys begin the overrides."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
+        "--checkpoint", required=True, help="weights of any kind that --evaluate takes, .onnx, .pt2"
+    )
+    add("--input", required=True, nargs="+", metavar="VIDEO|FOLDER|LIST|GLOB", help="see above")
+    add("--cfg", default="", help="yml of the experiment, for a file that does not hold it")
+    add("--class-names", default="", metavar="FILE", help="a name a line; ours hold them")
+    add("--topk", type=_positive(int), default=5, help="classes to name (5)")
+    add("--views", default="", metavar="NxC", help="clips x crops: 1x1, 1x3, 10x3 (the config's)")
+    add("--json", type=Path, metavar="OUT", help="write a JSON line for each video")
+    add("--timeline", type=Path, metavar="OUT", help="write OUT.csv and OUT.png over the time")
+    add("--overlay", type=Path, metavar="OUT.mp4", help="write the video with the answers on it")
+    add("--hop", type=_positive(float), metavar="S", help="seconds between windows (half of one)")
+    add("--window", type=_positive(float), metavar="S", help="its seconds, if not those of a clip")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
+    args = parser.parse_intermixed_args(argv)
+    first_key = next((i for i, word in enumerate(args.input) if is_key(word)), len(args.input))
+    args.input, args.overrides = args.input[:first_key], args.input[first_key:] + args.overrides
+    if not args.input:
+        parser.error("--input names no video")
+    if args.json and (args.timeline or args.overlay):
+        parser.error("--json is of whole videos; --timeline OUT writes OUT.csv")
+    if (args.hop or args.window) and not (args.timeline or args.overlay):
+        parser.error("--hop and --window are for --timeline and --overlay")
+    return args
+
+
+def _check_labels(videos: Sequence[FoundVideo], classifier: VideoClassifier) -> None:
+    num_classes = classifier.cfg.MODEL.NUM_CLASSES
+    for name, record in videos:
+        if record.label >= num_classes:
+            raise ValueError(
+                f"line {record.line} of the list: label {record.label} of {name!r} is not in "
+                f"0..{num_classes - 1} (MODEL.NUM_CLASSES)"
+            )
+
+
+def _open(path: Path | None, stack: ExitStack, world: World) -> TextIO | None:
+    if path is None or not world.is_main:
+        return None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return stack.enter_context(path.open("w", encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot write --json {path}: {error.strerror}") from error
+
+
+def _positive(kind: type) -> Any:
+    def read(word: str) -> float:
+        number = kind(word)
+        if not number > 0:
+            raise argparse.ArgumentTypeError(f"{word} is not above 0")
+        return number
+
+    return read
+
+
+if __name__ == "__main__":
+    main()
