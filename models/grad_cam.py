@@ -41,13 +41,14 @@ def clip_grad_cam(model: ResNetTSM, clips: Tensor, labels: Tensor, stage: str = 
     """
     if stage not in STAGES:
         raise ValueError(f"Grad-CAM's stage is one of {STAGES}, got {stage!r}")
+    stages = dict(zip(STAGES, (model.layer1, model.layer2, model.layer3, model.layer4), strict=True))
     maps: list[Tensor] = []
 
     def cut(module: object, inputs: object, output: Tensor) -> Tensor:
         maps.append(output.detach().requires_grad_())  # nothing before it needs a gradient
         return maps[0].clone()  # what follows may write into it
 
-    handle = getattr(model, stage)[-1].register_forward_hook(cut)
+    handle = stages[stage][-1].register_forward_hook(cut)
     try:
         with torch.enable_grad():
             logits = model.frame_logits(clips).mean(1)  # (B, K)

@@ -1,0 +1,120 @@
+"""Pictures of what a model sees and looks at: overlays, strips, and panels side by side.
+
+Pictures are RGB, uint8 (H, W, 3); maps are not negative, (T, rows, columns). Frames are shown
+enlarged by a whole factor, so that each pixel that the model sees can be told.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+LEAST_SIDE = 224  # of a drawn frame, pixels
+LINE_HEIGHT = 18
+FONT_SIZE = 13
+MARGIN = 4
+OPACITY = 0.5  # of the colours over a frame
+# dark blue, blue, green, yellow, red: the ends of each fifth
+COLOURS = np.array([[20, 20, 90], [40, 90, 220], [60, 190, 120], [250, 220, 50], [220, 30, 30]])
+
+
+def drawn_side(side: int) -> int:
+    """Return the side of a drawn frame: a whole multiple, at least 224 pixels."""
+    return side * -(-LEAST_SIDE // side)
+
+
+def enlarge_frames(frames: np.ndarray) -> np.ndarray:
+    """Repeat the pixels of frames (T, S, S, 3) up to the drawn side."""
+    factor = drawn_side(frames.shape[1]) // frames.shape[1]
+    return frames.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+def to_unit_range(maps: Tensor) -> Tensor:
+    """Stretch the maps of a clip to 0..1, by its least and its largest value; equal ones to 0."""
+    low, high = maps.min(), maps.max()
+    return (maps - low) / (high - low) if high > low else torch.zeros_like(maps)
+
+
+def enlarge_maps(maps: Tensor, covered: int, side: int) -> Tensor:
+    """Interpolate maps (T, rows, columns) to pixels, (T, side, side).
+
+    Args:
+        maps: Of the top left square of the frames.
+        covered: Side of that square, pixels of the drawn frames.
+        side: Of the drawn frames; what the maps do not cover is 0.
+    """
+    size = (covered, covered)
+    pixels = F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    return F.pad(pixels, (0, side - covered, 0, side - covered))
+
+
+def colour(values: np.ndarray) -> np.ndarray:
+    """Turn values of 0..1 into colours from dark blue to red, uint8 (..., 3)."""
+    ends = np.linspace(0, 1, len(COLOURS))
+    channels = [np.interp(values, ends, COLOURS[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def overlay(frames: np.ndarray, maps: Tensor, covered_share: float = 1.0) -> np.ndarray:
+    """Lay the colours of maps (T, rows, columns) over enlarged frames (T, S, S, 3).
+
+    Args:
+        frames: uint8.
+        maps: Stretched over the clip, so that its frames can be compared.
+        covered_share: Of the frames' side that the maps cover, from the top left.
+    """
+    side = frames.shape[1]
+    values = enlarge_maps(to_unit_range(maps.cpu().float()), round(covered_share * side), side)
+    mixed = OPACITY * colour(values.numpy()) + (1 - OPACITY) * frames
+    return mixed.round().astype(np.uint8)
+
+
+def strip(rows: Sequence[np.ndarray], names: Sequence[str], caption: Sequence[str]) -> Image.Image:
+    """Draw rows of frames below each other, each (T, S, S, 3); a name below each column."""
+    body = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+    image = with_caption(body, caption, below=LINE_HEIGHT)
+    draw, side = ImageDraw.Draw(image), rows[0].shape[2]
+    for column, name in enumerate(names):
+        _write(draw, name, column * side + MARGIN, image.height - LINE_HEIGHT, side)
+    return image
+
+
+def with_caption(picture: np.ndarray, lines: Sequence[str], below: int = 0) -> Image.Image:
+    """Put lines of text above a picture (H, W, 3), and a band of so many pixels below it."""
+    height, width = picture.shape[:2]
+    top = LINE_HEIGHT * len(lines)
+    image = Image.new("RGB", (width, top + height + below), "white")
+    image.paste(Image.fromarray(picture), (0, top))
+    draw = ImageDraw.Draw(image)
+    for number, line in enumerate(lines):
+        _write(draw, line, MARGIN, number * LINE_HEIGHT, width)
+    return image
+
+
+def time_map(shares: Tensor, names: Sequence[str], caption: Sequence[str]) -> Image.Image:
+    """Draw which frame (row) looks at which (column), (T, T), with the frames' names."""
+    cell = max(LEAST_SIDE // len(names), 2 * LINE_HEIGHT)
+    values = to_unit_range(shares.cpu().float()).numpy()
+    body = colour(values).repeat(cell, axis=0).repeat(cell, axis=1)
+    image = with_caption(np.pad(body, ((0, 0), (cell, 0), (0, 0)), constant_values=255), caption)
+    wide = Image.new("RGB", (image.width, image.height + LINE_HEIGHT), "white")
+    wide.paste(image, (0, 0))
+    draw = ImageDraw.Draw(wide)
+    top = LINE_HEIGHT * len(caption)
+    for number, name in enumerate(names):
+        _write(draw, name, MARGIN, top + number * cell, cell)
+        _write(draw, name, (number + 1) * cell + MARGIN, wide.height - LINE_HEIGHT, cell)
+    return wide
+
+
+def _write(draw: ImageDraw.ImageDraw, text: str, x: int, y: int, width: int) -> None:
+    """Write one line, cut off with dots where it is wider than its place."""
+    font = ImageFont.load_default(FONT_SIZE)
+    shown = text
+    while len(shown) > 1 and draw.textlength(shown, font) > width - 2 * MARGIN:
+        text = text[:-1]
+        shown = f"{text}..."
+    draw.text((x, y + 1), shown, "black", font)
