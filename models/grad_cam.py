@@ -41,7 +41,9 @@ def clip_grad_cam(model: ResNetTSM, clips: Tensor, labels: Tensor, stage: str = 
     """
     if stage not in STAGES:
         raise ValueError(f"Grad-CAM's stage is one of {STAGES}, got {stage!r}")
-    stages = dict(zip(STAGES, (model.layer1, model.layer2, model.layer3, model.layer4), strict=True))
+    stages = dict(
+        zip(STAGES, (model.layer1, model.layer2, model.layer3, model.layer4), strict=True)
+    )
     maps: list[Tensor] = []
 
     def cut(module: object, inputs: object, output: Tensor) -> Tensor:
