@@ -54,9 +54,9 @@ def clip_grad_cam(model: ResNetTSM, clips: Tensor, labels: Tensor, stage: str = 
     try:
         with torch.enable_grad():
             logits = model.frame_logits(clips).mean(1)  # (B, K)
+            chosen = logits.gather(1, labels[:, None]).sum()  # clips do not meet each other
     finally:
         handle.remove()
-    chosen = logits.gather(1, labels[:, None]).sum()  # clips do not meet in evaluation mode
     (gradients,) = torch.autograd.grad(chosen, maps)
     cams = grad_cam(maps[0].detach(), gradients).unflatten(0, (len(clips), -1))
     return cams.repeat_interleave(clips.shape[1] // cams.shape[1], dim=1)

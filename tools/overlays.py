@@ -4,7 +4,7 @@ Pictures are RGB, uint8 (H, W, 3); maps are not negative, (T, rows, columns). Fr
 enlarged by a whole factor, so that each pixel that the model sees can be told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ LEAST_SIDE = 224  # of a drawn frame, pixels
 LINE_HEIGHT = 18
 FONT_SIZE = 13
 MARGIN = 4
+GAP = 4  # between frames, pixels
 OPACITY = 0.5  # of the colours over a frame
 # dark blue, blue, green, yellow, red: the ends of each fifth
 COLOURS = np.array([[20, 20, 90], [40, 90, 220], [60, 190, 120], [250, 220, 50], [220, 30, 30]])
@@ -74,12 +75,18 @@ def overlay(frames: np.ndarray, maps: Tensor, covered_share: float = 1.0) -> np.
 
 def strip(rows: Sequence[np.ndarray], names: Sequence[str], caption: Sequence[str]) -> Image.Image:
     """Draw rows of frames below each other, each (T, S, S, 3); a name below each column."""
-    body = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+    body = np.concatenate([beside(row) for row in rows])
     image = with_caption(body, caption, below=LINE_HEIGHT)
-    draw, side = ImageDraw.Draw(image), rows[0].shape[2]
+    draw, width = ImageDraw.Draw(image), rows[0].shape[2] + GAP
     for column, name in enumerate(names):
-        _write(draw, name, column * side + MARGIN, image.height - LINE_HEIGHT, side)
+        _write(draw, name, column * width, image.height - LINE_HEIGHT, width)
     return image
+
+
+def beside(pictures: Iterable[np.ndarray]) -> np.ndarray:
+    """Put pictures (H, W, 3) side by side, white between them and at the right."""
+    gap = ((0, 0), (0, GAP), (0, 0))
+    return np.concatenate([np.pad(p, gap, constant_values=255) for p in pictures], axis=1)
 
 
 def with_caption(picture: np.ndarray, lines: Sequence[str], below: int = 0) -> Image.Image:
@@ -90,7 +97,7 @@ def with_caption(picture: np.ndarray, lines: Sequence[str], below: int = 0) -> I
     image.paste(Image.fromarray(picture), (0, top))
     draw = ImageDraw.Draw(image)
     for number, line in enumerate(lines):
-        _write(draw, line, MARGIN, number * LINE_HEIGHT, width)
+        _write(draw, line, 0, number * LINE_HEIGHT, width)
     return image
 
 
@@ -105,8 +112,8 @@ def time_map(shares: Tensor, names: Sequence[str], caption: Sequence[str]) -> Im
     draw = ImageDraw.Draw(wide)
     top = LINE_HEIGHT * len(caption)
     for number, name in enumerate(names):
-        _write(draw, name, MARGIN, top + number * cell, cell)
-        _write(draw, name, (number + 1) * cell + MARGIN, wide.height - LINE_HEIGHT, cell)
+        _write(draw, name, 0, top + number * cell, cell)
+        _write(draw, name, (number + 1) * cell, wide.height - LINE_HEIGHT, cell)
     return wide
 
 
@@ -117,4 +124,4 @@ def _write(draw: ImageDraw.ImageDraw, text: str, x: int, y: int, width: int) -> 
     while len(shown) > 1 and draw.textlength(shown, font) > width - 2 * MARGIN:
         text = text[:-1]
         shown = f"{text}..."
-    draw.text((x, y + 1), shown, "black", font)
+    draw.text((x + MARGIN, y + 1), shown, "black", font)

@@ -1,13 +1,13 @@
 """Show what a model looks at in a video: maps over the frames as PNG strips, a GIF and an mp4.
 
-    python tools/visualize.py --checkpoint runs/quickstart/best.pth --input VIDEO|FOLDER --output DIR
+    python tools/visualize.py --checkpoint runs/quickstart/best.pth --input VIDEO --output DIR
 
 The maps are attention rollout (arXiv:2005.00928) from the class tokens to the patches for ViT and
 TokShift; the same over space and time for TimeSformer, with its space alone and its time beside it;
 and Grad-CAM (arXiv:1610.02391) of the predicted class for TSM. models/rollout.py and
 models/grad_cam.py say what exactly is computed.
 
-The video is gone through from its first frame to its last, clip by clip: clips as the model was
+VIDEO is a file or a folder of frames. It is gone through from its first frame to its last, clip by clip: clips as the model was
 trained on (DATA.NUM_FRAMES, DATA.FRAME_STRIDE), each beginning where the one before ends, the
 centre crop of the test. Where the frames of a clip are spread over the whole video, there is one.
 Of a long video --max-clips of them are shown, spread evenly. --clip K shows the Kth alone, from 0.
@@ -48,7 +48,7 @@ from models.resnet_tsm import ResNetTSM  # noqa: E402
 from ops.runlog import set_up_console  # noqa: E402
 from tools.animations import write_gif, write_mp4  # noqa: E402
 from tools.looks import Look, look  # noqa: E402
-from tools.overlays import enlarge_frames, overlay, strip, time_map, with_caption  # noqa: E402
+from tools.overlays import beside, enlarge_frames, overlay, strip, time_map, with_caption  # noqa: E402
 from tools.stream import class_names, load_model  # noqa: E402
 
 
@@ -217,7 +217,7 @@ def draw_clip(seen: Look, caption: str, path: Path) -> list[Image.Image]:
         lines = [caption, "how much of each frame (column) is in each frame (row)"]
         time_map(seen.time, numbers, lines).save(path.with_name(f"{path.stem}_time.png"))
     return [
-        with_caption(np.concatenate(panels, axis=1), [f"{caption}; {number}", of_what])
+        with_caption(beside(panels), [f"{caption}; {number}", of_what])
         for *panels, number in zip(*rows, numbers, strict=True)
     ]
 
