@@ -16,6 +16,7 @@ LEAST_SIDE = 224  # of a drawn frame, pixels
 LINE_HEIGHT = 18
 FONT_SIZE = 13
 MARGIN = 4
+CELL = 48  # of a map in time, pixels
 GAP = 4  # between frames, pixels
 OPACITY = 0.5  # of the colours over a frame
 # dark blue, blue, green, yellow, red: the ends of each fifth
@@ -102,19 +103,22 @@ def with_caption(picture: np.ndarray, lines: Sequence[str], below: int = 0) -> I
 
 
 def time_map(shares: Tensor, names: Sequence[str], caption: Sequence[str]) -> Image.Image:
-    """Draw which frame (row) looks at which (column), (T, T), with the frames' names."""
-    cell = max(LEAST_SIDE // len(names), 2 * LINE_HEIGHT)
-    values = to_unit_range(shares.cpu().float()).numpy()
-    body = colour(values).repeat(cell, axis=0).repeat(cell, axis=1)
-    image = with_caption(np.pad(body, ((0, 0), (cell, 0), (0, 0)), constant_values=255), caption)
-    wide = Image.new("RGB", (image.width, image.height + LINE_HEIGHT), "white")
-    wide.paste(image, (0, 0))
-    draw = ImageDraw.Draw(wide)
-    top = LINE_HEIGHT * len(caption)
+    """Draw which frame (row) has how much of which (column), (T, T), with the frames' names.
+
+    The colours are those of what frames have of others; their own part, mostly more, is red.
+    """
+    cell, values = CELL, shares.cpu().float()
+    others = values[~torch.eye(len(values), dtype=torch.bool)]
+    scaled = (values - values.min()) / (others.max() - values.min() if len(others) else 1)
+    squares = colour(scaled.nan_to_num().clamp(max=1).numpy())  # equal ones are 0 / 0
+    body = squares.repeat(cell, axis=0).repeat(cell, axis=1)
+    with_names = np.pad(body, ((0, 0), (cell, 0), (0, 0)), constant_values=255)
+    image = with_caption(with_names, caption, below=LINE_HEIGHT)
+    draw, top = ImageDraw.Draw(image), LINE_HEIGHT * len(caption)
     for number, name in enumerate(names):
         _write(draw, name, 0, top + number * cell, cell)
-        _write(draw, name, (number + 1) * cell, wide.height - LINE_HEIGHT, cell)
-    return wide
+        _write(draw, name, (number + 1) * cell, image.height - LINE_HEIGHT, cell)
+    return image
 
 
 def _write(draw: ImageDraw.ImageDraw, text: str, x: int, y: int, width: int) -> None:

@@ -7,10 +7,11 @@ TokShift; the same over space and time for TimeSformer, with its space alone and
 and Grad-CAM (arXiv:1610.02391) of the predicted class for TSM. models/rollout.py and
 models/grad_cam.py say what exactly is computed.
 
-VIDEO is a file or a folder of frames. It is gone through from its first frame to its last, clip by clip: clips as the model was
-trained on (DATA.NUM_FRAMES, DATA.FRAME_STRIDE), each beginning where the one before ends, the
-centre crop of the test. Where the frames of a clip are spread over the whole video, there is one.
-Of a long video --max-clips of them are shown, spread evenly. --clip K shows the Kth alone, from 0.
+VIDEO is a file or a folder of frames. It is gone through from its first frame to its last, clip by
+clip: clips as the model was trained on (DATA.NUM_FRAMES, DATA.FRAME_STRIDE), each beginning where
+the one before ends, the centre crop of the test. Where the frames of a clip are spread over the
+whole video, there is one. Of a long video --max-clips of them are shown, spread evenly; --clip K
+shows the Kth alone, from 0.
 
 In DIR: clip_000.png and so on, the frames as the model sees them above the maps; attention.gif and
 attention.mp4 (needs the package av) of all clips; of a TimeSformer clip_000_time.png. Colours go
@@ -80,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--input", required=True, help="a video file or a folder of frames")
     add("--output", required=True, type=Path, metavar="DIR", help="folder to write into")
     add("--clip", type=int, metavar="K", help="show the Kth clip alone, from 0")
-    add("--max-clips", type=int, default=16, metavar="N", help="at most so many; 0: all (16)")
+    add("--max-clips", type=_count, default=16, metavar="N", help="at most so many; 0: all (16)")
     add("--layer", choices=STAGES, help="of a TSM, where Grad-CAM looks (layer4)")
     add("--fps", type=_pace, default=4.0, metavar="R", help="frames a second of GIF and mp4 (4)")
     add("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
@@ -189,6 +190,8 @@ def write_pictures(
     scores = stacked.mean(0).softmax(-1) if is_of_logits else stacked.softmax(-1).mean(0)
     kind = "logits" if is_of_logits else "probabilities"
     sys.stdout.write(f"{best_of(scores, names)} by the mean {kind} of {len(logits)} clips\n")
+    if any(values[0].numel() == 1 for values in seen.maps.values()):
+        sys.stdout.write("one place a frame is no map; --layer layer2 or layer3 has more of them\n")
     write_gif(folder / "attention.gif", pictures, fps)
     written = f"{len(logits)} strips, attention.gif"
     if find_spec("av"):
@@ -214,12 +217,21 @@ def draw_clip(seen: Look, caption: str, path: Path) -> list[Image.Image]:
     numbers = [f"frame {index}" for index in seen.indices]
     strip(rows, numbers, [caption, of_what]).save(path)
     if seen.time is not None:
-        lines = [caption, "how much of each frame (column) is in each frame (row)"]
-        time_map(seen.time, numbers, lines).save(path.with_name(f"{path.stem}_time.png"))
+        lines = [caption, "along time: in each frame's row what it has of others"]
+        time_map(seen.time, [str(index) for index in seen.indices], lines).save(
+            path.with_name(f"{path.stem}_time.png")
+        )
     return [
         with_caption(beside(panels), [f"{caption}; {number}", of_what])
         for *panels, number in zip(*rows, numbers, strict=True)
     ]
+
+
+def _count(word: str) -> int:
+    count = int(word)
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"{word} is below 0")
+    return count
 
 
 def _pace(word: str) -> float:
