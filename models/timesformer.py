@@ -4,6 +4,7 @@ PaddleVideo's PP-TimeSformer is the same network; its recipe differs, and its qu
 values have no biases.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -207,17 +208,19 @@ class TimeSformer(nn.Module):
 
     def attention_weights(self, clips: Tensor) -> list[AttentionMaps]:
         """Return each block's attention weights for clips (B, T, 3, H, W), to be looked at."""
-        maps = []
+        return list(self.attention_by_block(clips))
+
+    def attention_by_block(self, clips: Tensor) -> Iterator[AttentionMaps]:
+        """Yield what `attention_weights` returns block by block: all of them can fill a GPU."""
         x = self.embed(clips)
         for block in self.blocks:
             if isinstance(block, DividedBlock):
-                maps.append(block.attention_maps(x))
+                yield block.attention_maps(x)
             else:
                 assert isinstance(block, Block)
                 seen = block.norm1(x).flatten(0, 1)
-                maps.append(AttentionMaps(block.attn.weights(seen).unflatten(0, x.shape[:2])))
+                yield AttentionMaps(block.attn.weights(seen).unflatten(0, x.shape[:2]))
             x = block(x)
-        return maps
 
     def describe_time(self) -> str:
         """Say what attends along time, over how many frames and in how many blocks."""

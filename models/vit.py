@@ -1,6 +1,6 @@
 """Image ViT applied to every frame of a clip (arXiv:2010.11929), its frame logits averaged."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -254,14 +254,16 @@ class VisionTransformer(nn.Module):
 
     def attention_weights(self, clips: Tensor) -> list[Tensor]:
         """Return each block's attention weights for clips, (B, T, heads, N, N), to be looked at."""
-        weights = []
+        return list(self.attention_by_block(clips))
+
+    def attention_by_block(self, clips: Tensor) -> Iterator[Tensor]:
+        """Yield what `attention_weights` returns block by block: all of them can fill a GPU."""
         x = self.embed(clips)
         for block in self.blocks:
             assert isinstance(block, Block)
             seen = block.norm1(block.attn_shift(x)).flatten(0, 1)  # (B*T, N, C)
-            weights.append(block.attn.weights(seen).unflatten(0, x.shape[:2]))
+            yield block.attn.weights(seen).unflatten(0, x.shape[:2])
             x = block(x)
-        return weights
 
     def embed(self, clips: Tensor) -> Tensor:
         """Turn clips (B, T, 3, H, W) into tokens (B, T, N, C) with class token and position."""

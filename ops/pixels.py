@@ -1,4 +1,4 @@
-"""Pixels to what a model sees."""
+"""Pixels to what a model sees, and back."""
 
 from collections.abc import Sequence
 
@@ -11,3 +11,10 @@ def normalize(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ten
     mean_t = torch.tensor(mean, device=clips.device)[:, None, None]  # (3, 1, 1)
     std_t = torch.tensor(std, device=clips.device)[:, None, None]  # (3, 1, 1)
     return (clips.float() / 255 - mean_t) / std_t
+
+
+def denormalize(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return the uint8 clips (..., 3, H, W) that `normalize` made these of."""
+    mean_t = torch.tensor(mean, device=clips.device)[:, None, None]  # (3, 1, 1)
+    std_t = torch.tensor(std, device=clips.device)[:, None, None]  # (3, 1, 1)
+    return ((clips * std_t + mean_t) * 255).round().clamp(0, 255).to(torch.uint8)

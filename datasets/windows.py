@@ -1,0 +1,50 @@
+"""Clips that cover a video from its first frame to its last, one after the other."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from yacs.config import CfgNode
+
+from datasets.protocols import build_test_sampling
+from datasets.sampling import TSM_WINDOW, dense_clips
+
+
+def build_windows(cfg: CfgNode) -> Callable[[int], np.ndarray]:
+    """Build the function from a number of frames to the clips of a whole video, (num_clips, T).
+
+    Where clips are dense, as many as the video takes; otherwise the test's first, whose frames are
+    spread over the video.
+    """
+    data = cfg.DATA
+    if data.SAMPLING == "dense":
+        return partial(successive_clips, clip_len=data.NUM_FRAMES, stride=data.FRAME_STRIDE)
+    if data.SAMPLING == "tsm_dense":
+        stride = TSM_WINDOW // data.NUM_FRAMES
+        return partial(successive_clips, clip_len=data.NUM_FRAMES, stride=stride)
+    return partial(_first_clip, sample=build_test_sampling(cfg, "test"))
+
+
+def successive_clips(num_frames: int, clip_len: int, stride: int) -> np.ndarray:
+    """Return dense clips that each begin where the one before ends; the last ends with the video.
+
+    So the last two can overlap. A video shorter than a clip gives one, as in the test.
+
+    Args:
+        num_frames: F, frames of the video.
+        clip_len: T, frames of a clip.
+        stride: Frames from one frame of a clip to the next.
+
+    Returns:
+        Indices, (num_clips, T).
+    """
+    last_start = num_frames - 1 - (clip_len - 1) * stride
+    if last_start <= 0:
+        return dense_clips(num_frames, clip_len, stride, num_clips=1)
+    starts = np.arange(0, num_frames, clip_len * stride)
+    starts = np.minimum(starts, last_start)
+    return starts[:, None] + stride * np.arange(clip_len)
+
+
+def _first_clip(num_frames: int, sample: Callable[[int], np.ndarray]) -> np.ndarray:
+    return sample(num_frames)[:1]  # (1, T)

@@ -1,0 +1,245 @@
+"""Show what a model looks at in a video: maps over the frames as PNG strips, a GIF and an mp4.
+
+    python tools/visualize.py --checkpoint runs/quickstart/best.pth --input VIDEO --output DIR
+
+The maps are attention rollout (arXiv:2005.00928) from the class tokens to the patches for ViT and
+TokShift; the same over space and time for TimeSformer, with its space alone and its time beside it;
+and Grad-CAM (arXiv:1610.02391) of the predicted class for TSM. models/rollout.py and
+models/grad_cam.py say what exactly is computed.
+
+VIDEO is a file or a folder of frames. It is gone through from its first frame to its last, clip by
+clip: clips as the model was trained on (DATA.NUM_FRAMES, DATA.FRAME_STRIDE), each beginning where
+the one before ends, the centre crop of the test. Where the frames of a clip are spread over the
+whole video, there is one. Of a long video --max-clips of them are shown, spread evenly; --clip K
+shows the Kth alone, from 0.
+
+In DIR: clip_000.png and so on, the frames as the model sees them above the maps; attention.gif and
+attention.mp4 (needs the package av) of all clips; of a TimeSformer clip_000_time.png. Colours go
+from dark blue, the least of a clip, to red, its most.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from yacs.config import CfgNode
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from config.command_line import parse_args  # noqa: E402 - the path comes first
+from datasets.annotations import VideoRecord  # noqa: E402
+from datasets.protocols import test_image_size, test_short_side  # noqa: E402
+from datasets.readers import UnreadableVideoError  # noqa: E402
+from datasets.records import open_frames  # noqa: E402
+from datasets.view_crops import VIEW_CROPS  # noqa: E402
+from datasets.views import TestViews  # noqa: E402
+from datasets.windows import build_windows  # noqa: E402
+from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
+from models import VideoModel  # noqa: E402
+from models.grad_cam import STAGES  # noqa: E402
+from models.resnet_tsm import ResNetTSM  # noqa: E402
+from ops.runlog import set_up_console  # noqa: E402
+from tools.animations import write_gif, write_mp4  # noqa: E402
+from tools.looks import Look, look  # noqa: E402
+from tools.overlays import beside, enlarge_frames, overlay, strip, time_map, with_caption  # noqa: E402
+from tools.stream import class_names, load_model  # noqa: E402
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the pictures of what --input names."""
+    args = build_parser().parse_intermixed_args(argv)
+    set_up_console(is_main=True)
+    with user_errors_shown(is_common_shown=True):
+        words = ["--evaluate", "--resume", args.checkpoint, *args.overrides]
+        cfg = load_experiment(parse_args(words + (["--cfg", args.cfg] if args.cfg else [])))
+        names = class_names(cfg, args.checkpoint, is_own=not args.cfg)
+        clips = ClipsOfVideo(cfg, args.input)
+        chosen = choose_clips(len(clips), args.clip, args.max_clips)
+        model = load_model(cfg, args.checkpoint).eval()
+        check_layer(model, args.layer)
+        folder = make_folder(args.output)
+        looks = ((k, look(model, cfg, *clips[k], args.layer or STAGES[-1])) for k in chosen)
+        write_pictures(looks, names, cfg, folder, args.fps)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--checkpoint", required=True, help="the weights; ours hold all that is needed")
+    add("--cfg", help="yml of the experiment, for weights without one; it names the classes, too")
+    add("--input", required=True, help="a video file or a folder of frames")
+    add("--output", required=True, type=Path, metavar="DIR", help="folder to write into")
+    add("--clip", type=int, metavar="K", help="show the Kth clip alone, from 0")
+    add("--max-clips", type=_count, default=16, metavar="N", help="at most so many; 0: all (16)")
+    add("--layer", choices=STAGES, help="of a TSM, where Grad-CAM looks (layer4)")
+    add("--fps", type=_pace, default=4.0, metavar="R", help="frames a second of GIF and mp4 (4)")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
+    return parser
+
+
+class ClipsOfVideo:
+    """The clips of one video, read when they are asked for.
+
+    Args:
+        cfg: The experiment.
+        path: Of a video file or a folder of frames.
+
+    Raises:
+        UnreadableVideoError: It is neither, or has no frames.
+    """
+
+    def __init__(self, cfg: CfgNode, path: str) -> None:
+        self.cfg = cfg
+        self.record = VideoRecord(str(Path(path).resolve()), 0, 0, line=0)
+        if not Path(path).exists():
+            raise UnreadableVideoError(f"--input {path}: no such file or folder")
+        num_frames = len(open_frames(cfg, self.record))
+        if not num_frames:
+            raise UnreadableVideoError(f"--input {path}: holds no frames")
+        self.record = self.record._replace(num_frames=num_frames)
+        self.indices = build_windows(cfg)(num_frames)  # (clips, T)
+
+    def __len__(self) -> int:
+        """Count the clips."""
+        return len(self.indices)
+
+    def __getitem__(self, k: int) -> tuple[np.ndarray, Tensor]:
+        """Return the indices (T,) and the test's centre crops of a clip, uint8 (T, 3, S, S)."""
+        cfg, indices = self.cfg, self.indices[k]
+        views = TestViews(
+            [self.record],
+            partial(open_frames, cfg),
+            lambda num_frames: indices[None],
+            short_side=test_short_side(cfg, "test"),
+            image_size=test_image_size(cfg, "test"),
+            num_crops=1,
+            crops=VIEW_CROPS[cfg.TEST.CROPS],
+        )[0]
+        if views.error:
+            raise UnreadableVideoError(views.error)
+        return indices, views.distinct[0]
+
+
+def choose_clips(num_clips: int, clip: int | None, most: int) -> list[int]:
+    """Return which clips to show, and say so where they are not all.
+
+    Raises:
+        ValueError: There is no such clip.
+    """
+    if clip is not None:
+        if not 0 <= clip < num_clips:
+            raise ValueError(
+                f"--clip {clip}: the video has {num_clips} clips, 0 to {num_clips - 1}"
+            )
+        return [clip]
+    if not 0 < most < num_clips:
+        return list(range(num_clips))
+    sys.stdout.write(
+        f"{most} of the video's {num_clips} clips, spread evenly; --max-clips 0 shows all\n"
+    )
+    return np.linspace(0, num_clips - 1, most).round().astype(int).tolist()
+
+
+def check_layer(model: VideoModel, layer: str | None) -> None:
+    """Reject --layer for a model that has none.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if layer and not isinstance(model, ResNetTSM):
+        raise ValueError(f"--layer {layer} is for Grad-CAM of a tsm; this model has attention")
+
+
+def make_folder(path: Path) -> Path:
+    """Make the folder if needed.
+
+    Raises:
+        ValueError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot make the folder --output {path}: {error.strerror}") from error
+    return path
+
+
+def write_pictures(
+    looks: Iterator[tuple[int, Look]], names: Sequence[str], cfg: CfgNode, folder: Path, fps: float
+) -> None:
+    """Write strips as they come, and GIF and mp4 of all; print what is seen and what is written."""
+    pictures, logits = [], []
+    for k, seen in looks:
+        answer = best_of(seen.logits.softmax(-1), names)
+        caption = f"clip {k}, frames {seen.indices[0]} to {seen.indices[-1]}: {answer}"
+        sys.stdout.write(f"{caption}\n")
+        pictures += draw_clip(seen, caption, folder / f"clip_{k:03d}.png")
+        logits.append(seen.logits)
+    stacked = torch.stack(logits)  # (clips, K)
+    is_of_logits = cfg.TEST.AVERAGE_LOGITS
+    scores = stacked.mean(0).softmax(-1) if is_of_logits else stacked.softmax(-1).mean(0)
+    kind = "logits" if is_of_logits else "probabilities"
+    sys.stdout.write(f"{best_of(scores, names)} by the mean {kind} of {len(logits)} clips\n")
+    if any(values[0].numel() == 1 for values in seen.maps.values()):
+        sys.stdout.write("one place a frame is no map; --layer layer2 or layer3 has more of them\n")
+    write_gif(folder / "attention.gif", pictures, fps)
+    written = f"{len(logits)} strips, attention.gif"
+    if find_spec("av"):
+        write_mp4(folder / "attention.mp4", pictures, fps)
+        written += ", attention.mp4"
+    else:
+        sys.stdout.write("no attention.mp4: it needs the package av: python -m pip install av\n")
+    sys.stdout.write(f"wrote {written} into {folder}\n")
+
+
+def best_of(scores: Tensor, names: Sequence[str]) -> str:
+    """Say which class has the highest of the scores (K,), and its score."""
+    label = int(scores.argmax())
+    return f"{names[label]} {float(scores[label]):.3f}"
+
+
+def draw_clip(seen: Look, caption: str, path: Path) -> list[Image.Image]:
+    """Write the strip of a clip, and its map in time; return its pictures for an animation."""
+    frames = enlarge_frames(seen.frames)
+    rows = [frames]
+    rows += [overlay(frames, values, seen.covered_share) for values in seen.maps.values()]
+    of_what = "; ".join(["as the model sees it", *seen.maps])
+    numbers = [f"frame {index}" for index in seen.indices]
+    strip(rows, numbers, [caption, of_what]).save(path)
+    if seen.time is not None:
+        lines = [caption, "along time: in each frame's row what it has of others"]
+        time_map(seen.time, [str(index) for index in seen.indices], lines).save(
+            path.with_name(f"{path.stem}_time.png")
+        )
+    return [
+        with_caption(beside(panels), [f"{caption}; {number}", of_what])
+        for *panels, number in zip(*rows, numbers, strict=True)
+    ]
+
+
+def _count(word: str) -> int:
+    count = int(word)
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"{word} is below 0")
+    return count
+
+
+def _pace(word: str) -> float:
+    pace = float(word)
+    if not 0.1 <= pace <= 50:  # a GIF has hundredths of a second
+        raise argparse.ArgumentTypeError(f"{word} is not 0.1 to 50")
+    return pace
+
+
+if __name__ == "__main__":
+    main()
