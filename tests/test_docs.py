@@ -12,6 +12,8 @@ DOCUMENTS = (
     "README.md",
     "docs/datasets.md",
     "docs/differences.md",
+    "docs/training.md",
+    "docs/using.md",
     "pretrain/README.md",
     "model_zoo/README.md",
 )
@@ -34,8 +36,9 @@ def test_project_files_named_in_documents_exist(repository: Path, document: str)
     assert [name for name in names if not (repository / name).exists()] == []
 
 
-def test_commands_in_the_readme_parse(repository: Path) -> None:
-    text = (repository / "README.md").read_text().replace("\\\n", " ")
+def test_commands_in_the_documents_parse(repository: Path) -> None:
+    text = "\n".join((repository / document).read_text() for document in DOCUMENTS)
+    text = text.replace("\\\n", " ")
     commands = re.findall(r"^\s*(?:\S+=\S+ )*\./(?:train|test)\.sh (--.*?)(?:\s+#.*)?$", text, re.M)
     assert len(commands) >= 3
     for command in commands:

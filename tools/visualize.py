@@ -49,7 +49,7 @@ from models.resnet_tsm import ResNetTSM  # noqa: E402
 from ops.runlog import set_up_console  # noqa: E402
 from tools.animations import write_gif, write_mp4  # noqa: E402
 from tools.looks import Look, look  # noqa: E402
-from tools.overlays import beside, enlarge_frames, overlay, strip, time_map, with_caption  # noqa: E402
+from tools.pictures import beside, enlarge_frames, overlay, strip, time_map, with_caption  # noqa: E402
 from tools.stream import class_names, load_model  # noqa: E402
 
 

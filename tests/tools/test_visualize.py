@@ -11,7 +11,7 @@ from config import load_cfg_text
 from datasets.readers import open_reader
 from models import build_model
 from tools.animations import write_gif, write_mp4
-from tools.overlays import GAP, LINE_HEIGHT, enlarge_frames
+from tools.pictures import GAP, LINE_HEIGHT, enlarge_frames
 from tools.visualize import main
 
 av = pytest.importorskip("av")

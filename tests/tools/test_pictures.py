@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.overlays import (
+from tools.pictures import (
     CELL,
     GAP,
     LINE_HEIGHT,
