@@ -13,6 +13,7 @@ import struct
 import traceback
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,13 +37,18 @@ NUM_CLASSES = 4
 
 
 class Damage(NamedTuple):
-    """What is done to the bytes of a file; places are shares of its length, 0 to 1."""
+    """What is done to a file.
+
+    Attributes:
+        kind: ``cut``, ``flip``, ``zero``, ``delete``, ``insert`` or ``rename``.
+        places: Where, shares of its length, 0 to 1.
+        detail: Flip: what the bytes are XORed with; zero, delete: how many; insert: the bytes;
+            rename: the suffix.
+    """
 
     kind: str
-    places: tuple[float, ...] = ()
-    number: int = 1
-    junk: bytes = b""
-    suffix: str = ""
+    places: tuple[float, ...]
+    detail: Any
 
     def apply(self, data: bytes) -> bytes:
         """Return the damaged bytes."""
@@ -52,14 +58,14 @@ class Damage(NamedTuple):
             del damaged[at[0] :]
         elif self.kind == "flip":
             for place in at:
-                damaged[place] ^= self.number
+                damaged[place] ^= self.detail
         elif self.kind == "zero":
-            end = min(at[0] + self.number, len(data))
+            end = min(at[0] + self.detail, len(data))
             damaged[at[0] : end] = bytes(end - at[0])
         elif self.kind == "delete":
-            del damaged[at[0] : at[0] + self.number]
+            del damaged[at[0] : at[0] + self.detail]
         elif self.kind == "insert":
-            damaged[at[0] : at[0]] = self.junk
+            damaged[at[0] : at[0]] = self.detail
         return bytes(damaged)
 
 
@@ -67,18 +73,19 @@ def damages(suffixes: Sequence[str]) -> st.SearchStrategy[Damage]:
     """Return all damages; ``rename`` leaves the bytes and takes another of the suffixes."""
     place = st.floats(0, 1, exclude_max=True)
     one = st.tuples(place)
+    some = st.lists(place, min_size=1, max_size=50).map(tuple)
+    none = st.just(())
+    kinds = {
+        "cut": (one, st.just(0)),
+        "flip": (some, st.integers(1, 255)),
+        "zero": (one, st.integers(1, 4000)),
+        "delete": (one, st.integers(1, 500)),
+        "insert": (one, st.binary(min_size=1, max_size=300)),
+        "rename": (none, st.sampled_from(list(suffixes))),
+    }
     return st.one_of(
-        st.builds(Damage, st.just("cut"), one),
-        st.builds(
-            Damage,
-            st.just("flip"),
-            st.lists(place, min_size=1, max_size=50).map(tuple),
-            st.integers(1, 255),
-        ),
-        st.builds(Damage, st.just("zero"), one, st.integers(1, 4000)),
-        st.builds(Damage, st.just("delete"), one, st.integers(1, 500)),
-        st.builds(Damage, st.just("insert"), one, junk=st.binary(min_size=1, max_size=300)),
-        st.builds(Damage, st.just("rename"), suffix=st.sampled_from(list(suffixes))),
+        st.tuples(st.just(kind), places, detail).map(lambda drawn: Damage(*drawn))
+        for kind, (places, detail) in kinds.items()
     )
 
 
@@ -151,10 +158,8 @@ def judge_list(damaged: str, original: str, _: Sequence[float]) -> str:
     except ValueError:
         return REPORTED
     for record in records[:20]:
-        try:
+        with suppress(UnreadableVideoError):
             len(open_reader(Path(damaged).parent / record.path))
-        except UnreadableVideoError:
-            pass
     ours = [(record.path, record.num_frames, record.label) for record in records]
     if ours != list(_plain_list(damaged)):
         return WRONG
@@ -184,7 +189,7 @@ def _serve(pipe: Any) -> None:
         judge, args = pipe.recv()
         try:
             outcome = judge(*args)
-        except Exception:  # that is what is looked for
+        except Exception:  # noqa: BLE001 - that is what is looked for
             outcome = f"{FOREIGN}: {traceback.format_exc(limit=-3)}"
         pipe.send(outcome)
 
@@ -192,11 +197,9 @@ def _serve(pipe: Any) -> None:
 def _decode(path: str) -> dict[int, np.ndarray]:
     """Decode a video from the start as far as it goes."""
     frames: dict[int, np.ndarray] = {}
-    try:
+    with suppress(Exception):  # whatever ends a decode of a damaged file
         for number, image in enumerate(decode_frames(path)):
             frames[number] = np.asarray(image)
-    except Exception:  # whatever ends a decode of a damaged file
-        pass
     return frames
 
 
@@ -213,15 +216,13 @@ def _is_undefined(path: str, number: int, frame: np.ndarray | None) -> bool:
 
 def _decode_one(path: str, number: int, num_kept: int, converts_all: bool) -> np.ndarray | None:
     kept: list[Any] = []
-    try:
+    with suppress(Exception):  # as above
         with open_video(path) as (container, stream):
             for index, frame in enumerate(container.decode(stream)):
                 image = to_upright_rgb(frame) if converts_all or index == number else None
                 if index == number:
                     return np.asarray(image)
                 kept = [*kept, frame][-num_kept:] if num_kept else []
-    except Exception:  # as above
-        pass
     return None
 
 

@@ -16,10 +16,9 @@ import pytest
 
 pytest.importorskip("hypothesis")
 pytest.importorskip("av")
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-
-import torch
 
 from config import load_cfg_text
 from models import build_model
@@ -93,7 +92,7 @@ def check_each(
         st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4),
     )
     def check(original: Path, what: Damage, shares: list[float]) -> None:
-        suffix = what.suffix if what.kind == "rename" else original.suffix
+        suffix = what.detail if what.kind == "rename" else original.suffix
         damaged = folder / f"damaged{suffix}"
         damaged.write_bytes(what.apply(original.read_bytes()))
         outcome = judge(str(damaged), str(original), shares)
