@@ -216,13 +216,12 @@ def _is_undefined(path: str, number: int, frame: np.ndarray | None) -> bool:
 
 def _decode_one(path: str, number: int, num_kept: int, converts_all: bool) -> np.ndarray | None:
     kept: list[Any] = []
-    with suppress(Exception):  # as above
-        with open_video(path) as (container, stream):
-            for index, frame in enumerate(container.decode(stream)):
-                image = to_upright_rgb(frame) if converts_all or index == number else None
-                if index == number:
-                    return np.asarray(image)
-                kept = [*kept, frame][-num_kept:] if num_kept else []
+    with suppress(Exception), open_video(path) as (container, stream):
+        for index, frame in enumerate(container.decode(stream)):
+            image = to_upright_rgb(frame) if converts_all or index == number else None
+            if index == number:
+                return np.asarray(image)
+            kept = [*kept, frame][-num_kept:] if num_kept else []
     return None
 
 
