@@ -140,9 +140,11 @@ def judge_video(damaged: str, original: str, shares: Sequence[float]) -> str:
     except UnreadableVideoError:
         return REPORTED
     before, now = _decode(original), _decode(damaged)
+    if len(now) <= wanted[-1]:  # the decode breaks off: what is beyond is told by its time
+        now = _decode_on(damaged, original) | now
     kinds = set()
     for number, frame in zip(wanted, frames, strict=True):
-        due = now.get(number, before.get(number))  # a decode that breaks off says nothing beyond
+        due = now.get(number)
         if due is not None and np.array_equal(frame, due):
             is_same = np.array_equal(frame, before.get(number, np.empty(0)))
             kinds.add(AS_BEFORE if is_same else AS_STORED)
@@ -200,6 +202,20 @@ def _decode(path: str) -> dict[int, np.ndarray]:
     with suppress(Exception):  # whatever ends a decode of a damaged file
         for number, image in enumerate(decode_frames(path)):
             frames[number] = np.asarray(image)
+    return frames
+
+
+def _decode_on(path: str, original: str) -> dict[int, np.ndarray]:
+    """Decode a video past errors; frames are numbered by their times in the original."""
+    with open_video(original) as (container, stream):
+        numbers = {frame.pts: number for number, frame in enumerate(container.decode(stream))}
+    frames: dict[int, np.ndarray] = {}
+    with suppress(Exception), open_video(path) as (container, stream):
+        for packet in container.demux(stream):
+            with suppress(Exception):  # as `ffmpeg` does, which goes on
+                for frame in packet.decode():
+                    if frame.pts in numbers:
+                        frames[numbers[frame.pts]] = np.asarray(to_upright_rgb(frame))
     return frames
 
 

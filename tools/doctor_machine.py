@@ -62,13 +62,11 @@ def check_devices(examination: Examination) -> Iterator[Finding]:
     except ValueError as error:
         yield Finding(ERROR, str(error), "TRAIN.AMP none")
     yield from _backends(num_processes, num_gpus)
-    wanted = num_processes * (cfg.DATA.WORKERS + (not num_gpus))
-    if wanted > num_cores:
-        each = max(num_cores // num_processes - (not num_gpus), 1)
+    if num_processes * cfg.DATA.WORKERS > num_cores:
         yield Finding(
             WARNING,
             f"{num_processes} processes x {cfg.DATA.WORKERS} DATA.WORKERS on {num_cores} CPU cores",
-            f"DATA.WORKERS {each}; more of them take turns on the same cores",
+            f"DATA.WORKERS {max(num_cores // num_processes, 1)}; more take turns on the same cores",
         )
 
 
@@ -108,10 +106,9 @@ def _known_bad(examination: Examination) -> Iterator[Finding]:
 def _precision(amp: str, dtype: torch.dtype | None, device: torch.device) -> Iterator[Finding]:
     name = str(dtype or torch.float32).removeprefix("torch.")
     is_cuda = device.type == "cuda"
-    if is_cuda and dtype is torch.bfloat16:
-        if not torch.cuda.is_bf16_supported(including_emulation=False):
-            yield Finding(WARNING, "this GPU has no bf16 of its own: it is slow", "TRAIN.AMP fp16")
-            return
+    if is_cuda and dtype is torch.bfloat16 and not _has_bf16():
+        yield Finding(WARNING, "this GPU has no bf16 of its own: it is slow", "TRAIN.AMP fp16")
+        return
     yield Finding(OK, f"precision {name} (TRAIN.AMP {amp})")
     if is_cuda and dtype is None:
         yield Finding(
@@ -132,6 +129,10 @@ def _backends(num_processes: int, num_gpus: int) -> Iterator[Finding]:
         yield Finding(ERROR, text, "PROCESSES=1 ./train.sh ..., or another build of torch")
     else:
         yield Finding(OK, f"{num_processes} processes, by {' and '.join(needed)}")
+
+
+def _has_bf16() -> bool:
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _has(package: str) -> bool:
