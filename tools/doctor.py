@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):
+        for path in filter(None, (args.json, args.damaged)):
+            if not path.parent.is_dir():
+                raise ValueError(f"{path} cannot be written: {path.parent} is not a folder")
         examination = Examination(
             cfg=load_cfg(args.cfg, args.overrides),
             num_processes=args.processes or num_processes(),
@@ -85,7 +88,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--cfg", required=True, help="yml file of the experiment")
     add("--checkpoint", default="", metavar="FILE", help="what --tune_from or --resume will get")
-    add("--sample", type=_sample, default=200, metavar="N|all", help="files of each list to open")
+    add(
+        "--sample",
+        type=number_or_all,
+        default=200,
+        metavar="N|all",
+        help="files of each list to open",
+    )
     add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes for the files")
     add("--processes", type=int, default=0, help="of the training; default: as train.sh starts")
     add("--json", type=Path, metavar="OUT", help="write the findings for machines")
@@ -95,10 +104,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def _sample(text: str) -> int | None:
+def number_or_all(text: str) -> int | None:
+    """Read a number of files, None for all."""
     number = None if text == "all" else int(text)
     if number is not None and number < 1:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"takes a number from 1 or 'all', got {text!r}")
     return number
 
 

@@ -63,8 +63,8 @@ def check_speed(examination: Examination) -> Iterator[Finding]:
             f"DATA.WORKERS {needed}",
         )
     else:
-        text = f"{needed} loaders in each process keep up with the model, DATA.WORKERS is"
-        yield Finding(OK, f"{text} {num_workers}")
+        text = f"to keep up, each process needs {needed} of its {num_workers} DATA.WORKERS"
+        yield Finding(OK, text)
 
 
 def seconds_of_model(cfg: CfgNode, device: torch.device) -> float:
