@@ -107,11 +107,12 @@ def check_files(examination: Examination) -> Iterator[Finding]:
     workers = min(examination.num_workers, len(jobs) // 20)  # starting one takes a second
     for result in run_jobs(examine_file, jobs, workers, when_dead=_killed):
         results.append(result)
-        progress.update()
+        progress.update(failure=result.damage or None)
+    results.sort(key=lambda result: result.job.record.line)
     if examination.damaged is not None:
-        lines = [f"{result.job.record.path}\t{result.damage}\n" for result in results]
-        kept = [line for line, result in zip(lines, results, strict=True) if result.damage]
-        examination.damaged.write_text("".join(kept), encoding="utf-8")
+        damaged = {result.job.record.path: result.damage for result in results if result.damage}
+        lines = [f"{video}\t{reason}\n" for video, reason in damaged.items()]
+        examination.damaged.write_text("".join(lines), encoding="utf-8")
     for split, records in examination.records.items():
         of_split = [result for result in results if result.job.split == split]
         examination.readable[split] = [r.job.record for r in of_split if not r.damage]

@@ -50,7 +50,6 @@ def check_weights(examination: Examination) -> Iterator[Finding]:
     if cfg.DISTILL.LOSS == "dml" and (cfg.DISTILL.TEACHER or cfg.DISTILL.TEACHER_CFG):
         yield Finding(OK, f"{RESUMES} was not tried: two models learn")
         return
-    rng_state = torch.get_rng_state()
     try:
         num_epochs, best = resume(build_learner(cfg, build_model(cfg), CPU), path, CPU)
     except ValueError as error:
@@ -61,8 +60,6 @@ def check_weights(examination: Examination) -> Iterator[Finding]:
             yield Finding(OK, f"{done}, best top-1 {best:.2f}")
         else:
             yield Finding(WARNING, f"{done}: nothing is left to train", "TRAIN.EPOCHS higher")
-    finally:
-        torch.set_rng_state(rng_state)
 
 
 def check_teacher(examination: Examination) -> Iterator[Finding]:
@@ -113,9 +110,8 @@ def check_batch(examination: Examination) -> Iterator[Finding]:
             "TRAIN.ACCUMULATION or TRAIN.GLOBAL_BATCH lower",
         )
     elif num_batches:
-        yield Finding(
-            OK, f"an epoch is {num_batches} batches, {num_batches / groups.size:.4g} steps"
-        )
+        num_steps = sum(groups.steps_after(i) for i in range(num_batches))
+        yield Finding(OK, f"an epoch has {num_batches} batches in each process, steps: {num_steps}")
     advice = rate_advice(cfg, batch)
     if advice:
         due = cfg.OPTIM.REFERENCE_LR * batch / cfg.OPTIM.REFERENCE_BATCH
