@@ -67,6 +67,8 @@ def _parse_line(line: str, number: int, num_classes: int) -> VideoRecord:
     fields = line.rsplit(maxsplit=2)
     if len(fields) < 2:
         raise ValueError("fewer than two fields")
+    if "\0" in line:
+        raise ValueError("a NUL byte, which no path holds")
     label = _integer(fields[-1], "the label")
     if not 0 <= label < num_classes:
         hint = ", labels are 0-based" if label == num_classes else ""

@@ -2,6 +2,8 @@
 
 import os
 import re
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU with ``weights_only=True``; numpy numbers are let in.
 
     Raises:
-        ValueError: There is no such file, or it is not a checkpoint of tensors and plain values.
+        ValueError: There is no such file, it is not a checkpoint of tensors and plain values, or
+            its bytes are not those that were written.
     """
     _check_is_file(path)
     try:
@@ -60,6 +63,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, a checkpoint is a dict")
+    _check_sums(path)
     return content
 
 
@@ -94,6 +98,22 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
+
+
+def _check_sums(path: str | Path) -> None:
+    """Compare a torch archive with the check sums in it, which ``torch.load`` does not look at."""
+    if not zipfile.is_zipfile(path):
+        return  # of the time before archives
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged: {error}; copy it again") from error
+    if damaged:
+        raise ValueError(
+            f"{path} is damaged: the bytes of {damaged} are not those that were written; copy it "
+            "again"
+        )
 
 
 class CheckpointFolder:

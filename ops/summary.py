@@ -60,7 +60,29 @@ def log_start(
         "effective batch %d = %d processes x %d clips x %d accumulated, learning rate %g",
         *(batch, world.size, cfg.TRAIN.CLIPS_PER_GPU, num_accumulated, cfg.OPTIM.LR),
     )
-    _warn_of_rate(cfg, batch)
+    advice = rate_advice(cfg, batch)
+    if advice:
+        _log.warning("%s", advice)
+
+
+def rate_advice(cfg: CfgNode, batch: int) -> str:
+    """Say what learning rate the recipe's is in proportion, where this run's is another; else "".
+
+    Args:
+        cfg: The config.
+        batch: Clips of a step over all processes.
+    """
+    rate, reference_rate = cfg.OPTIM.LR, cfg.OPTIM.REFERENCE_LR
+    reference = cfg.OPTIM.REFERENCE_BATCH
+    if not (reference and reference_rate):
+        return ""
+    due = reference_rate * batch / reference
+    if abs(rate / due - 1) <= 0.01:
+        return ""
+    return (
+        f"the recipe's learning rate is {reference_rate:g} at batch {reference}; in proportion, "
+        f"batch {batch} takes OPTIM.LR {due:.4g}, this run has {rate:g}"
+    )
 
 
 def log_end(checkpoint: Path) -> None:
@@ -71,16 +93,3 @@ def log_end(checkpoint: Path) -> None:
     _log.info("watch them with: %s -m tensorboard.main --logdir %s", sys.executable, folder)
     if find_spec("tensorboard") is None:
         _log.info("(it is not installed yet: %s -m pip install tensorboard)", sys.executable)
-
-
-def _warn_of_rate(cfg: CfgNode, batch: int) -> None:
-    rate, reference_rate = cfg.OPTIM.LR, cfg.OPTIM.REFERENCE_LR
-    reference = cfg.OPTIM.REFERENCE_BATCH
-    if not (reference and reference_rate):
-        return
-    if abs(rate * reference / (reference_rate * batch) - 1) > 0.01:
-        _log.warning(
-            "the recipe's learning rate is %g at batch %d; in proportion, batch %d takes "
-            "OPTIM.LR %.4g, this run has %g",
-            *(reference_rate, reference, batch, reference_rate * batch / reference, rate),
-        )

@@ -76,6 +76,7 @@ def test_blank_lines_comments_and_line_ends_do_not_matter(text: str, listed: Lis
         ("a 0 1", "0 frames, at least 1 is needed"),
         ("a -3 1", "-3 frames, at least 1 is needed"),
         ("a", "fewer than two fields"),
+        ("a\0b 4 1", "a NUL byte, which no path holds"),
     ],
 )
 def test_malformed_line_is_named_with_its_number_and_reason(

@@ -120,6 +120,17 @@ def test_file_of_random_bytes_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_byte_changed_inside_a_weight_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"weight": torch.full((4, 4), 3.0)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.full((4,), 3.0).numpy().tobytes()) + 5] ^= 1
+    path.write_bytes(data)
+    assert torch.load(path)["weight"].unique().numel() == 2  # torch does not notice
+    with pytest.raises(ValueError, match=r"a\.pth is damaged: the bytes of a/data/0 are not those"):
+        read_checkpoint(path)
+
+
 def test_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
     path, ran = tmp_path / "model.pth", tmp_path / "ran"
     torch.save(content_of(1) | {"extra": Malicious(ran)}, path)
