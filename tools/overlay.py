@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datasets.annotations import VideoRecord
 from datasets.decoding import require_av
-from datasets.readers import VideoReader
+from datasets.readers import UnreadableVideoError, VideoReader
 from datasets.records import open_frames
 from tools.timeline import Timeline, numbered_frames
 from tools.video_classifier import VideoClassifier
@@ -47,6 +47,8 @@ def write_overlay(
         with av.open(str(part), "w") as container:
             _encode(container, reader, classifier, timeline, topk)
         part.replace(path)
+    except UnreadableVideoError:  # which is a ValueError, and says all
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ValueError(f"cannot write --overlay {path}: {error}") from error
     finally:

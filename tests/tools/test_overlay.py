@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.readers import VideoFile
+from datasets.readers import UnreadableVideoError, VideoFile
 from tests.tools.test_predict import run, write_checkpoint, write_frames
 from tools.overlay import draw_ranks
 
@@ -73,4 +73,21 @@ def test_overlay_that_cannot_be_written_leaves_nothing(
     words = ["--input", make_clip("x264.mp4"), "--overlay", tmp_path / "out.nonsense"]
     run(checkpoint, *words, code=1)
     assert "cannot write --overlay" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_video_that_breaks_off_is_named_and_nothing_is_left(
+    checkpoint: Path,
+    make_clip: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def break_off(*_: object) -> None:
+        raise UnreadableVideoError("v.mp4: after 7 frames: broken")
+
+    monkeypatch.setattr("tools.overlay.numbered_frames", break_off)
+    words = ["--input", make_clip("x264.mp4"), "--overlay", tmp_path / "out.mp4"]
+    run(checkpoint, *words, code=1)
+    assert "error: v.mp4: after 7 frames: broken" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
