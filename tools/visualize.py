@@ -189,11 +189,11 @@ def write_pictures(
     is_of_logits = cfg.TEST.AVERAGE_LOGITS
     scores = stacked.mean(0).softmax(-1) if is_of_logits else stacked.softmax(-1).mean(0)
     kind = "logits" if is_of_logits else "probabilities"
-    sys.stdout.write(f"{best_of(scores, names)} by the mean {kind} of {len(logits)} clips\n")
+    sys.stdout.write(f"{best_of(scores, names)} by the mean {kind} of {_number(logits, 'clip')}\n")
     if any(values[0].numel() == 1 for values in seen.maps.values()):
         sys.stdout.write("one place a frame is no map; --layer layer2 or layer3 has more of them\n")
     write_gif(folder / "attention.gif", pictures, fps)
-    written = f"{len(logits)} strips, attention.gif"
+    written = f"{_number(logits, 'strip')}, attention.gif"
     if find_spec("av"):
         write_mp4(folder / "attention.mp4", pictures, fps)
         written += ", attention.mp4"
@@ -225,6 +225,10 @@ def draw_clip(seen: Look, caption: str, path: Path) -> list[Image.Image]:
         with_caption(beside(panels), [f"{caption}; {number}", of_what])
         for *panels, number in zip(*rows, numbers, strict=True)
     ]
+
+
+def _number(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'s' if len(things) > 1 else ''}"
 
 
 def _count(word: str) -> int:
