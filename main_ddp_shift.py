@@ -22,7 +22,7 @@ from config.command_line import parse_args
 from config.distillation import check_class_names, check_teacher
 from datasets.annotations import VideoRecord, read_class_names
 from datasets.decoding import MissingDecoderError, UnreadableVideoError
-from datasets.toy import make_toy
+from datasets.toy import is_toy_missing, make_toy
 from datasets.transforms import normalize
 from datasets.video import (
     Clips,
@@ -89,7 +89,7 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
     torch.backends.cudnn.benchmark = not cfg.DETERMINISTIC
     with user_errors_shown(is_common_shown=world.local_rank == 0):
         if cfg.DATA.GENERATE_TOY:
-            if world.local_rank == 0 and not Path(cfg.DATA.VAL_LIST).exists():
+            if world.local_rank == 0 and is_toy_missing(cfg.DATA.ROOT, cfg.DATA.VAL_LIST):
                 make_toy(cfg.DATA.ROOT)
             barrier()
         if args.evaluate:
