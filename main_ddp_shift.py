@@ -21,8 +21,8 @@ from config import load_cfg, load_cfg_text
 from config.command_line import parse_args
 from config.distillation import check_class_names, check_teacher
 from datasets.annotations import VideoRecord, read_class_names
-from datasets.readers import UnreadableVideoError
-from datasets.toy import make_toy
+from datasets.decoding import MissingDecoderError, UnreadableVideoError
+from datasets.toy import is_toy_missing, make_toy
 from datasets.transforms import normalize
 from datasets.video import (
     Clips,
@@ -89,7 +89,7 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
     torch.backends.cudnn.benchmark = not cfg.DETERMINISTIC
     with user_errors_shown(is_common_shown=world.local_rank == 0):
         if cfg.DATA.GENERATE_TOY:
-            if world.local_rank == 0 and not Path(cfg.DATA.VAL_LIST).exists():
+            if world.local_rank == 0 and is_toy_missing(cfg.DATA.ROOT, cfg.DATA.VAL_LIST):
                 make_toy(cfg.DATA.ROOT)
             barrier()
         if args.evaluate:
@@ -373,9 +373,12 @@ def user_errors_shown(is_common_shown: bool) -> Iterator[None]:
     """
     try:
         yield
+    except MissingDecoderError as error:
+        if is_common_shown:
+            _log.error("error: %s", _last_line(error).removeprefix("MissingDecoderError: "))
+        sys.exit(1)
     except (UnreadableVideoError, TooManyBadVideosError, FloatingPointError) as error:
-        last_line = str(error).splitlines()[-1]  # before it, a loader process's traceback
-        _log.error("error: %s", last_line.removeprefix(f"{UnreadableVideoError.__module__}."))
+        _log.error("error: %s", _last_line(error))
         sys.exit(1)
     except ValueError as error:
         raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
@@ -384,6 +387,11 @@ def user_errors_shown(is_common_shown: bool) -> Iterator[None]:
         if is_common_shown:
             _log.error("error: %s", error)
         sys.exit(1)
+
+
+def _last_line(error: Exception) -> str:
+    last_line = str(error).splitlines()[-1]  # before it, a loader process's traceback
+    return last_line.removeprefix(f"{UnreadableVideoError.__module__}.")
 
 
 if __name__ == "__main__":

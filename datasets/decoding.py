@@ -30,6 +30,10 @@ class UnreadableVideoError(ValueError):
     """A video cannot be read; the text names the file and the reason."""
 
 
+class MissingDecoderError(ImportError):
+    """The package that decodes video files is not there; the text says what to install."""
+
+
 class EndsEarlyError(ValueError):
     """A file ends without an error, but clearly before the frames that its header promises."""
 
@@ -38,12 +42,12 @@ def require_av() -> None:
     """Make sure that PyAV is there.
 
     Raises:
-        ImportError: It is not installed.
+        MissingDecoderError: It is not installed.
     """
     try:
         import av  # noqa: F401
     except ImportError as error:
-        raise ImportError("decoding videos needs PyAV: pip install av") from error
+        raise MissingDecoderError("decoding videos needs PyAV: pip install av") from error
 
 
 @contextmanager

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from datasets.decoding import MIN_SHARE_OF_HEADER, EndsEarlyError
+from datasets.decoding import MIN_SHARE_OF_HEADER, EndsEarlyError, MissingDecoderError
 
 
 def require_torchcodec() -> None:
     """Make sure that TorchCodec is there and finds its FFmpeg.
 
     Raises:
-        ImportError: It is not installed, or finds no FFmpeg libraries.
+        MissingDecoderError: It is not installed, or finds no FFmpeg libraries.
     """
     try:
         import torchcodec.decoders  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0]
-        raise ImportError(f"TorchCodec does not work here: {first_line}") from error
+        raise MissingDecoderError(f"TorchCodec does not work here: {first_line}") from error
 
 
 class TorchCodecDecoder:

@@ -68,6 +68,11 @@ def make_toy(root: str | Path, seed: int = 0) -> None:
     _log.info("made the toy set in %s: %s clips a class", root, CLIPS_PER_CLASS)
 
 
+def is_toy_missing(root: str | Path, val_list: str | Path) -> bool:
+    """Say whether `val_list` is the one that `make_toy` writes into `root`, and not there yet."""
+    return Path(val_list) == Path(root) / "val.txt" and not Path(val_list).exists()
+
+
 def draw_motion(label: int, rng: np.random.Generator) -> Motion:
     """Draw a video of a class; the two classes of a pair differ in the sign of the pace alone."""
     pair, is_reversed = divmod(label, 2)

@@ -38,7 +38,7 @@ class VideoFile:
         decoder: ``pyav``, ``torchcodec``, or ``auto``: PyAV, and TorchCodec only without it.
 
     Raises:
-        ImportError: The decoder is not installed.
+        MissingDecoderError: The decoder is not installed.
         ValueError: There is no such decoder.
     """
 
@@ -108,7 +108,8 @@ def open_decoder(path: Path, decoder: str) -> Decoder:
     """Return the decoder of a file, see `VideoFile`."""
     if decoder not in DECODERS:
         raise ValueError(f"decoder {decoder!r}; choose one of {DECODERS}")
-    if decoder == "torchcodec" or (decoder == "auto" and not find_spec("av")):
+    is_only_torchcodec = not find_spec("av") and find_spec("torchcodec")
+    if decoder == "torchcodec" or (decoder == "auto" and is_only_torchcodec):
         require_torchcodec()
         return TorchCodecDecoder(path)
     require_av()

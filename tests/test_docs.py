@@ -36,6 +36,16 @@ def test_project_files_named_in_documents_exist(repository: Path, document: str)
     assert [name for name in names if not (repository / name).exists()] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_in_documents_lead_somewhere(repository: Path, document: str) -> None:
+    text = (repository / document).read_text()
+    for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", text):
+        name, _, section = target.partition("#")
+        path = (repository / document).parent / name if name else repository / document
+        assert path.exists(), f"{document} links to {target}"
+        assert not section or section in _sections(path), f"{document} links to {target}"
+
+
 def test_commands_in_the_documents_parse(repository: Path) -> None:
     text = "\n".join((repository / document).read_text() for document in DOCUMENTS)
     text = text.replace("\\\n", " ")
@@ -55,3 +65,9 @@ def test_each_recipe_opens_with_what_is_published(repository: Path) -> None:
         opening = path.read_text().partition("\nDATA:")[0]
         for word in ("# Paper:", "# Command:", "# Published:", "GFLOPs", "# Hardware:", "# Batch:"):
             assert word in opening, f"{path.name} lacks {word}"
+
+
+def _sections(document: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch._utils import ExceptionWrapper
 
 import main_ddp_shift
+from datasets.decoding import MissingDecoderError
 from ops.scores import Scores
 from tests.test_main import Experiment, assert_same, start
 
@@ -152,6 +154,24 @@ def test_error_of_the_program_itself_keeps_its_traceback(
 
 
 # The checkpoint to test
+
+
+def _raise_for_want_of_a_decoder(as_a_loader_does: bool) -> None:
+    try:
+        raise MissingDecoderError("decoding videos needs PyAV: pip install av")
+    except MissingDecoderError:
+        if as_a_loader_does:
+            ExceptionWrapper(sys.exc_info(), "in DataLoader worker process 0").reraise()
+        raise
+
+
+@pytest.mark.parametrize("as_a_loader_does", [False, True])
+def test_missing_decoder_is_told_in_a_line_from_a_loader_process_too(
+    as_a_loader_does: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SystemExit), main_ddp_shift.user_errors_shown(is_common_shown=True):
+        _raise_for_want_of_a_decoder(as_a_loader_does)
+    assert caplog.messages == ["error: decoding videos needs PyAV: pip install av"]
 
 
 @pytest.mark.parametrize(

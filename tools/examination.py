@@ -6,6 +6,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from datasets.annotations import VideoRecord
+from datasets.toy import is_toy_missing
 
 
 @dataclass
@@ -43,4 +44,4 @@ class Examination:
     def lacks_toy(self) -> bool:
         """Whether the data are the generated ones, and not generated yet."""
         data = self.cfg.DATA
-        return bool(data.GENERATE_TOY) and not Path(data.VAL_LIST).exists()
+        return bool(data.GENERATE_TOY) and is_toy_missing(data.ROOT, data.VAL_LIST)

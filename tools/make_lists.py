@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         num_missing = write_list(args, entries, labels, found)
         if args.write_classes:
             _write(args.write_classes, classes)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 1 if num_missing else 0

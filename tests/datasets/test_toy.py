@@ -7,7 +7,7 @@ from PIL import Image
 from datasets import toy
 from datasets.annotations import read_class_names, read_list
 from datasets.readers import FrameFolder
-from datasets.toy import Motion, draw_frame, draw_motion, make_toy
+from datasets.toy import Motion, draw_frame, draw_motion, is_toy_missing, make_toy
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +50,13 @@ def test_same_seed_makes_the_same_bytes_and_another_seed_others(tmp_path: Path) 
     assert first.keys() == other.keys()
     images = [name for name in first if name.endswith(".jpg")]
     assert not any(first[name] == other[name] for name in images)
+
+
+def test_only_the_list_that_would_be_made_counts_as_missing(tmp_path: Path) -> None:
+    assert is_toy_missing(tmp_path, str(tmp_path / "val.txt"))
+    assert not is_toy_missing(tmp_path, tmp_path / "mine.txt")
+    (tmp_path / "val.txt").write_text("")
+    assert not is_toy_missing(f"{tmp_path}/", tmp_path / "val.txt")
 
 
 def test_lists_name_every_video_with_its_frames_and_class(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from datasets import pyav_decoder, video_file
-from datasets.decoding import EndsEarlyError, decode_frames
+from datasets.decoding import EndsEarlyError, MissingDecoderError, decode_frames
 from datasets.readers import UnreadableVideoError, VideoFile
 from tools.extract_frames import FrameOptions, write_frames
 
@@ -288,10 +288,17 @@ def test_decoder_is_chosen_by_name(make_clip: Make, monkeypatch: pytest.MonkeyPa
 
 
 def test_without_pyav_auto_is_torchcodec(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_file, "find_spec", lambda name: None)
+    monkeypatch.setattr(video_file, "find_spec", lambda name: name == "torchcodec")
     monkeypatch.setattr(video_file, "require_torchcodec", lambda: None)
     decoder = video_file.open_decoder(Path("v.mp4"), "auto")
     assert isinstance(decoder, video_file.TorchCodecDecoder)
+
+
+def test_without_any_decoder_the_error_names_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_file, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingDecoderError, match="pip install av"):
+        VideoFile("v.mp4", "auto")
 
 
 def test_torchcodec_that_does_not_work_is_an_error_that_says_why(

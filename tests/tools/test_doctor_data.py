@@ -83,6 +83,13 @@ def test_toy_data_that_are_not_made_yet_are_told_with_the_command(
     assert {f.level for f in (*check_classes(examination), *check_files(examination))} == {"ok"}
 
 
+def test_a_list_of_another_name_is_not_taken_for_toy_data_to_be_made(
+    examine: Examine, only: Only, tmp_path: Path
+) -> None:
+    examination = examine("DATA.GENERATE_TOY", True, "DATA.VAL_LIST", tmp_path / "nope.txt")
+    assert "nope.txt" in only(check_lists(examination), "error").text
+
+
 def test_empty_and_uneven_classes_are_told(
     experiment: Experiment, examine: Examine, only: Only
 ) -> None:

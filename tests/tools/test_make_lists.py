@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,17 @@ def add_frames(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
     for number in range(1, count + 1):
         Image.new("RGB", (4, 4)).save(folder / f"img_{number:05d}.jpg")
+
+
+def test_counting_without_a_decoder_is_an_error_that_names_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "videos/red/0.mp4", "not looked at")
+    monkeypatch.setattr("datasets.video_file.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "av", None)
+    words = ["tree", tmp_path / "videos", "--root", tmp_path / "videos", "--videos", "--count"]
+    assert main([str(word) for word in [*words, "--write-list", tmp_path / "all.txt"]]) == 2
+    assert capsys.readouterr().err == "error: decoding videos needs PyAV: pip install av\n"
 
 
 def test_kinetics_csv_with_missing_videos(
