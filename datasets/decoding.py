@@ -107,7 +107,8 @@ def check_is_whole(num_decoded: int, stream: Any) -> None:
 
 def to_upright_rgb(frame: Any) -> Image.Image:
     """Return a decoded frame of PyAV as it is meant to be seen."""
-    return upright(frame.to_image(), _display_matrix(frame))
+    # PyAV keeps the threads that convert colours: a forked loader process would wait for them
+    return upright(frame.to_image(threads=1), _display_matrix(frame))
 
 
 def num_frames_in_header(stream: Any) -> int:

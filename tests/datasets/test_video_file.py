@@ -1,6 +1,7 @@
 import gc
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -341,3 +342,22 @@ def test_torchcodec_names_a_file_that_is_cut_and_a_frame_beyond_the_end(
         len(VideoFile(path, "torchcodec"))
     with pytest.raises(UnreadableVideoError, match=r"x264\.mp4: TorchCodec: IndexError"):
         VideoFile(make_clip("x264.mp4"), "torchcodec").read([61])
+
+
+READS_THEN_FORKS = """
+import sys
+from torch.utils.data import DataLoader
+from datasets.readers import VideoFile
+path = sys.argv[1]
+VideoFile(path).read([0, 9])
+readers = [VideoFile(path)] * 4
+batches = DataLoader(readers, num_workers=2, collate_fn=lambda readers: readers[0].read([3]).sum())
+print(len([int(batch) for batch in batches]))
+"""
+
+
+def test_loader_processes_read_after_their_parent_did(make_clip: Make, repository: Path) -> None:
+    path = make_clip("x264.mp4")
+    words = [sys.executable, "-c", READS_THEN_FORKS, str(path)]
+    done = subprocess.run(words, cwd=repository, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["4"], done.stderr
