@@ -26,6 +26,10 @@ UPRIGHT: dict[tuple[int, ...], Image.Transpose | None] = {
 }
 
 
+# What Pillow raises on a broken image file: damaged PNG chunks are a SyntaxError.
+IMAGE_ERRORS = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
 class UnreadableVideoError(ValueError):
     """A video cannot be read; the text names the file and the reason."""
 
@@ -50,6 +54,16 @@ def require_av() -> None:
         raise MissingDecoderError("decoding videos needs PyAV: pip install av") from error
 
 
+def reading_errors() -> tuple[type[Exception], ...]:
+    """Return what PyAV and Pillow raise on a file that they cannot read.
+
+    Anything else, such as a TypeError, is a fault of the code, whatever file it was met with.
+    """
+    import av
+
+    return (av.FFmpegError, *IMAGE_ERRORS)
+
+
 @contextmanager
 def open_video(path: str | Path) -> Iterator[tuple[Any, Any]]:
     """Open a file with the stream that FFmpeg calls best, to be decoded by one thread.
@@ -65,7 +79,10 @@ def open_video(path: str | Path) -> Iterator[tuple[Any, Any]]:
 
     # a bare name with a colon would be taken for a protocol, and a playlist could name other hosts
     options = {"protocol_whitelist": "file"}
-    with av.open(f"file:{path}", metadata_errors="ignore", container_options=options) as container:
+    # titles of another encoding than UTF-8 end a read by PyAV 17 and 18; PyAV 19 takes them like this
+    is_strict = int(av.__version__.partition(".")[0]) < 19
+    lenient = {"metadata_errors": "surrogateescape"} if is_strict else {}
+    with av.open(f"file:{path}", container_options=options, **lenient) as container:
         stream = container.streams.best("video")
         if not isinstance(stream, av.VideoStream):
             raise ValueError("no video stream")

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.live import LiveFrame, Pace
+from datasets.decoding import IMAGE_ERRORS
 from datasets.readers import IMAGE_SUFFIXES, UnreadableVideoError
 
 POLL_SECONDS = 0.05  # between two looks at the folder
@@ -117,7 +118,7 @@ def read_whole_image(file: Path) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(file.read_bytes())) as image:
             return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except IMAGE_ERRORS as error:
         raise UnreadableVideoError(f"{file}: {type(error).__name__}: {error}") from error
 
 

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from datasets.decoding import check_is_whole, open_video, require_av, to_upright_rgb
+from datasets.decoding import (
+    check_is_whole,
+    open_video,
+    reading_errors,
+    require_av,
+    to_upright_rgb,
+)
 from datasets.protocols import test_image_size
 from datasets.readers import UnreadableVideoError
 from datasets.transforms import crop
@@ -105,7 +111,7 @@ def video_frames(path: str | Path, pace: Callable[[int, float], bool]) -> Iterat
                 if pace(number, seconds):
                     yield LiveFrame(number, seconds, np.array(to_upright_rgb(frame)))
             check_is_whole(number + 1, stream)
-    except (OSError, ValueError, av.FFmpegError) as error:
+    except reading_errors() as error:
         reason = f"{type(error).__name__}: {error}"
         raise UnreadableVideoError(f"{path}: after {number + 1} frames: {reason}") from error
 
@@ -125,7 +131,7 @@ def camera_frames(index: int, pace: Pace) -> Iterator[LiveFrame]:
             for number, seconds, frame in _timed(container, container.streams.video[0]):
                 if pace(number, seconds):
                     yield LiveFrame(number, seconds, np.array(to_upright_rgb(frame)))
-    except (OSError, ValueError, av.FFmpegError) as error:
+    except reading_errors() as error:
         reason = f"{type(error).__name__}: {error}"
         raise UnreadableVideoError(f"camera {index} ({name} by {kind}): {reason}") from error
 

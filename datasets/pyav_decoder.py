@@ -12,6 +12,7 @@ from datasets.decoding import (
     check_is_whole,
     num_frames_in_header,
     open_video,
+    reading_errors,
     to_upright_rgb,
 )
 from datasets.packet_index import (
@@ -34,6 +35,7 @@ class PyAVDecoder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.errors = reading_errors()
         self._fps = 0.0
         self._index: PacketIndex | None = None
         self._has_index: bool | None = None  # None: not known yet

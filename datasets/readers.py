@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from datasets.decoding import UnreadableVideoError
+from datasets.decoding import IMAGE_ERRORS, UnreadableVideoError
 from datasets.video_file import VideoFile
 
 __all__ = ["FrameFolder", "UnreadableVideoError", "VideoFile", "VideoReader", "open_reader"]
@@ -120,7 +120,7 @@ class FrameFolder:
             raise UnreadableVideoError(
                 f"{file}: no such frame; the folder holds {len(self)} frames"
             ) from error
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except IMAGE_ERRORS as error:
             reason = f"{type(error).__name__}: {error}"
             raise UnreadableVideoError(f"{file}: Pillow: {reason}") from error
 

@@ -34,6 +34,7 @@ class TorchCodecDecoder:
     """
 
     name = "TorchCodec"
+    errors = (RuntimeError, OSError, ValueError, IndexError)  # the last: a frame after the end
 
     def __init__(self, path: Path) -> None:
         self.path = path

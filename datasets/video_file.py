@@ -16,9 +16,15 @@ DECODERS = ("auto", "pyav", "torchcodec")
 
 
 class Decoder(Protocol):
-    """What decodes one file; `name` says with what."""
+    """What decodes one file.
+
+    Attributes:
+        name: Of the library.
+        errors: What it raises on a file that it cannot read; anything else is a fault of the code.
+    """
 
     name: str
+    errors: tuple[type[Exception], ...]
 
     def count(self) -> int:
         """Return the exact number of frames."""
@@ -96,8 +102,7 @@ class VideoFile:
             if not self.path.is_file():  # opening a pipe would wait for ever
                 raise FileNotFoundError("no such file")
             yield
-        except Exception as error:
-            # Broad on purpose: decoders raise anything. The exception is named, and chained.
+        except self._decoder.errors as error:
             text = " ".join(str(error).split())
             is_told = isinstance(error, UnreadableVideoError)
             reason = text if is_told else f"{type(error).__name__}: {text}"

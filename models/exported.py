@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
+from ops.checkpoint import is_fault_of_call
 from ops.pixels import normalize
 
 SUFFIXES = (".onnx", ".pt2")
@@ -208,6 +209,8 @@ def _load_onnx(path: Path, device: str) -> ExportedModel:
     try:
         session = ort.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # its kinds of error have no common parent and no public names
+        if is_fault_of_call(error):
+            raise
         raise ValueError(f"{path} is not a readable ONNX file: {error}") from error
     texts = session.get_modelmeta().custom_metadata_map
     metadata = ExportMetadata.from_texts(texts, str(path))
@@ -224,6 +227,8 @@ def _load_pt2(path: Path, device: str) -> ExportedModel:
     try:
         program = torch.export.load(path, extra_files=texts)
     except Exception as error:  # foreign bytes make the reader raise anything
+        if is_fault_of_call(error):
+            raise
         raise ValueError(f"{path} is not a readable .pt2 file of torch.export: {error}") from error
     metadata = ExportMetadata.from_texts(texts, str(path))
     module = (program if device == "cpu" else move_to_device_pass(program, device)).module()

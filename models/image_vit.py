@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ops.checkpoint import is_fault_of_call
+
 State = dict[str, Tensor]
 
 _NPZ_ATTENTION = "MultiHeadDotProductAttention_1"
@@ -44,6 +46,8 @@ def read_npz(path: str | Path) -> tuple[State, str, list[str]]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name.replace("\\", "/"): file[name] for name in file.files}
     except (OSError, EOFError, ValueError, TypeError, AttributeError, BadZipFile) as error:
+        if is_fault_of_call(error):
+            raise
         raise ValueError(f"{path} is not a readable .npz file: {error}") from error
     ignored = [name for name in arrays if name.split("/")[0] in ("head", "pre_logits")]
     for name in ignored:

@@ -50,6 +50,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(_NUMPY_SCALARS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # foreign bytes make the unpickler raise anything
+        if is_fault_of_call(error):
+            raise
         # torch's own text goes on to recommend loading without the safeguard
         forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = (
@@ -77,6 +79,17 @@ def read_described(path: str | Path) -> dict[str, Any]:
         _check_is_file(path)
         return {}
     return read_checkpoint(path)
+
+
+def is_fault_of_call(error: Exception) -> bool:
+    """Tell whether a call that was caught failed by itself, before anything looked at the file.
+
+    That is a fault of the code: arguments that the installed library does not take, a name that it
+    does not have. To be asked in the function that called.
+    """
+    assert error.__traceback__ is not None
+    is_of_code = isinstance(error, (TypeError, AttributeError, NameError))
+    return is_of_code and error.__traceback__.tb_next is None
 
 
 def read_safetensors(path: str | Path) -> dict[str, Any]:

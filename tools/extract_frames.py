@@ -30,7 +30,11 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from datasets.decoding import decode_frames, require_av  # noqa: E402 - the path comes first
+from datasets.decoding import (  # noqa: E402 - the path comes first
+    decode_frames,
+    reading_errors,
+    require_av,
+)
 from tools.process_pool import Progress, run_jobs  # noqa: E402
 from tools.video_jobs import VideoJob, plan_jobs  # noqa: E402
 
@@ -172,9 +176,7 @@ def extract_video(job: VideoJob, options: FrameOptions) -> VideoResult:
         job.partial_folder.mkdir(parents=True)
         num_frames = write_frames(decode_frames(job.source), job.partial_folder, options)
         job.partial_folder.rename(job.folder)
-    except Exception as error:
-        # Broad on purpose: decoders raise anything, and one video must not stop the other 240 000.
-        # It is reported by type and message.
+    except reading_errors() as error:  # one video must not stop the other 240 000
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         failure = (type(error).__name__, " ".join(str(error).split()))

@@ -199,6 +199,39 @@ def test_what_is_no_video_is_an_error_that_says_so(tmp_path: Path) -> None:
                 use(VideoFile(tmp_path / name))
 
 
+@pytest.mark.parametrize("fault", [TypeError, AttributeError, NameError, KeyError])
+@pytest.mark.parametrize("where", ["open_video", "read_packet_index", "to_upright_rgb"])
+def test_fault_of_the_code_is_no_unreadable_video(
+    fault: type[Exception], where: str, make_clip: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise fault("ours")
+
+    reader = VideoFile(make_clip("x264.mp4"))
+    monkeypatch.setattr(pyav_decoder, where, fail)
+    with pytest.raises(fault, match="ours"):
+        reader.read([0])
+
+
+@pytest.mark.parametrize("name", ["x264.mp4", "x264.mkv", "mpeg4.avi"])
+def test_title_that_is_not_utf8_does_not_matter(name: str, make_clip: Make, tmp_path: Path) -> None:
+    path, source = tmp_path / name, make_clip(name)
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        stream.time_base = old.streams.video[0].time_base  # PyAV 17.0 leaves it open
+        new.metadata["title"] = "TITLE"
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    data = path.read_bytes()
+    assert data.count(b"TITLE") == 1
+    path.write_bytes(data.replace(b"TITLE", b"T\xefT\xfc\xff"))
+    reader, original = VideoFile(path), VideoFile(source)
+    assert (len(reader), reader.fps) == (len(original), original.fps)
+    np.testing.assert_array_equal(reader.read([60, 3]), original.read([60, 3]))
+
+
 def test_file_with_sound_alone_is_an_error(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "sound.wav"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
@@ -228,7 +261,7 @@ def test_stream_is_the_one_ffmpeg_calls_best(tmp_path: Path) -> None:
             stream = container.add_stream("libx264", rate=25)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             streams.append(stream)
-        streams[1].disposition = av.stream.Disposition.default
+        streams[1].disposition = av.stream.Disposition.default.value  # as PyAV 17.0 takes it
         for number in range(10):
             for stream in streams:
                 shape = (stream.height, stream.width, 3)

@@ -163,6 +163,15 @@ def test_files_that_are_no_exported_models_are_errors(tmp_path: Path) -> None:
         load_exported(saved(tmp_path / "bare.pt2", {}))
 
 
+def test_argument_that_torch_does_not_take_is_no_unreadable_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.pt2").write_bytes(b"")
+    monkeypatch.setattr(torch.export, "load", lambda path: None)
+    with pytest.raises(TypeError, match="extra_files"):
+        load_exported(tmp_path / "a.pt2")
+
+
 def test_onnx_files_that_cannot_be_used_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"bare\.onnx does not say its class_names, preproc"):
         load_exported(onnx_saved(tmp_path / "bare.onnx", {}))

@@ -131,6 +131,15 @@ def test_byte_changed_inside_a_weight_is_an_error_that_names_the_file(tmp_path: 
         read_checkpoint(path)
 
 
+def test_argument_that_torch_does_not_take_is_no_unreadable_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checkpoint(tmp_path / "a.pth", {"epoch": 1})
+    monkeypatch.setattr(torch, "load", lambda path: {})
+    with pytest.raises(TypeError, match="map_location"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
 def test_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
     path, ran = tmp_path / "model.pth", tmp_path / "ran"
     torch.save(content_of(1) | {"extra": Malicious(ran)}, path)

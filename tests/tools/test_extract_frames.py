@@ -275,6 +275,18 @@ def fail_after(num_frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extract_frames, "decode_frames", decode_or_raise)
 
 
+def test_fault_of_the_code_ends_the_run_and_fails_no_video(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise TypeError("ours")
+
+    monkeypatch.setattr(extract_frames, "decode_frames", fail)
+    with pytest.raises(TypeError, match="ours"):
+        extract_frames.main([str(tree), str(tmp_path / "out"), "--workers", "0"])
+    assert not (tmp_path / "out/failed.txt").exists()
+
+
 def test_error_part_way_leaves_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_video(tmp_path / "videos" / "c" / "v.mp4")
     out, written = tmp_path / "out", tmp_path / "train.txt"
