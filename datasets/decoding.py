@@ -79,9 +79,9 @@ def open_video(path: str | Path) -> Iterator[tuple[Any, Any]]:
 
     # a bare name with a colon would be taken for a protocol, and a playlist could name other hosts
     options = {"protocol_whitelist": "file"}
-    # titles of another encoding than UTF-8 end a read by PyAV 17 and 18; PyAV 19 takes them like this
+    # PyAV 17 and 18 stop at titles of another encoding than UTF-8, 19 always takes them like this
     is_strict = int(av.__version__.partition(".")[0]) < 19
-    lenient = {"metadata_errors": "surrogateescape"} if is_strict else {}
+    lenient: dict[str, Any] = {"metadata_errors": "surrogateescape"} if is_strict else {}
     with av.open(f"file:{path}", container_options=options, **lenient) as container:
         stream = container.streams.best("video")
         if not isinstance(stream, av.VideoStream):

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.live import LiveFrame, Pace
 from datasets.decoding import IMAGE_ERRORS
+from datasets.live import LiveFrame, Pace
 from datasets.readers import IMAGE_SUFFIXES, UnreadableVideoError
 
 POLL_SECONDS = 0.05  # between two looks at the folder

@@ -102,8 +102,6 @@ def video_frames(path: str | Path, pace: Callable[[int, float], bool]) -> Iterat
         UnreadableVideoError: The file ends in an error, or before its time; the frames before that
             have been yielded.
     """
-    import av
-
     number = -1
     try:
         with open_video(path) as (container, stream):

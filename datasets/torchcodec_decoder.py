@@ -34,7 +34,7 @@ class TorchCodecDecoder:
     """
 
     name = "TorchCodec"
-    errors = (RuntimeError, OSError, ValueError, IndexError)  # the last: a frame after the end
+    errors: tuple[type[Exception], ...] = (RuntimeError, OSError, ValueError, IndexError)
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -4,15 +4,15 @@ timm's names are ours.
 """
 
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 from torch import Tensor
-
-from ops.checkpoint import is_fault_of_call
 
 State = dict[str, Tensor]
 
@@ -43,11 +43,12 @@ def read_npz(path: str | Path) -> tuple[State, str, list[str]]:
         ValueError: The file is unreadable or holds another model.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, NpzFile):
+            raise ValueError("it holds a single array")
+        with file:
             arrays = {name.replace("\\", "/"): file[name] for name in file.files}
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, BadZipFile) as error:
-        if is_fault_of_call(error):
-            raise
+    except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is not a readable .npz file: {error}") from error
     ignored = [name for name in arrays if name.split("/")[0] in ("head", "pre_logits")]
     for name in ignored:

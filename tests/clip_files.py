@@ -27,6 +27,7 @@ class ClipKind(NamedTuple):
 
 
 GOP = {"g": "12"}
+SVTAV1 = {**GOP, "preset": "12", "svtav1-params": "lp=1"}  # more threads once waited for ever
 X264 = {**GOP, "bf": "3", "preset": "veryfast"}
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
 CLIP_KINDS = [
@@ -58,8 +59,8 @@ CLIP_KINDS = [
     ClipKind("vp8_plain.webm", "libvpx", {**GOP, "auto-alt-ref": "0"}, is_sought=True),
     ClipKind("vp9.webm", "libvpx-vp9", {**GOP, "cpu-used": "5"}, is_sought=True),
     ClipKind("vp9.mp4", "libvpx-vp9", {**GOP, "cpu-used": "5"}, is_sought=True),
-    ClipKind("av1.mp4", "libsvtav1", {**GOP, "preset": "12"}, is_sought=True),
-    ClipKind("av1.mkv", "libsvtav1", {**GOP, "preset": "12"}, is_sought=True),
+    ClipKind("av1.mp4", "libsvtav1", SVTAV1, is_sought=True),
+    ClipKind("av1.mkv", "libsvtav1", SVTAV1, is_sought=True),
     ClipKind("mpeg4.avi", "mpeg4", GOP),
     ClipKind("mpeg4.mp4", "mpeg4", {**GOP, "bf": "2"}),
     ClipKind("mpeg4_odd.mp4", "mpeg4", GOP, size=(95, 61)),

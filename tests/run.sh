@@ -4,6 +4,6 @@
 #   tests/run.sh -m slow         # the slow ones
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-REQUIREMENTS=requirements-dev.txt
+REQUIREMENTS="${REQUIREMENTS:-requirements-dev.txt}"
 source tools/environment.sh
 exec "$python" -m pytest "$@"

@@ -10,6 +10,7 @@ from config.command_line import parse_args
 
 DOCUMENTS = (
     "README.md",
+    "CONTRIBUTING.md",
     "docs/datasets.md",
     "docs/differences.md",
     "docs/training.md",

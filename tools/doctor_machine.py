@@ -2,10 +2,8 @@
 
 import os
 import platform
-import re
 import shutil
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from ops.learner import amp_dtype
-from tools.check_environment import OPTIONAL, missing
+from tools.check_environment import installed_version, missing, read_requirements, untried
 from tools.examination import Examination
 from tools.findings import ERROR, OK, WARNING, Finding
 
@@ -25,14 +23,16 @@ INSTALL = "pip install -r requirements.txt"
 
 def check_python(examination: Examination) -> Iterator[Finding]:
     """Yield what is installed, what is missing, and what is known not to work."""
-    versions = {name: metadata.version(name) for name in ("torch", "torchvision", "numpy")}
-    shown = ", ".join(f"{name} {version}" for name, version in versions.items())
+    names = ("torch", "torchvision", "numpy")
+    shown = ", ".join(f"{name} {installed_version(name)}" for name in names)
     yield Finding(OK, f"Python {platform.python_version()}, {shown}")
     for lack in missing(REQUIREMENTS):
         yield Finding(ERROR, lack, INSTALL)
     yield from _known_bad(examination)
-    optional = REQUIREMENTS.read_text(encoding="utf-8").partition(OPTIONAL)[2]
-    absent = [name for name in re.findall(r"^([\w.-]+)>=", optional, re.M) if not _has(name)]
+    for package in untried(REQUIREMENTS):
+        yield Finding(WARNING, package, INSTALL)
+    optional = [package.name for package in read_requirements(REQUIREMENTS) if package.is_optional]
+    absent = [name for name in optional if not installed_version(name)]
     if absent:
         yield Finding(OK, f"optional, not installed: {', '.join(absent)}")
 
@@ -133,14 +133,6 @@ def _backends(num_processes: int, num_gpus: int) -> Iterator[Finding]:
 
 def _has_bf16() -> bool:
     return torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def _has(package: str) -> bool:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _gb(num_bytes: float) -> str:

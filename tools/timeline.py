@@ -56,7 +56,7 @@ class Timeline:
 
     def at(self, seconds: float) -> Tensor:
         """Return the probabilities (K,) of the window whose middle is nearest to a time."""
-        return self.probabilities[int(np.abs(self.middles - seconds).argmin())]
+        return self.probabilities[int(np.argmin(np.abs(self.middles - seconds)))]
 
     def write(self, path: Path, classifier: VideoClassifier, topk: int, title: str) -> list[Path]:
         """Write a CSV file with a line for each window, and a plot; return their paths.
