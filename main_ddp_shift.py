@@ -19,12 +19,11 @@ from yacs.config import CfgNode
 
 from config import load_cfg, load_cfg_text
 from config.command_line import parse_args
-from config.distillation import check_class_names, check_teacher
+from config.distillation_checks import check_class_names, check_teacher
 from datasets.annotations import VideoRecord, read_class_names
-from datasets.decoding import MissingDecoderError, UnreadableVideoError
-from datasets.toy import is_toy_missing, make_toy
-from datasets.transforms import normalize
-from datasets.video import (
+from datasets.augment.short_side import normalize
+from datasets.decode.pyav_frames import MissingDecoderError, UnreadableVideoError
+from datasets.loaders import (
     Clips,
     Views,
     build_train_loader,
@@ -33,16 +32,14 @@ from datasets.video import (
     num_test_clips,
     read_records,
 )
+from datasets.toy import is_toy_missing, make_toy
 from datasets.views import classify_views
-from models import build_model
-from models.checkpoints import build_average, build_checkpoint, resume
-from models.distillation import build_teacher
-from models.pretrained import load_weights
-from ops.accumulation import build_accumulation
-from ops.bad_videos import BadVideos, TooManyBadVideosError
-from ops.batch_norm import update_statistics
-from ops.checkpoint import CheckpointFolder, read_described
-from ops.distributed import (
+from engine.accumulation import build_accumulation
+from engine.averaging import update_statistics
+from engine.bad_videos import BadVideos, TooManyBadVideosError
+from engine.checkpoints import build_average, build_checkpoint, resume
+from engine.distillation import build_teacher
+from engine.distributed import (
     LaunchOptions,
     World,
     barrier,
@@ -50,16 +47,19 @@ from ops.distributed import (
     gather_objects,
     launch,
 )
-from ops.learner import Learner, autocast, build_learner
+from engine.learner import Learner, autocast, build_learner
+from engine.objective import build_objective
+from engine.progress import Progress
+from engine.results import record_validation, write_results
+from engine.run_log import NullRunLog, RunLog, open_runlog, set_up_console
+from engine.schedule import build_schedule
+from engine.scores import Scores, collect_scores
+from engine.summary import log_end, log_start
+from engine.teachers import Teacher
+from models import build_model
+from models.pretrained import load_weights
+from models.weights.checkpoint_file import CheckpointFolder, read_described
 from ops.mixing import batch_rng, build_mixer
-from ops.objective import build_objective
-from ops.progress import Progress
-from ops.results import record_validation, write_results
-from ops.runlog import NullRunLog, RunLog, open_runlog, set_up_console
-from ops.schedule import build_schedule
-from ops.scores import Scores, collect_scores
-from ops.summary import log_end, log_start
-from ops.teachers import Teacher
 
 _log = logging.getLogger("main")
 

@@ -3,6 +3,6 @@
 #   ./test.sh --evaluate --resume CKPT --cfg config/k400/k400_tokshift_div4_8x32_base_224.yml
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-source tools/environment.sh
+source tools/launching/environment.sh
 [[ $# -gt 0 ]] || set -- --cfg config/quickstart.yml --resume runs/quickstart/best.pth
 launch main_ddp_shift.py --evaluate "$@"

@@ -7,7 +7,7 @@ from yacs.config import CfgNode
 
 from config.backbones import BACKBONES, RESNETS
 from config.data_checks import data_faults
-from config.distillation import distill_faults
+from config.distillation_checks import distill_faults
 from config.training_checks import training_faults
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, default_collate
 
 from datasets.annotations import VideoRecord
-from datasets.random_changes import ClipTransform
+from datasets.augment.random_changes import ClipTransform
 from datasets.readers import UnreadableVideoError
 from datasets.records import OpenVideo, count_frames, read_frames
 from datasets.sampling import Rng

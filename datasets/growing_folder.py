@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.decoding import IMAGE_ERRORS
+from datasets.decode.pyav_frames import IMAGE_ERRORS
 from datasets.live import LiveFrame, Pace
 from datasets.readers import IMAGE_SUFFIXES, UnreadableVideoError
 

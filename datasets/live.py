@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from datasets.decoding import (
+from datasets.augment.short_side import crop
+from datasets.decode.pyav_frames import (
     check_is_whole,
     open_video,
     reading_errors,
@@ -24,7 +25,6 @@ from datasets.decoding import (
 )
 from datasets.protocols import test_image_size
 from datasets.readers import UnreadableVideoError
-from datasets.transforms import crop
 from datasets.view_crops import VIEW_CROPS
 
 CentreView = Callable[[np.ndarray], Tensor]

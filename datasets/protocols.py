@@ -1,4 +1,4 @@
-"""From the config to a split's sampling and augmentation; `datasets.video` builds the loaders."""
+"""From the config to a split's sampling and augmentation; `datasets.loaders` builds the loaders."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,10 +7,10 @@ import numpy as np
 from yacs.config import CfgNode
 
 from datasets import paddle_sampling, sampling
-from datasets.crops import MultiScaleTransform
-from datasets.random_changes import ClipTransform, RandomChanges
-from datasets.scale_jitter import ScaleJitterTransform
-from datasets.transforms import ColourChanges, TrainTransform
+from datasets.augment.multi_scale import MultiScaleTransform
+from datasets.augment.random_changes import ClipTransform, RandomChanges
+from datasets.augment.scale_jitter import ScaleJitterTransform
+from datasets.augment.short_side import ColourChanges, TrainTransform
 
 SEGMENT_SAMPLINGS = ("uniform", "tsn")
 PADDLE_SAMPLINGS = ("linspace", "paddle_dense")

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from datasets.decoding import IMAGE_ERRORS, UnreadableVideoError
-from datasets.video_file import VideoFile
+from datasets.decode.pyav_frames import IMAGE_ERRORS, UnreadableVideoError
+from datasets.decode.video_file import VideoFile
 
 __all__ = ["FrameFolder", "UnreadableVideoError", "VideoFile", "VideoReader", "open_reader"]
 

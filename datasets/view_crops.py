@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from datasets.crops import tsm_crop_boxes, tsm_resize
-from datasets.scale_jitter import jitter_scale, multi_centre_boxes, uniform_boxes
-from datasets.transforms import Box, crop_boxes, resize_short_side
+from datasets.augment.multi_scale import tsm_crop_boxes, tsm_resize
+from datasets.augment.scale_jitter import jitter_scale, multi_centre_boxes, uniform_boxes
+from datasets.augment.short_side import Box, crop_boxes, resize_short_side
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.annotations import VideoRecord
+from datasets.augment.short_side import Box, crop
 from datasets.readers import UnreadableVideoError
 from datasets.records import OpenVideo, count_frames, read_frames
-from datasets.transforms import Box, crop
 from datasets.view_crops import TOKSHIFT_CROPS, ViewCrops
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
-from ops.checkpoint import is_fault_of_call
+from models.weights.checkpoint_file import is_fault_of_call
 from ops.pixels import normalize
 
 SUFFIXES = (".onnx", ".pt2")

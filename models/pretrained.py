@@ -13,26 +13,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.embeddings import grid_side, resize_pos_embed, resize_time_embed
-from models.image_vit import from_torchvision, is_torchvision, read_npz, without_unused
-from models.load_report import LoadReport
-from models.other_networks import other_network
-from models.paddle import (
+from models.timesformer import TimeSformer
+from models.weights.checkpoint_file import read_checkpoint, read_safetensors
+from models.weights.embeddings import grid_side, resize_pos_embed, resize_time_embed
+from models.weights.image_vit import from_torchvision, is_torchvision, read_npz, without_unused
+from models.weights.load_report import LoadReport
+from models.weights.other_networks import other_network
+from models.weights.paddle import (
     in_order_of,
     is_transformer,
     read_pdparams,
     tsm_from_paddle,
     vit_from_paddle,
 )
-from models.released_tokshift import from_released, is_released
-from models.released_tsm import (
+from models.weights.released_tokshift import from_released, is_released
+from models.weights.released_tsm import (
     describe_released_tsm,
     describe_resnet,
     from_released_tsm,
     is_released_tsm,
 )
-from models.timesformer import TimeSformer
-from ops.checkpoint import read_checkpoint, read_safetensors
 
 State = dict[str, Tensor]
 

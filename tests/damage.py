@@ -22,7 +22,7 @@ import torch
 from hypothesis import strategies as st
 
 from datasets.annotations import read_list
-from datasets.decoding import decode_frames, open_video, to_upright_rgb
+from datasets.decode.pyav_frames import decode_frames, open_video, to_upright_rgb
 from datasets.readers import UnreadableVideoError, VideoFile, open_reader
 from models.pretrained import read_weights
 

@@ -5,5 +5,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 REQUIREMENTS="${REQUIREMENTS:-requirements-dev.txt}"
-source tools/environment.sh
+source tools/launching/environment.sh
 exec "$python" -m pytest "$@"

@@ -18,7 +18,7 @@ from PIL import Image
 
 import main_ddp_shift
 from config import load_cfg
-from ops.learner import Learner
+from engine.learner import Learner
 
 CLASSES = ("kick ball", "run", "swim")
 FRAMES_OF = {"train": (6, 9, 12, 40), "val": (7, 30)}  # frames of each video of a class
@@ -457,7 +457,7 @@ def test_training_starts_from_the_weights_of_an_npz_file(
     assert not state["head.weight"].any()
 
 
-@pytest.mark.parametrize("script", ["train.sh", "test.sh", "tools/environment.sh"])
+@pytest.mark.parametrize("script", ["train.sh", "test.sh", "tools/launching/environment.sh"])
 def test_shell_script_parses(script: str, repository: Path) -> None:
     done = start(["bash", "-n"], repository, script)
     assert (done.returncode, done.stderr) == (0, "")

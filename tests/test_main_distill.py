@@ -10,8 +10,8 @@ from torch import Tensor
 
 import main_ddp_shift
 from config import load_cfg
+from engine.teachers import FrozenTeacher
 from models import build_model
-from ops.teachers import FrozenTeacher
 from tests.test_main import CLASSES, Experiment, assert_same, start
 from tests.test_main_errors import assert_clear
 from tests.test_main_resume import KEPT, run_cut_short

@@ -11,8 +11,8 @@ import torch
 from torch._utils import ExceptionWrapper
 
 import main_ddp_shift
-from datasets.decoding import MissingDecoderError
-from ops.scores import Scores
+from datasets.decode.pyav_frames import MissingDecoderError
+from engine.scores import Scores
 from tests.test_main import Experiment, assert_same, start
 
 Breakage = Callable[[Path], None]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from config import load_cfg
-from ops.scores import Scores
+from engine.scores import Scores
 from tests.test_main import CLASSES, Experiment
 
 

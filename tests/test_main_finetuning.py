@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import main_ddp_shift
-from ops.learner import Learner
+from engine.learner import Learner
 from ops.mixing import Mixer, batch_rng
 from tests.test_main import Experiment, assert_same
 

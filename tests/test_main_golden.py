@@ -13,13 +13,13 @@ import yaml
 import main_ddp_shift
 from config import load_cfg_text
 from datasets.annotations import VideoRecord
-from datasets.video import Clips
+from datasets.loaders import Clips
+from engine.bad_videos import BadVideos
+from engine.distributed import World
+from engine.learner import build_learner
+from engine.run_log import NullRunLog
 from models import build_model
-from models.released_tokshift import from_released, to_released
-from ops.bad_videos import BadVideos
-from ops.distributed import World
-from ops.learner import build_learner
-from ops.runlog import NullRunLog
+from models.weights.released_tokshift import from_released, to_released
 from tests.test_main import Experiment, assert_same, scalars_of, start
 
 Golden = Callable[[str], dict[str, Any]]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from datasets.annotations import read_list
-from datasets.video import EpochSampler
+from datasets.loaders import EpochSampler
 from tests.test_main import Experiment, assert_same, scalars_of, start
 from tests.test_main_errors import assert_clear, truncate
 

@@ -14,18 +14,18 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 from config import load_cfg_text
-from datasets.crops import tsm_crop_boxes, tsm_resize
+from datasets.augment.multi_scale import tsm_crop_boxes, tsm_resize
+from datasets.augment.short_side import crop, normalize
+from datasets.loaders import build_view_loader, read_records
 from datasets.readers import FrameFolder
-from datasets.transforms import crop, normalize
-from datasets.video import build_view_loader, read_records
+from engine.distributed import World
+from engine.learner import build_learner
+from engine.objective import Target
+from engine.schedule import build_schedule
+from engine.scores import Scores
 from main_ddp_shift import evaluate
 from models import build_model
 from models.pretrained import load_weights
-from ops.distributed import World
-from ops.learner import build_learner
-from ops.objective import Target
-from ops.schedule import build_schedule
-from ops.scores import Scores
 
 CHECKPOINT = "tsm/e2e/ckpt.pth.tar"
 # The release resizes frames by Pillow, we by torchvision, a grey level apart here and there: scores

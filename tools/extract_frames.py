@@ -30,13 +30,13 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from datasets.decoding import (  # noqa: E402 - the path comes first
+from datasets.decode.pyav_frames import (  # noqa: E402 - the path comes first
     decode_frames,
     reading_errors,
     require_av,
 )
-from tools.process_pool import Progress, run_jobs  # noqa: E402
-from tools.video_jobs import VideoJob, plan_jobs  # noqa: E402
+from tools.extracting.process_pool import Progress, run_jobs  # noqa: E402
+from tools.extracting.video_jobs import VideoJob, plan_jobs  # noqa: E402
 
 FRAME_NAME = "img_{:05d}.jpg"  # 1-based
 
@@ -239,7 +239,7 @@ def write_frames(images: Iterable[Image.Image], folder: Path, options: FrameOpti
 def frame_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """Return (width, height) with this short side, rounded as the release does; 0 keeps both.
 
-    `datasets.transforms.resized_size` is the same, but brings torch: seconds for each process.
+    `datasets.augment.short_side.resized_size` is the same, but brings torch: seconds a process.
     """
     if short_side == 0:
         return width, height

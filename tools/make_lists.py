@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from datasets.readers import FrameFolder, UnreadableVideoError, VideoFile  # noqa: E402 - the path comes first
-from tools.official_annotations import (  # noqa: E402
+from tools.listing.official_annotations import (  # noqa: E402
     FORMATS,
     OFFICIAL_CLASSES,
     OFFICIAL_COUNTS,

@@ -25,15 +25,15 @@ sys.path.insert(0, str(REPOSITORY))
 
 from config.command_line import parse_args  # noqa: E402 - the path comes first
 from datasets.live import Every, LiveFrame  # noqa: E402
+from datasets.loaders import open_frames, read_records  # noqa: E402
 from datasets.protocols import test_image_size  # noqa: E402
-from datasets.video import open_frames, read_records  # noqa: E402
+from engine.run_log import set_up_console  # noqa: E402
 from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
 from models import build_model  # noqa: E402
 from models.streaming import build_online  # noqa: E402
-from ops.runlog import set_up_console  # noqa: E402
 from ops.running_mean import RunningMean, WholeMean, WindowMean  # noqa: E402
-from tools.frame_classifier import FrameClassifier  # noqa: E402
 from tools.stream import build_pace, load_model  # noqa: E402
+from tools.streaming.frame_classifier import FrameClassifier  # noqa: E402
 
 WARM_UP = 3  # pairs that do not count
 

@@ -8,7 +8,7 @@
 #SBATCH --requeue
 set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
-source tools/environment.sh # once, here, before all hosts look for it
+source tools/launching/environment.sh # once, here, before all hosts look for it
 MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
 export MASTER_ADDR MASTER_PORT NODES="$SLURM_JOB_NUM_NODES" JOB_ID="$SLURM_JOB_ID"

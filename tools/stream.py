@@ -52,13 +52,13 @@ from datasets.live import (  # noqa: E402
 )
 from datasets.readers import UnreadableVideoError  # noqa: E402
 from datasets.sampling import TSM_WINDOW  # noqa: E402
+from engine.run_log import set_up_console  # noqa: E402
 from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
 from models import VideoModel, build_model  # noqa: E402
 from models.pretrained import load_weights  # noqa: E402
-from ops.checkpoint import read_checkpoint  # noqa: E402
-from ops.runlog import set_up_console  # noqa: E402
+from models.weights.checkpoint_file import read_checkpoint  # noqa: E402
 from ops.running_mean import FadingMean, RunningMean, WholeMean, WindowMean  # noqa: E402
-from tools.frame_classifier import Answer, FrameClassifier  # noqa: E402
+from tools.streaming.frame_classifier import Answer, FrameClassifier  # noqa: E402
 
 Source = Iterable[LiveFrame]
 

@@ -4,8 +4,8 @@
 
 The maps are attention rollout (arXiv:2005.00928) from the class tokens to the patches for ViT and
 TokShift; the same over space and time for TimeSformer, with its space alone and its time beside it;
-and Grad-CAM (arXiv:1610.02391) of the predicted class for TSM. models/rollout.py and
-models/grad_cam.py say what exactly is computed.
+and Grad-CAM (arXiv:1610.02391) of the predicted class for TSM. models/explain/rollout.py and
+models/explain/grad_cam.py say what exactly is computed.
 
 VIDEO is a file or a folder of frames. It is gone through from its first frame to its last, clip by
 clip: clips as the model was trained on (DATA.NUM_FRAMES, DATA.FRAME_STRIDE), each beginning where
@@ -42,14 +42,14 @@ from datasets.records import open_frames  # noqa: E402
 from datasets.view_crops import VIEW_CROPS  # noqa: E402
 from datasets.views import TestViews  # noqa: E402
 from datasets.windows import build_windows  # noqa: E402
+from engine.run_log import set_up_console  # noqa: E402
 from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
 from models import VideoModel  # noqa: E402
-from models.grad_cam import STAGES  # noqa: E402
+from models.explain.grad_cam import STAGES  # noqa: E402
 from models.resnet_tsm import ResNetTSM  # noqa: E402
-from ops.runlog import set_up_console  # noqa: E402
-from tools.animations import write_gif, write_mp4  # noqa: E402
-from tools.looks import Look, look  # noqa: E402
-from tools.pictures import beside, enlarge_frames, overlay, strip, time_map, with_caption  # noqa: E402
+from tools.looking.animations import write_gif, write_mp4  # noqa: E402
+from tools.looking.looks import Look, look  # noqa: E402
+from tools.looking.pictures import beside, enlarge_frames, overlay, strip, time_map, with_caption  # noqa: E402
 from tools.stream import class_names, load_model  # noqa: E402
 
 

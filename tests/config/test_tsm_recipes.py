@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from config import load_cfg
-from datasets.flips import mirrored_by_pairs, parse_pairs
+from datasets.augment.flips import mirrored_by_pairs, parse_pairs
 from datasets.protocols import describe_protocol
 
 REPOSITORY = Path(__file__).parents[2]

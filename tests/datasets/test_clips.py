@@ -11,10 +11,10 @@ from yacs.config import CfgNode
 
 from datasets import sampling
 from datasets.annotations import VideoRecord
+from datasets.augment.short_side import TrainTransform
 from datasets.clips import ClipMaker, collate_clips
+from datasets.loaders import EpochSampler, TrainClips
 from datasets.readers import FrameFolder, UnreadableVideoError
-from datasets.transforms import TrainTransform
-from datasets.video import EpochSampler, TrainClips
 
 Golden = Callable[[str], dict[str, Any]]
 Config = Callable[..., CfgNode]

@@ -10,7 +10,7 @@ import torch
 
 from config import load_cfg_text
 from datasets.annotations import VideoRecord
-from datasets.decoding import decode_frames
+from datasets.decode.pyav_frames import decode_frames
 from datasets.live import (
     Every,
     LiveFrame,

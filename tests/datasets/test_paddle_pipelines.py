@@ -17,10 +17,10 @@ from yacs.config import CfgNode
 from config import load_cfg_text
 from datasets import protocols
 from datasets.annotations import VideoRecord
-from datasets.decoding import decode_frames
+from datasets.augment.scale_jitter import jitter_scale, uniform_boxes
+from datasets.augment.short_side import crop, normalize
+from datasets.decode.pyav_frames import decode_frames
 from datasets.paddle_sampling import linspace_clip, paddle_window
-from datasets.scale_jitter import jitter_scale, uniform_boxes
-from datasets.transforms import crop, normalize
 from datasets.view_crops import VIEW_CROPS
 from datasets.views import TestViews
 

@@ -12,7 +12,11 @@ from yacs.config import CfgNode
 from config import load_cfg_text
 from datasets import paddle_sampling, sampling
 from datasets.annotations import VideoRecord
-from datasets.crops import MultiScaleTransform, tsm_crop_boxes, tsm_resize
+from datasets.augment.multi_scale import MultiScaleTransform, tsm_crop_boxes, tsm_resize
+from datasets.augment.random_changes import RandomChanges
+from datasets.augment.scale_jitter import ScaleJitterTransform
+from datasets.augment.short_side import crop
+from datasets.loaders import TestViews, build_train_loader, build_view_loader, read_records
 from datasets.protocols import (
     build_test_sampling,
     build_train_sampling,
@@ -20,11 +24,7 @@ from datasets.protocols import (
     describe_protocol,
     num_test_clips,
 )
-from datasets.random_changes import RandomChanges
 from datasets.readers import FrameFolder
-from datasets.scale_jitter import ScaleJitterTransform
-from datasets.transforms import crop
-from datasets.video import TestViews, build_train_loader, build_view_loader, read_records
 from datasets.view_crops import VIEW_CROPS
 
 

@@ -9,8 +9,8 @@ from PIL import Image
 from yacs.config import CfgNode
 
 from config import load_cfg_text
+from datasets.loaders import TrainClips, build_train_loader, build_view_loader, read_records
 from datasets.readers import UnreadableVideoError
-from datasets.video import TrainClips, build_train_loader, build_view_loader, read_records
 
 STUDENT = """
 DATA:

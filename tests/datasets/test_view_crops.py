@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from datasets.scale_jitter import jitter_scale
+from datasets.augment.scale_jitter import jitter_scale
 from datasets.view_crops import VIEW_CROPS, ViewCrops, tsm_boxes
 
 

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 from yacs.config import CfgNode
 
-from datasets import readers, sampling, video
+from datasets import loaders, readers, sampling
 from datasets.annotations import VideoRecord
+from datasets.augment.short_side import crop, crop_boxes, resize_short_side
+from datasets.loaders import TestViews
 from datasets.readers import FrameFolder, UnreadableVideoError
-from datasets.transforms import crop, crop_boxes, resize_short_side
-from datasets.video import TestViews
 from datasets.view_crops import TOKSHIFT_CROPS, ViewCrops
 
 Golden = Callable[[str], dict[str, Any]]
@@ -145,7 +145,7 @@ def test_released_starts_leave_few_distinct_views(
 
 
 def test_crops_that_coincide_are_kept_once(config: Config, records: list[VideoRecord]) -> None:
-    loader = video.build_view_loader(config(VAL__VIDEOS_PER_GPU=3), records, "val", 0, 1)
+    loader = loaders.build_view_loader(config(VAL__VIDEOS_PER_GPU=3), records, "val", 0, 1)
     ((landscape, portrait, square),) = list(loader)
     # the short side is the crop's: only where the width is longer do left and right differ
     assert [len(views.distinct) for views in (landscape, portrait, square)] == [3, 1, 1]

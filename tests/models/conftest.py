@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.load_report import LoadReport
 from models.pretrained import fit_weights, weights_of
 from models.resnet_tsm import ResNetTSM, TSMOptions
+from models.weights.load_report import LoadReport
 
 
 def randomized(module: nn.Module, seed: int = 0) -> nn.Module:

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.pretrained import load_weights
-from models.released_tokshift import from_released, to_released
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
+from models.weights.released_tokshift import from_released, to_released
 from tests.conftest import golden_names
 
 Golden = Callable[[str], dict[str, Any]]

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.paddle import vit_from_paddle
 from models.pretrained import load_weights
 from models.timesformer import TimeSformer
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize
+from models.weights.paddle import vit_from_paddle
 from tests.conftest import golden_names
 
 Golden = Callable[[str], dict[str, Any]]

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.embeddings import resize_pos_embed
-from models.load_report import LoadReport
 from models.pretrained import fit_weights, load_weights, read_weights
-from models.released_tokshift import to_released
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
+from models.weights.embeddings import resize_pos_embed
+from models.weights.load_report import LoadReport
+from models.weights.released_tokshift import to_released
 from tests.models.conftest import randomized
 
 SIZE = ViTSize(patch_size=8, hidden_size=12, mlp_dim=20, num_heads=3, num_layers=2)

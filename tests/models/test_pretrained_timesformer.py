@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from config import load_cfg_text
 from models import build_model
-from models.embeddings import resize_pos_embed, resize_time_embed
 from models.pretrained import load_weights
 from models.timesformer import TimeSformer
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
+from models.weights.embeddings import resize_pos_embed, resize_time_embed
 from tests.models.conftest import randomized
-from tests.models.test_paddle import paddle_arrays
 from tests.models.test_pretrained import flax_arrays
+from tests.models.weights.test_paddle import paddle_arrays
 
 SIZES = {"patch_size": 8, "hidden_size": 12, "mlp_dim": 20, "num_heads": 3, "num_layers": 2}
 SIZE = ViTSize(**SIZES)

@@ -13,10 +13,10 @@ import torch
 import torchvision
 from torch import Tensor
 
-from models.paddle import tsm_from_paddle
 from models.pretrained import load_weights
 from models.resnet_tsm import ResNetTSM, TSMOptions
-from ops.checkpoint import read_checkpoint
+from models.weights.checkpoint_file import read_checkpoint
+from models.weights.paddle import tsm_from_paddle
 
 
 def build(

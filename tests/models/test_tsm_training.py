@@ -13,16 +13,16 @@ from torch import nn
 from yacs.config import CfgNode
 
 from config import load_cfg_text
+from engine.checkpoints import resume
+from engine.distributed import World
+from engine.learner import Learner, build_learner, build_optimizer
+from engine.objective import Target
+from engine.parameter_groups import parameter_groups
+from engine.schedule import build_schedule
 from models import build_model
-from models.checkpoints import resume
-from models.paddle import tsm_from_paddle
 from models.pretrained import load_weights
 from models.resnet_tsm import ResNetTSM, TSMOptions
-from ops.distributed import World
-from ops.learner import Learner, build_learner, build_optimizer
-from ops.objective import Target
-from ops.param_groups import parameter_groups
-from ops.schedule import build_schedule
+from models.weights.paddle import tsm_from_paddle
 
 POLICIES = [
     '{"arch": "resnet50", "fc_lr5": true, "partial_bn": true}',

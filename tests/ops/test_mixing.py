@@ -137,7 +137,7 @@ def test_draws_of_a_batch_are_its_own_and_come_again() -> None:
     first = {place: batch_rng(*place).random() for place in places}
     assert len(set(first.values())) == len(places)
     assert all(batch_rng(*place).random() == value for place, value in first.items())
-    sample = np.random.default_rng((1, 1, 1)).random()  # as datasets.video draws for a clip
+    sample = np.random.default_rng((1, 1, 1)).random()  # as datasets.loaders draws for a clip
     assert batch_rng(1, 1, 1, 0).random() != sample
 
 

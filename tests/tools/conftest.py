@@ -8,8 +8,8 @@ import pytest
 
 from config import load_cfg
 from tests.test_main import Experiment
-from tools.examination import Examination
-from tools.findings import Finding
+from tools.diagnosis.examination import Examination
+from tools.diagnosis.findings import Finding
 
 
 @pytest.fixture

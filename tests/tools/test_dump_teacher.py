@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from config import load_cfg
+from engine.scores import Scores
+from engine.teachers import cached_logits
 from models import build_model
-from ops.scores import Scores
-from ops.teachers import cached_logits
 from tests.test_main import Experiment, process_restored, start
 from tools.dump_teacher import main
 

@@ -13,15 +13,15 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from config import load_cfg_text
-from datasets.transforms import normalize
+from datasets.augment.short_side import normalize
+from engine.scores import Scores
 from main_ddp_shift import main as train_or_test
 from models import build_model
 from models.exported import ExportedModel, load_exported
 from models.pretrained import load_weights
-from ops.scores import Scores
 from ops.token_shift import TokenShift
 from tools.export import main
-from tools.export_check import read_clips
+from tools.exporting.export_check import read_clips
 
 T, SIZE, NUM_CLASSES = 4, 16, 3
 NAMES = ["up", "down", "around"]
@@ -78,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def times_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tools.export_check.SECONDS_TIMED", 0.0)
+    monkeypatch.setattr("tools.exporting.export_check.SECONDS_TIMED", 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tools import extract_frames
 from tools.extract_frames import FrameOptions
-from tools.video_jobs import VideoJob
+from tools.extracting.video_jobs import VideoJob
 
 av = pytest.importorskip("av")
 
@@ -128,7 +128,7 @@ def test_size_is_rounded_as_in_the_release(
 
 
 def test_size_is_that_of_the_training_transform() -> None:
-    transforms = pytest.importorskip("datasets.transforms")
+    transforms = pytest.importorskip("datasets.augment.short_side")
     for width in range(1, 400, 3):
         for height in range(1, 400, 7):
             height_first = transforms.resized_size(height, width, 331)

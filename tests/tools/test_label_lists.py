@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from datasets.annotations import read_class_names
-from datasets.flips import mirrored_by_name
-from tools.official_annotations import OFFICIAL_CLASSES
+from datasets.augment.flips import mirrored_by_name
+from tools.listing.official_annotations import OFFICIAL_CLASSES
 
 FILES = {"kinetics": "kinetics400", "ucf101": "ucf101", "ssv2": "ssv2", "jester": "jester"}
 ANCHORS = {

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from datasets.annotations import read_class_names, read_list
-from tools.make_lists import main
-from tools.official_annotations import (
+from tools.listing.official_annotations import (
     OFFICIAL_COUNTS,
     Entry,
     label_entries,
     read_class_file,
     read_kinetics,
 )
+from tools.make_lists import main
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -33,7 +33,7 @@ def test_counting_without_a_decoder_is_an_error_that_names_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / "videos/red/0.mp4", "not looked at")
-    monkeypatch.setattr("datasets.video_file.find_spec", lambda name: None)
+    monkeypatch.setattr("datasets.decode.video_file.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "av", None)
     words = ["tree", tmp_path / "videos", "--root", tmp_path / "videos", "--videos", "--count"]
     assert main([str(word) for word in [*words, "--write-list", tmp_path / "all.txt"]]) == 2

@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 
 from config import load_cfg_text
+from engine.distributed import World
+from engine.scores import Scores
 from main_ddp_shift import main as train_or_test
 from models import build_model
-from ops.distributed import World
-from ops.scores import Scores
 from tools.export import main as export
-from tools.find_videos import find_videos
 from tools.predict import classify, main
-from tools.video_classifier import ClassifierOptions, open_classifier
+from tools.predicting.find_videos import find_videos
+from tools.predicting.video_classifier import ClassifierOptions, open_classifier
 
 pytest.importorskip("av")
 

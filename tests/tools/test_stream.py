@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from config import load_cfg_text
-from datasets.decoding import decode_frames
+from datasets.augment.short_side import normalize
+from datasets.decode.pyav_frames import decode_frames
 from datasets.live import build_centre_view
-from datasets.transforms import normalize
 from models import build_model
 from ops.running_mean import FadingMean, RunningMean, WholeMean, WindowMean
 from tools.stream import main

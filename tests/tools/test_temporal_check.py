@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from config import load_cfg_text
+from engine.scores import Scores
 from main_ddp_shift import main as train_or_test
 from models import build_model
-from ops.scores import Scores
 from tools.temporal_check import MEANING, InEveryOrder, compare, frame_orders, main
 
 NUM_FRAMES = 4

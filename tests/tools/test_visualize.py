@@ -10,8 +10,8 @@ from PIL import Image
 from config import load_cfg_text
 from datasets.readers import open_reader
 from models import build_model
-from tools.animations import write_gif, write_mp4
-from tools.pictures import GAP, LINE_HEIGHT, enlarge_frames
+from tools.looking.animations import write_gif, write_mp4
+from tools.looking.pictures import GAP, LINE_HEIGHT, enlarge_frames
 from tools.visualize import main
 
 av = pytest.importorskip("av")

@@ -1,0 +1,67 @@
+"""Frames of a video file by TorchCodec.
+
+It decodes what PyAV decodes, but goes by times of presentation throughout: where a file has them
+wrong (H.264 in AVI, MPEG program streams), so are its frames, or it gives up.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.decode.pyav_frames import MIN_SHARE_OF_HEADER, EndsEarlyError, MissingDecoderError
+
+
+def require_torchcodec() -> None:
+    """Make sure that TorchCodec is there and finds its FFmpeg.
+
+    Raises:
+        MissingDecoderError: It is not installed, or finds no FFmpeg libraries.
+    """
+    try:
+        import torchcodec.decoders  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise MissingDecoderError(f"TorchCodec does not work here: {first_line}") from error
+
+
+class TorchCodecDecoder:
+    """Decodes one file with TorchCodec, in its exact mode: every packet is looked at first.
+
+    Args:
+        path: The file.
+    """
+
+    name = "TorchCodec"
+    errors: tuple[type[Exception], ...] = (RuntimeError, OSError, ValueError, IndexError)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def count(self) -> int:
+        """Return the number of frames by the packets.
+
+        Raises:
+            EndsEarlyError: They are clearly fewer than the header promises.
+        """
+        metadata = self._open().metadata
+        found, promised = metadata.num_frames_from_content, metadata.num_frames_from_header or 0
+        if found < MIN_SHARE_OF_HEADER * promised:
+            raise EndsEarlyError(f"found {found} frames, the header promises {promised}")
+        return int(found)
+
+    def fps(self) -> float:
+        """Return the average number of frames a second."""
+        return float(self._open().metadata.average_fps)
+
+    def frames(self, wanted: Sequence[int]) -> list[np.ndarray]:
+        """Return frames, uint8 (H, W, 3), by distinct ascending indices."""
+        return list(self._open().get_frames_at(list(wanted)).data.numpy())
+
+    def _open(self) -> Any:
+        from torchcodec.decoders import VideoDecoder
+
+        return VideoDecoder(
+            str(self.path), dimension_order="NHWC", seek_mode="exact", num_ffmpeg_threads=1
+        )

@@ -1,0 +1,121 @@
+"""Frames out of a video file, each exactly the one that a decode from the start would give."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from datasets.decode.pyav_decoder import PyAVDecoder
+from datasets.decode.pyav_frames import UnreadableVideoError, require_av
+from datasets.decode.torchcodec_decoder import TorchCodecDecoder, require_torchcodec
+
+DECODERS = ("auto", "pyav", "torchcodec")
+
+
+class Decoder(Protocol):
+    """What decodes one file.
+
+    Attributes:
+        name: Of the library.
+        errors: What it raises on a file that it cannot read; anything else is a fault of the code.
+    """
+
+    name: str
+    errors: tuple[type[Exception], ...]
+
+    def count(self) -> int:
+        """Return the exact number of frames."""
+
+    def fps(self) -> float:
+        """Return the average number of frames a second."""
+
+    def frames(self, wanted: Sequence[int]) -> list[np.ndarray]:
+        """Return frames, uint8 (H, W, 3), by distinct ascending indices."""
+
+
+class VideoFile:
+    """A video file, read frame by frame; nothing stays open between two calls.
+
+    Args:
+        path: The file.
+        decoder: ``pyav``, ``torchcodec``, or ``auto``: PyAV, and TorchCodec only without it.
+
+    Raises:
+        MissingDecoderError: The decoder is not installed.
+        ValueError: There is no such decoder.
+    """
+
+    def __init__(self, path: str | Path, decoder: str = "auto") -> None:
+        self.path = Path(path)
+        self._decoder = open_decoder(self.path, decoder)
+        self._num_frames = 0
+
+    def __len__(self) -> int:
+        """Count the frames that a decode from the start gives, decoding only where it must.
+
+        Raises:
+            UnreadableVideoError: It is no video, or ends clearly before its header says.
+        """
+        if not self._num_frames:
+            with self._errors_named():
+                self._num_frames = self._decoder.count()
+        return self._num_frames
+
+    @property
+    def fps(self) -> float:
+        """The average number of frames a second."""
+        with self._errors_named():
+            return self._decoder.fps()
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Decode frames as RGB, upright; frame i is the i-th of a decode from the start.
+
+        Args:
+            indices: T 0-based indices, in any order; repeated ones are decoded once.
+
+        Returns:
+            Frames, uint8 (T, H, W, 3).
+
+        Raises:
+            UnreadableVideoError: The file cannot be decoded up to a frame, or ends before it, or
+                the frames differ in size.
+        """
+        distinct, position = np.unique(np.asarray(indices), return_inverse=True)
+        if distinct[0] < 0:
+            raise UnreadableVideoError(
+                f"{self.path}: frame index {distinct[0]} is before the first frame"
+            )
+        with self._errors_named():
+            frames = self._decoder.frames(distinct.tolist())
+        sizes = {frame.shape for frame in frames}
+        if len(sizes) > 1:
+            raise UnreadableVideoError(f"{self.path}: frames of different sizes {sorted(sizes)}")
+        return np.stack(frames)[position]
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """Make what a decoder raises an `UnreadableVideoError` of file, decoder and exception."""
+        try:
+            if not self.path.is_file():  # opening a pipe would wait for ever
+                raise FileNotFoundError("no such file")
+            yield
+        except self._decoder.errors as error:
+            text = " ".join(str(error).split())
+            is_told = isinstance(error, UnreadableVideoError)
+            reason = text if is_told else f"{type(error).__name__}: {text}"
+            raise UnreadableVideoError(f"{self.path}: {self._decoder.name}: {reason}") from error
+
+
+def open_decoder(path: Path, decoder: str) -> Decoder:
+    """Return the decoder of a file, see `VideoFile`."""
+    if decoder not in DECODERS:
+        raise ValueError(f"decoder {decoder!r}; choose one of {DECODERS}")
+    is_only_torchcodec = not find_spec("av") and find_spec("torchcodec")
+    if decoder == "torchcodec" or (decoder == "auto" and is_only_torchcodec):
+        require_torchcodec()
+        return TorchCodecDecoder(path)
+    require_av()
+    return PyAVDecoder(path)

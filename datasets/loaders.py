@@ -1,0 +1,158 @@
+"""Loaders of training clips and of test views, as the config says."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Subset
+from yacs.config import CfgNode
+
+from datasets.annotations import VideoRecord
+from datasets.augment.flips import build_mirrored_labels
+from datasets.clips import ClipMaker, Clips, EpochSampler, TrainClips, collate_clips
+from datasets.protocols import (
+    build_test_sampling,
+    build_train_sampling,
+    build_train_transform,
+    describe_protocol,
+    num_test_clips,
+    test_image_size,
+    test_short_side,
+)
+from datasets.records import OpenVideo, open_frames, read_records
+from datasets.view_crops import VIEW_CROPS
+from datasets.views import TestViews, Views
+
+__all__ = [
+    "Clips",
+    "EpochSampler",
+    "TestViews",
+    "TrainClips",
+    "Views",
+    "build_clip_maker",
+    "build_test_views",
+    "build_train_loader",
+    "build_view_loader",
+    "describe_protocol",
+    "num_test_clips",
+    "open_frames",
+    "read_records",
+]
+
+
+def build_clip_maker(cfg: CfgNode) -> ClipMaker:
+    """Build what makes the training clips."""
+    return ClipMaker(
+        partial(open_frames, cfg),
+        build_train_sampling(cfg),
+        build_train_transform(cfg),
+        build_mirrored_labels(cfg),
+    )
+
+
+def build_train_loader(
+    cfg: CfgNode,
+    records: list[VideoRecord],
+    rank: int,
+    world_size: int,
+    teacher_cfg: CfgNode | None = None,
+) -> DataLoader[Clips]:
+    """Build the loader of one process's share of the training clips, in batches of whole size.
+
+    Args:
+        cfg: The config.
+        records: All training videos.
+        rank: This process.
+        world_size: Number of processes.
+        teacher_cfg: Of a teacher that may have its own view, as DISTILL.SEES says.
+
+    Raises:
+        ValueError: There are fewer videos than one batch of all processes.
+    """
+    batch = cfg.TRAIN.CLIPS_PER_GPU
+    sampler = EpochSampler(len(records), rank, world_size, cfg.SEED, cfg.AUG.REPEATS)
+    if len(sampler) < batch:
+        repeats = f" x AUG.REPEATS={cfg.AUG.REPEATS}" if cfg.AUG.REPEATS > 1 else ""
+        raise ValueError(
+            f"the training list has {len(records)} videos{repeats}, one batch takes "
+            f"TRAIN.CLIPS_PER_GPU={batch} on each of {world_size} processes; lower it or add videos"
+        )
+    teacher_views = _build_teacher_views(cfg, teacher_cfg, records)
+    return DataLoader(
+        TrainClips(records, build_clip_maker(cfg), cfg.SEED, teacher_views),
+        batch_size=batch,
+        sampler=sampler,
+        num_workers=cfg.DATA.WORKERS,
+        collate_fn=collate_clips,
+        generator=torch.Generator(),  # its own: the model's draws must not depend on the workers
+        drop_last=True,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=cfg.DATA.WORKERS > 0,
+        worker_init_fn=_use_one_thread,
+    )
+
+
+def build_view_loader(
+    cfg: CfgNode, records: list[VideoRecord], split: str, rank: int, world_size: int
+) -> DataLoader[Views]:
+    """Build the loader of one process's share of the videos, each once, with the split's views.
+
+    Args:
+        cfg: The config.
+        records: All videos of the split.
+        split: ``val`` or ``test``.
+        rank: This process.
+        world_size: Number of processes.
+    """
+    dataset = build_test_views(cfg, records, split, partial(open_frames, cfg))
+    return DataLoader(
+        Subset(dataset, range(rank, len(records), world_size)),
+        batch_size=cfg.VAL.VIDEOS_PER_GPU,
+        num_workers=cfg.DATA.WORKERS,
+        generator=torch.Generator(),
+        collate_fn=list,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_use_one_thread,
+    )
+
+
+def build_test_views(
+    cfg: CfgNode, records: list[VideoRecord], split: str, open_video: OpenVideo
+) -> TestViews:
+    """Build the views of a split, ``val`` or ``test``, of videos that a function opens."""
+    return TestViews(
+        records,
+        open_video,
+        build_test_sampling(cfg, split),
+        short_side=test_short_side(cfg, split),
+        image_size=test_image_size(cfg, split),
+        num_crops=cfg.VAL.NUM_CROPS if split == "val" else cfg.TEST.NUM_CROPS,
+        adds_mirrored=cfg.TEST.FLIP,
+        crops=VIEW_CROPS[cfg.TEST.CROPS],
+    )
+
+
+def _build_teacher_views(
+    cfg: CfgNode, teacher_cfg: CfgNode | None, records: list[VideoRecord]
+) -> TestViews | None:
+    """Build a teacher's own views: its validation's, a clip's centre crop, of our stored frames."""
+    if teacher_cfg is None or cfg.DISTILL.SEES != "own_clip":
+        return None
+    return TestViews(
+        records,
+        partial(open_frames, cfg),
+        partial(_first_clip, sample=build_test_sampling(teacher_cfg, "val")),
+        short_side=test_short_side(teacher_cfg, "val"),
+        image_size=test_image_size(teacher_cfg, "val"),
+        num_crops=1,
+        crops=VIEW_CROPS[teacher_cfg.TEST.CROPS],
+    )
+
+
+def _first_clip(num_frames: int, sample: Callable[[int], np.ndarray]) -> np.ndarray:
+    return sample(num_frames)[:1]  # (1, T)
+
+
+def _use_one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,90 @@
+"""The videos that a training cannot read: said, counted, kept in a file, and few, or it stops."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from engine.distributed import World, gather_objects
+
+FILE_NAME = "bad_videos.txt"
+
+_log = logging.getLogger(__name__)
+
+
+class TooManyBadVideosError(ValueError):
+    """So many videos are unreadable that the training is not what its list says."""
+
+
+class BadVideos:
+    """Collects the unreadable videos of a run; each is said once by the process that met it.
+
+    The file holds a line for each: its path in the list, a tab, and the reason, which names the
+    file, what decoded it, and the exception. What it holds of an earlier part of the run stays.
+
+    Args:
+        folder: Of the run.
+        videos: Path of every training video.
+        max_share: Of the videos that may be unreadable.
+        world: Where this process stands.
+    """
+
+    def __init__(self, folder: Path, videos: Sequence[str], max_share: float, world: World) -> None:
+        self.file = folder / FILE_NAME
+        self.videos = videos
+        self.max_share = max_share
+        self.world = world
+        self._reasons: dict[int, str] = {}
+
+    def add(self, reasons: Mapping[int, str]) -> None:
+        """Take the unreadable videos of a batch.
+
+        Args:
+            reasons: By place in the list.
+
+        Raises:
+            TooManyBadVideosError: This process alone has met more than may be.
+        """
+        for index in reasons.keys() - self._reasons.keys():
+            self._reasons[index] = reasons[index]
+            _log.warning("left out of the training: %s", reasons[index])
+            self._check(self._reasons)
+
+    def collect(self) -> None:
+        """Write those of all processes, which all call this, to the file.
+
+        Raises:
+            TooManyBadVideosError: There are more than may be.
+        """
+        gathered = gather_objects(self._reasons, self.world)
+        if gathered is None:
+            return
+        reasons = {index: text for part in gathered for index, text in part.items()}
+        if reasons:
+            self._write(reasons)
+            self._check(reasons)
+            _log.warning(
+                "%d of %d training videos were unreadable and left out so far: %s",
+                *(len(reasons), len(self.videos), self.file),
+            )
+
+    def _check(self, reasons: Mapping[int, str]) -> None:
+        if len(reasons) <= self.max_share * len(self.videos):
+            return
+        self._write(reasons)
+        raise TooManyBadVideosError(
+            f"{len(reasons)} of {len(self.videos)} training videos are unreadable, more than "
+            f"TRAIN.MAX_BAD_SHARE={self.max_share:g} allows; all in {self.file}; the last: "
+            f"{list(reasons.values())[-1]}"
+        )
+
+    def _write(self, reasons: Mapping[int, str]) -> None:
+        lines: dict[str, str] = {}
+        if self.file.exists():
+            old = self.file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+            lines = dict(line.partition("\t")[::2] for line in old)
+        for index in sorted(reasons):
+            lines[self.videos[index]] = " ".join(reasons[index].split())
+        text = "".join(f"{video}\t{reason}\n" for video, reason in lines.items())
+        part = self.file.with_name(f".{self.file.name}.{self.world.rank}.part")
+        part.write_text(text, encoding="utf-8", errors="surrogateescape")
+        part.replace(self.file)

@@ -1,0 +1,239 @@
+"""A model with what updating its weights takes: optimizer, precision, average, processes."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from yacs.config import CfgNode
+
+from engine.distributed import World
+from engine.mutual import models_by_prefix
+from engine.parameter_groups import parameter_groups
+
+Loss = Callable[[Tensor], Tensor]
+
+
+def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
+    """Build the learner of a config around a model on the process's device."""
+    swa = cfg.TRAIN.SWA
+    swa_epochs = range(swa.START_EPOCH, cfg.TRAIN.EPOCHS + 1, max(swa.CYCLE_EPOCHS, 1))
+    return Learner(
+        model,
+        build_optimizer(cfg, model),
+        world,
+        amp=cfg.TRAIN.AMP,
+        compiles=cfg.TRAIN.COMPILE,
+        ema_decay=cfg.TRAIN.EMA_DECAY,
+        max_grad_norm=cfg.OPTIM.CLIP_GRAD_NORM,
+        swa_epochs=swa_epochs if swa.START_EPOCH else range(0),
+    )
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimizer over the groups of parameters that OPTIM.GROUPS names."""
+    optim = cfg.OPTIM
+    groups = [
+        group
+        for part in models_by_prefix(model).values()
+        for group in parameter_groups(
+            part,
+            optim.GROUPS,
+            optim.WEIGHT_DECAY,
+            boosts_head=optim.BOOSTS_HEAD,
+            is_flow=cfg.MODEL.TSM.MODALITY == "Flow",
+            layer_decay=optim.LAYER_DECAY,
+        )
+    ]
+    if optim.NAME == "adamw":
+        return torch.optim.AdamW(groups, optim.LR, betas=optim.BETAS)
+    return torch.optim.SGD(groups, optim.LR, momentum=optim.MOMENTUM, nesterov=optim.NESTEROV)
+
+
+class Learner:
+    """Accumulates gradients over batches and processes, and steps.
+
+    Args:
+        model: On the device of the process.
+        optimizer: Of the model's parameters.
+        world: Where this process stands.
+        amp: ``none``, ``auto``, ``bf16`` or ``fp16``.
+        compiles: Run the model through ``torch.compile``.
+        ema_decay: Of the averaged weights, per step; 0 for none.
+        max_grad_norm: Largest global norm of a step's gradient; 0 for no limit.
+        swa_epochs: After which epochs, counted from 1, the weights enter the plain mean
+            (arXiv:1803.05407); none for no mean.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        world: World,
+        amp: str = "none",
+        compiles: bool = False,
+        ema_decay: float = 0.0,
+        max_grad_norm: float = 0.0,
+        swa_epochs: range = range(0),
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.max_grad_norm = max_grad_norm or float("inf")
+        self.amp_dtype = amp_dtype(amp, world.device)
+        self.autocast = partial(autocast, amp, world.device)
+        self.scaler = torch.amp.GradScaler(
+            world.device.type, enabled=self.amp_dtype is torch.float16
+        )
+        self.ema = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+            if ema_decay
+            else None
+        )
+        self.swa_epochs = swa_epochs
+        self.averaged_epochs: list[int] = []
+        self.swa = AveragedModel(model) if swa_epochs else None
+        parallel: nn.Module = torch.compile(model) if compiles else model  # type: ignore[assignment]
+        self.is_parallel = world.size > 1
+        if self.is_parallel:
+            gpu = [world.device.index] if world.device.type == "cuda" else None
+            parallel = DistributedDataParallel(
+                parallel, device_ids=gpu, gradient_as_bucket_view=True
+            )
+        self.parallel = parallel
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is validated and kept as best: the averaged one where there is one."""
+        return self.ema.module if self.ema else self.model
+
+    def accumulate(
+        self, clips: Tensor, loss: Loss, share: float, is_last: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Add the gradient of one batch.
+
+        Args:
+            clips: (B, T, 3, H, W), normalised, on the device.
+            loss: From the model's output to the batch's mean loss.
+            share: Weight of the batch in the step, 1 / batches of the group.
+            is_last: The step follows; until then the processes do not exchange gradients.
+
+        Returns:
+            The loss and the logits, (B, K) or of a pair (2, B, K), detached.
+        """
+        waits = self.is_parallel and not is_last
+        with self.parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]
+            with self.autocast():
+                logits = self.parallel(clips)
+                value = loss(logits)
+            self.scaler.scale(value * share).backward()
+        return value.detach(), logits.detach()
+
+    def accumulate_nothing(self, shape: Sequence[int], is_last: bool) -> None:
+        """Take part in a batch of which this process has no clip: the others wait for it.
+
+        A black clip goes through the model, which does not learn from it, and its gradient is zero.
+
+        Args:
+            shape: Of a clip, (T, 3, H, W).
+            is_last: As for `accumulate`.
+        """
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()  # it keeps its statistics
+        clips = torch.zeros(1, *shape, device=next(self.model.parameters()).device)
+        self.accumulate(clips, lambda logits: 0 * logits.float().sum(), share=1.0, is_last=is_last)
+        self.model.train()
+
+    def step(self) -> Tensor:
+        """Update the weights by the gradients added up; return their norm before the limit."""
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.drop_gradients()
+        if self.ema:
+            self.ema.update_parameters(self.model)
+        return norm
+
+    def drop_gradients(self) -> None:
+        """Forget the gradients added up since the last step."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def end_epoch(self, num_epochs: int) -> None:
+        """Let the weights enter the plain mean where it takes them after so many epochs."""
+        if self.swa and num_epochs in self.swa_epochs:
+            self.swa.update_parameters(self.model)
+            self.averaged_epochs.append(num_epochs)
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of every group, times its factor where it has one."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_mult", 1)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the learner."""
+        state: dict[str, Any] = {
+            "state_dict": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        if self.ema:
+            state["ema"] = self.ema.module.state_dict()
+            state["ema_steps"] = int(self.ema.n_averaged)
+        if self.swa and self.averaged_epochs:
+            state["swa"] = self.swa.module.state_dict()
+            state["swa_epochs"] = [*self.averaged_epochs]
+        return state
+
+    def load_state(self, momentum: dict[int, Any], content: dict[str, Any]) -> None:
+        """Take up a checkpoint; the weights themselves are loaded before.
+
+        Args:
+            momentum: The ``state`` of the optimizer. Its settings stay those of the config.
+            content: The checkpoint; ``scaler`` and the averages may be missing from it.
+
+        Raises:
+            ValueError: The optimizer of the checkpoint was of another kind.
+        """
+        kept = {key for state in momentum.values() for key in state}
+        if kept and ("exp_avg" in kept) != isinstance(self.optimizer, torch.optim.AdamW):
+            raise ValueError(
+                f"the checkpoint holds {sorted(kept)} of another optimizer than OPTIM.NAME's, "
+                f"{type(self.optimizer).__name__}; go on with that, or start anew by --tune_from"
+            )
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": momentum, "param_groups": groups})
+        if content.get("scaler"):
+            self.scaler.load_state_dict(content["scaler"])
+        if self.ema:
+            average = content.get("ema") or self.model.state_dict()
+            self.ema.module.load_state_dict(average)
+            self.ema.n_averaged.fill_(content.get("ema_steps", 0))
+        if self.swa and content.get("swa"):
+            self.swa.module.load_state_dict(content["swa"])
+            self.averaged_epochs = [*content["swa_epochs"]]
+            self.swa.n_averaged.fill_(len(self.averaged_epochs))
+
+
+def autocast(amp: str, device: torch.device) -> torch.autocast:
+    """Return the context of a forward pass; see `amp_dtype`."""
+    dtype = amp_dtype(amp, device)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:
+    """Return the type that autocast computes in; None for float32 throughout.
+
+    Raises:
+        ValueError: fp16 is asked for on the CPU, whose kernels lack it.
+    """
+    if amp == "fp16" and device.type == "cpu":
+        raise ValueError("TRAIN.AMP fp16 needs a GPU; on the CPU choose bf16 or none")
+    if amp == "auto":
+        has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+        amp = "bf16" if has_bf16 else "fp16"
+    return {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]

@@ -1,0 +1,179 @@
+"""Figures of an epoch while it runs: what was learned, how fast, and what it waited for."""
+
+import logging
+import resource
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from engine.distributed import World, all_reduce_sum
+from engine.run_log import NullRunLog, RunLog
+
+Batch = TypeVar("Batch")
+
+_log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Adds up an epoch of training and reports every few iterations.
+
+    Losses stay on the device until they are reported; each is looked at one iteration later, which
+    does not make the device wait, and a non-finite one stops the run.
+
+    Args:
+        epoch: 0-based.
+        num_epochs: Of the run.
+        num_iterations: Of an epoch.
+        world: Where this process stands.
+        print_freq: Iterations between reports.
+        runlog: Where the reports go, besides the console.
+    """
+
+    def __init__(
+        self,
+        epoch: int,
+        num_epochs: int,
+        num_iterations: int,
+        world: World,
+        print_freq: int,
+        runlog: RunLog | NullRunLog,
+    ) -> None:
+        self.epoch = epoch
+        self.num_epochs = num_epochs
+        self.num_iterations = num_iterations
+        self.world = world
+        self.print_freq = print_freq
+        self.runlog = runlog
+        self.totals = torch.zeros(5, dtype=torch.float64, device=world.device)
+        self._unseen: tuple[Tensor, list[str]] | None = None
+        self._done = 0
+        self._grad_norm: Tensor | None = None
+        self._start_interval()
+        self._epoch_start = time.perf_counter()
+
+    def timed(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches of a loader and measure the wait for each."""
+        batches = iter(loader)
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            self._waited += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, loss: Tensor, hits: Tensor, num_clips: int, videos: list[str]) -> None:
+        """Take the figures of one iteration.
+
+        Args:
+            loss: Mean of the batch, on the device.
+            hits: Top-1 and top-5 hits of the batch, (2,), on the device; of mixed clips, shares.
+            num_clips: Of the batch.
+            videos: Names of the batch's videos.
+
+        Raises:
+            FloatingPointError: The loss of the iteration before is not finite.
+        """
+        self.check_last_loss()
+        self._unseen = (loss, videos)
+        self._losses[self._done] = loss
+        self._clips += num_clips
+        counts = torch.cat([hits, hits.new_tensor([num_clips, 1])])
+        self.totals += torch.cat([loss[None], counts]).double()
+        self._done += 1
+
+    def skip(self) -> None:
+        """Take an iteration in which nothing could be learned: none of its videos is readable."""
+        self.check_last_loss()
+        self._unseen = None
+        self._done += 1
+
+    def check_last_loss(self) -> None:
+        """Raise ``FloatingPointError`` if the loss added last is not finite, naming the videos."""
+        if self._unseen and not torch.isfinite(self._unseen[0]):
+            loss, videos = self._unseen
+            raise FloatingPointError(
+                f"loss {loss.item()} in epoch {self.epoch + 1}, iteration {self._done}; the run "
+                "stops and the last checkpoint stays as it is. Videos of the batch: "
+                + ", ".join(videos)
+            )
+
+    def stepped(self, grad_norm: Tensor) -> None:
+        """Take the gradient norm of a step, on the device."""
+        self._grad_norm = grad_norm
+
+    def report(self, rate: float) -> None:
+        """Every print_freq iterations, and at the end, write a line and the records."""
+        if self._done % self.print_freq and self._done != self.num_iterations:
+            return
+        if not self._losses:  # all were skipped
+            return
+        losses = torch.stack(list(self._losses.values())).tolist()
+        seconds = time.perf_counter() - self._interval_start
+        means = self._means(self.totals.tolist())
+        step = self.epoch * self.num_iterations + self._done
+        figures = {
+            "loss": sum(losses) / len(losses),
+            "top1": means["top1"],
+            "clips_per_s": self._clips * self.world.size / seconds,
+            "data_wait": self._waited / seconds,
+            "memory_gib": _memory_gib(self.world.device),
+            "lr": rate,
+        }
+        if self._grad_norm is not None:  # there has been a step
+            figures["grad_norm"] = self._grad_norm.item()
+        eta = self._seconds_left()
+        _log.info(
+            "epoch %d/%d it %d/%d loss %.4f top1 %.1f lr %.3g %.1f clips/s wait %.0f%% eta %s",
+            *(self.epoch + 1, self.num_epochs, self._done, self.num_iterations),
+            *(figures["loss"], figures["top1"], rate, figures["clips_per_s"]),
+            *(100 * figures["data_wait"], _clock(eta)),
+        )
+        first = self.epoch * self.num_iterations
+        for iteration, loss in zip(self._losses, losses, strict=True):
+            self.runlog.scalars(first + iteration, {"Iteration/loss": loss})
+        others = {f"Iteration/{name}": value for name, value in figures.items() if name != "loss"}
+        self.runlog.scalars(step - 1, others)
+        self.runlog.line("train", epoch=self.epoch, iteration=self._done, eta_s=eta, **figures)
+        self._start_interval()
+
+    def epoch_means(self) -> dict[str, float]:
+        """Return loss, top1 and top5 of the epoch over all processes."""
+        self.check_last_loss()
+        return self._means(all_reduce_sum(self.totals.clone()).tolist())
+
+    def _means(self, totals: list[float]) -> dict[str, float]:
+        loss, top1, top5, num_clips, num_batches = totals
+        num_clips, num_batches = max(num_clips, 1), max(num_batches, 1)
+        return {
+            "loss": loss / num_batches,
+            "top1": 100 * top1 / num_clips,
+            "top5": 100 * top5 / num_clips,
+        }
+
+    def _start_interval(self) -> None:
+        self._interval_start = time.perf_counter()
+        self._waited = 0.0
+        self._clips = 0
+        self._losses: dict[int, Tensor] = {}  # by iteration
+
+    def _seconds_left(self) -> float:
+        epochs = self.num_epochs - self.epoch
+        left = epochs * self.num_iterations - self._done
+        return (time.perf_counter() - self._epoch_start) / self._done * left
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def _memory_gib(device: torch.device) -> float:
+    """Return the peak memory: of the GPU, or resident of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

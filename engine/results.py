@@ -1,0 +1,91 @@
+"""What a validation leaves in the records of a run, and a test in its folder."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.run_log import NullRunLog, RunLog
+from engine.scores import Scores
+
+_log = logging.getLogger(__name__)
+
+
+def record_validation(
+    runlog: RunLog | NullRunLog,
+    epoch: int,
+    scores: Scores,
+    mean_scores: np.ndarray,
+    loss: float,
+    kind: str,
+) -> float:
+    """Record and say the figures of a validation; return its top-1, percent.
+
+    Args:
+        runlog: Of the run.
+        epoch: Just finished, 0-based.
+        scores: Of the videos.
+        mean_scores: Averaged over the views, (N, K).
+        loss: Mean over single views.
+        kind: ``val``, or ``swa`` for the averaged weights.
+    """
+    figures = scores.figures(mean_scores)
+    tag = "test" if kind == "val" else kind  # the release's word
+    runlog.scalars(epoch, {f"Loss/{tag}": loss})
+    runlog.scalars(epoch, {f"Accuracy/{tag}_{name}": figures[name] for name in ("top1", "top5")})
+    runlog.confusion(epoch, scores.confusion(mean_scores), kind)
+    shown = {name: figures[name] for name in ("top1", "top5", "mean_class_accuracy")}
+    runlog.line(kind, epoch=epoch, loss_single_views=loss, **shown)
+    _log.info(
+        "epoch %d validated%s: %d views each, top1 %.2f top5 %.2f, loss of single views %.4f",
+        *(epoch + 1, "" if kind == "val" else f" ({kind})", scores.view_logits.shape[1]),
+        *(figures["top1"], figures["top5"], loss),
+    )
+    return figures["top1"]
+
+
+def write_results(
+    folder: Path,
+    scores: Scores,
+    unreadable: Sequence[str],
+    class_names: Sequence[str],
+    source: dict[str, str],
+    average_logits: bool = True,
+) -> None:
+    """Write scores.npz and results.json, and say the figures.
+
+    Args:
+        folder: Run folder.
+        scores: Of the readable videos.
+        unreadable: Why the others are not, a line each.
+        class_names: By label.
+        source: What else results.json tells of where the figures come from.
+        average_logits: Average logits over the views; False: probabilities.
+    """
+    scores.save(folder / "scores.npz", scores.averaged())
+    figures = scores.figures(scores.averaged(average_logits))
+    per_class = zip(class_names, figures.pop("per_class_accuracy").values(), strict=True)
+    num_videos, num_views = scores.view_logits.shape[:2]
+    num_listed = num_videos + len(unreadable)
+    results = {
+        **figures,
+        "num_videos": num_videos,
+        "num_listed": num_listed,
+        "unreadable": list(unreadable),
+        "num_views": num_views,
+        **source,
+        "per_class_accuracy": dict(per_class),
+    }
+    part = folder / ".results.json.part"
+    part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    part.replace(folder / "results.json")
+    for line in unreadable:
+        _log.warning("left out: %s", line)
+    _log.info(
+        "test of %d of %d videos, %d views each: top1 %.2f top5 %.2f mean class accuracy %.2f",
+        *(num_videos, num_listed, num_views),
+        *(figures["top1"], figures["top5"], figures["mean_class_accuracy"]),
+    )
+    _log.info("results: %s, %s", folder / "results.json", folder / "scores.npz")

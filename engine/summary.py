@@ -1,0 +1,95 @@
+"""What a run says when it starts and when it has ended."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+from yacs.config import CfgNode
+
+from engine.distributed import World
+
+_log = logging.getLogger("main")
+
+
+class DescribedModel(Protocol):
+    """A model that says in a line what it does along time."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return the parameters."""
+
+    def describe_time(self) -> str:
+        """Return the line."""
+
+
+def log_start(
+    cfg: CfgNode,
+    world: World,
+    model: DescribedModel,
+    num_accumulated: int,
+    num_train: int,
+    num_val: int,
+) -> None:
+    """Keep the config; say what runs, on what, and whether the rate goes with the batch.
+
+    Args:
+        cfg: The config.
+        world: Where this process stands; rank 0 alone speaks.
+        model: What is trained.
+        num_accumulated: Batches of each step.
+        num_train: Videos to train on.
+        num_val: Videos to validate on.
+    """
+    if not world.is_main:
+        return
+    folder = Path(cfg.OUTPUT_DIR)
+    (folder / "config.yml").write_text(cfg.dump(), encoding="utf-8")
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    time_use = model.describe_time()
+    _log.info("run folder %s; %d videos to train on, %d to validate", folder, num_train, num_val)
+    _log.info(
+        "%s %s: %d parameters; %s",
+        *(cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, time_use),
+    )
+    _log.info("%d processes, rank 0 on %s, AMP %s", world.size, world.device, cfg.TRAIN.AMP)
+    batch = world.size * cfg.TRAIN.CLIPS_PER_GPU * num_accumulated
+    _log.info(
+        "effective batch %d = %d processes x %d clips x %d accumulated, learning rate %g",
+        *(batch, world.size, cfg.TRAIN.CLIPS_PER_GPU, num_accumulated, cfg.OPTIM.LR),
+    )
+    advice = rate_advice(cfg, batch)
+    if advice:
+        _log.warning("%s", advice)
+
+
+def rate_advice(cfg: CfgNode, batch: int) -> str:
+    """Say what learning rate the recipe's is in proportion, where this run's is another; else "".
+
+    Args:
+        cfg: The config.
+        batch: Clips of a step over all processes.
+    """
+    rate, reference_rate = cfg.OPTIM.LR, cfg.OPTIM.REFERENCE_LR
+    reference = cfg.OPTIM.REFERENCE_BATCH
+    if not (reference and reference_rate):
+        return ""
+    due = reference_rate * batch / reference
+    if abs(rate / due - 1) <= 0.01:
+        return ""
+    return (
+        f"the recipe's learning rate is {reference_rate:g} at batch {reference}; in proportion, "
+        f"batch {batch} takes OPTIM.LR {due:.4g}, this run has {rate:g}"
+    )
+
+
+def log_end(checkpoint: Path) -> None:
+    """Say where everything lies and how to look at it."""
+    folder = checkpoint.parent
+    _log.info("best checkpoint: %s", checkpoint)
+    _log.info("TensorBoard logs: %s", folder / "tensorboard")
+    _log.info("watch them with: %s -m tensorboard.main --logdir %s", sys.executable, folder)
+    if find_spec("tensorboard") is None:
+        _log.info("(it is not installed yet: %s -m pip install tensorboard)", sys.executable)

@@ -1,0 +1,196 @@
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from datasets.decode import pyav_frames
+
+av = pytest.importorskip("av")
+
+COLOURS = [(20 * index + 10, 128, 250 - 20 * index) for index in range(12)]  # one per frame
+SIZE = (64, 32)
+
+
+def write_video(
+    path: Path,
+    pictures: Sequence[Image.Image],
+    display_rotation: dict[str, Any] | None = None,
+) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height = pictures[0].size
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 2_000_000
+        if display_rotation is not None:
+            stream.set_display_rotation(**display_rotation)
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    return path
+
+
+def plain_pictures(
+    colours: Sequence[tuple[int, int, int]] = COLOURS, size: tuple[int, int] = SIZE
+) -> list[Image.Image]:
+    return [Image.new("RGB", size, colour) for colour in colours]
+
+
+def assert_close(colour: Any, expected: Any) -> None:
+    # MPEG-4 loses a few levels; neighbouring frames differ by 20.
+    assert max(abs(a - b) for a, b in zip(colour, expected, strict=True)) < 8
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.avi", "v.mkv"])
+def test_every_frame_comes_once_in_order_as_rgb(name: str, tmp_path: Path) -> None:
+    frames = list(pyav_frames.decode_frames(write_video(tmp_path / name, plain_pictures())))
+    assert len(frames) == len(COLOURS)
+    for frame, colour in zip(frames, COLOURS, strict=True):
+        assert (frame.mode, frame.size) == ("RGB", SIZE)
+        assert_close(frame.getpixel((32, 16)), colour)
+
+
+def test_importing_the_module_needs_neither_av_nor_torch() -> None:
+    code = "import sys, datasets.decode.pyav_frames; assert not {'av', 'torch'} & set(sys.modules)"
+    root = str(Path(pyav_frames.__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+def test_missing_av_is_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    pyav_frames.require_av()
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ImportError, match="pip install av"):
+        pyav_frames.require_av()
+
+
+def test_file_that_ends_early_is_an_error_after_its_frames(tmp_path: Path) -> None:
+    pictures = plain_pictures(COLOURS * 4, size=(320, 240))
+    path = write_video(tmp_path / "v.avi", pictures)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    frames: list[Image.Image] = []
+    with pytest.raises(pyav_frames.EndsEarlyError) as caught:
+        frames.extend(pyav_frames.decode_frames(path))
+    assert 0 < len(frames) < 40
+    assert str(caught.value) == f"decoded {len(frames)} frames, the header promises 48"
+
+
+@pytest.mark.parametrize(("num_promised", "is_early"), [(13, False), (14, True), (0, False)])
+def test_early_is_below_nine_tenths_of_a_promise(
+    num_promised: int, is_early: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "v.avi", plain_pictures())  # 12 = 0.92 * 13 = 0.86 * 14
+    monkeypatch.setattr(pyav_frames, "num_frames_in_header", lambda stream: num_promised)
+    if is_early:
+        with pytest.raises(pyav_frames.EndsEarlyError, match="12 frames, the header promises 14"):
+            list(pyav_frames.decode_frames(path))
+    else:
+        assert len(list(pyav_frames.decode_frames(path))) == 12
+
+
+@pytest.mark.parametrize(("name", "expected"), [("v.mp4", 12), ("v.avi", 12), ("v.mkv", 0)])
+def test_header_gives_the_count_or_zero(name: str, expected: int, tmp_path: Path) -> None:
+    with av.open(str(write_video(tmp_path / name, plain_pictures()))) as container:
+        assert pyav_frames.num_frames_in_header(container.streams.video[0]) == expected
+
+
+def cut_out(source: Path, target: Path, num_hidden: int) -> Path:
+    """Copy packets with the first frames before time 0, as `ffmpeg -ss ... -c copy` does."""
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+        template = old.streams.video[0]
+        stream = new.add_stream_from_template(template)
+        shift = round(num_hidden / 10 / template.time_base)
+        for packet in old.demux(template):
+            if packet.dts is not None:  # the last one only flushes
+                packet.pts -= shift
+                packet.dts -= shift
+                packet.stream = stream
+                new.mux(packet)
+    return target
+
+
+def test_frames_that_an_edit_list_hides_are_not_missed(tmp_path: Path) -> None:
+    full = write_video(tmp_path / "full.mp4", plain_pictures())
+    part = cut_out(full, tmp_path / "part.mp4", num_hidden=7)
+    with av.open(str(part)) as container:
+        assert container.streams.video[0].frames == 12
+    frames = list(pyav_frames.decode_frames(part))
+    assert len(frames) == 5
+    assert_close(frames[0].getpixel((32, 16)), COLOURS[7])
+
+
+def test_file_without_a_video_stream_or_a_frame_is_an_error(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        silence = av.AudioFrame(format="s16", layout="mono", samples=800)
+        silence.sample_rate = 8000
+        container.mux(stream.encode(silence))
+    with pytest.raises(ValueError, match="no video stream"):
+        list(pyav_frames.decode_frames(tmp_path / "sound.wav"))
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(av.error.InvalidDataError, match="Invalid data found"):
+        list(pyav_frames.decode_frames(tmp_path / "empty.mp4"))
+
+
+@pytest.mark.parametrize("signs", list(pyav_frames.UPRIGHT))
+def test_upright_moves_every_pixel_where_the_matrix_sends_it(signs: tuple[int, ...]) -> None:
+    image = Image.new("L", (3, 2))
+    image.putdata(range(6))
+    a, b, c, d = signs if any(signs) else (1, 0, 0, 1)  # an empty matrix moves nothing
+    one = 1 << 16
+    matrix = [one * signs[0], one * signs[1], 0, one * signs[2], one * signs[3], 0, 0, 0, 1 << 30]
+    turned = pyav_frames.upright(image, matrix)
+    moved = {
+        (a * x + c * y, b * x + d * y): image.getpixel((x, y)) for y in (0, 1) for x in range(3)
+    }
+    left, top = min(x for x, _ in moved), min(y for _, y in moved)
+    for (x, y), value in moved.items():
+        assert turned.getpixel((x - left, y - top)) == value
+
+
+def test_oblique_display_matrix_is_an_error() -> None:
+    half = 46341
+    with pytest.raises(ValueError, match="multiple of 90 degrees"):
+        pyav_frames.upright(Image.new("L", (3, 2)), [half, half, 0, -half, half, 0, 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("display_rotation", "corner"),
+    [
+        ({"degrees": 0}, (0, 0)),
+        ({"degrees": 90}, (0, 1)),  # counter-clockwise: top left goes to bottom left
+        ({"degrees": 180}, (1, 1)),
+        ({"degrees": -90}, (1, 0)),
+        ({"degrees": 0, "hflip": True}, (1, 0)),
+    ],
+)
+def test_video_is_turned_as_its_container_says(
+    display_rotation: dict[str, Any], corner: tuple[int, int], tmp_path: Path
+) -> None:
+    if not hasattr(av.video.stream.VideoStream, "set_display_rotation"):
+        pytest.skip("this PyAV cannot write a display matrix")
+    picture = Image.new("RGB", SIZE, "black")
+    picture.paste("white", (0, 0, 16, 16))
+    path = write_video(tmp_path / "v.mp4", [picture], display_rotation)
+    (image,) = pyav_frames.decode_frames(path)
+    is_portrait = abs(display_rotation["degrees"]) == 90
+    assert image.size == (SIZE[::-1] if is_portrait else SIZE)
+    at = (corner[0] * (image.width - 16) + 8, corner[1] * (image.height - 16) + 8)
+    assert_close(image.getpixel(at), (255, 255, 255))
+    assert_close(image.getpixel((image.width // 2, image.height // 2)), (0, 0, 0))
+
+
+def test_phone_video_with_a_rotation_comes_out_upright(data_root: Path) -> None:
+    path = data_root / "clips" / "rot90_decord.mov"
+    images = list(pyav_frames.decode_frames(path))
+    with av.open(str(path)) as container:
+        stored = next(container.decode(video=0)).to_image(threads=1)
+    assert len(images) == 3
+    assert stored.size == (568, 320)
+    assert images[0].size == (320, 568)
+    for x, y in [(10, 10), (200, 30), (500, 300)]:  # stored row y becomes column 319 - y
+        assert images[0].getpixel((319 - y, x)) == stored.getpixel((x, y))

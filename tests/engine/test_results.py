@@ -1,0 +1,56 @@
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.results import write_results
+from engine.scores import Scores
+
+SOURCE = {"protocol": "1x2 views", "checkpoint": "best.pth", "list": "val.txt"}
+
+
+@pytest.fixture
+def scores() -> Scores:
+    """Three videos of two classes, two views each; the second is right by logits alone."""
+    views = [[[2, 0, 0], [1, 0, 0]], [[9, 0, 0], [-10, 0, 0]], [[0, 3, 0], [0, 3, 0]]]
+    logits = np.array(views, np.float32)
+    return Scores(np.array(["a", "b", "c"]), np.array([0, 1, 1]), logits, num_clips=1, num_crops=2)
+
+
+def results(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_results_worked_by_hand(scores: Scores, tmp_path: Path) -> None:
+    write_results(tmp_path, scores, ["d is cut short"], ["run", "swim", "ski"], SOURCE)
+    assert results(tmp_path) == SOURCE | {
+        "top1": 100.0,
+        "top5": 100.0,
+        "mean_class_accuracy": 100.0,
+        "num_videos": 3,
+        "num_listed": 4,
+        "unreadable": ["d is cut short"],
+        "num_views": 2,
+        "per_class_accuracy": {"run": 100.0, "swim": 100.0, "ski": None},
+    }
+    kept = Scores.load(tmp_path / "scores.npz")
+    np.testing.assert_array_equal(kept.view_logits, scores.view_logits)
+    assert {path.name for path in tmp_path.iterdir()} == {"results.json", "scores.npz"}
+
+
+def test_probabilities_are_averaged_where_asked(scores: Scores, tmp_path: Path) -> None:
+    write_results(tmp_path, scores, [], ["run", "swim", "ski"], SOURCE, average_logits=False)
+    assert results(tmp_path)["per_class_accuracy"] == {"run": 100.0, "swim": 50.0, "ski": None}
+    with np.load(tmp_path / "scores.npz") as file:  # its mean is of logits, whatever the figures
+        np.testing.assert_array_equal(file["mean_logits"], scores.averaged())
+
+
+def test_videos_that_are_left_out_are_said(
+    scores: Scores, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    write_results(tmp_path, scores, ["d is cut short"], ["run", "swim", "ski"], SOURCE)
+    assert "left out: d is cut short" in caplog.text
+    assert "test of 3 of 4 videos, 2 views each: top1 100.00" in caplog.text

@@ -1,0 +1,200 @@
+import inspect
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.run_log import NullRunLog, RunLog, open_runlog, set_up_console
+
+
+@pytest.fixture
+def runlog(tmp_path: Path) -> Iterator[RunLog]:
+    runlog = RunLog(tmp_path / "run")
+    yield runlog
+    runlog.close()
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    """The root logger at INFO; its handlers and level are put back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.setLevel(logging.INFO)
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def lines_of(folder: Path) -> list[dict]:
+    text = (folder / "log.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def tensorboard(folder: Path):
+    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    accumulator = module.EventAccumulator(str(folder / "tensorboard"))
+    accumulator.Reload()
+    return accumulator
+
+
+def test_each_line_of_the_log_is_json_with_kind_time_and_values(runlog: RunLog) -> None:
+    before = time.time()
+    runlog.line("train", epoch=0, loss=1.5, name="Größe")
+    runlog.line("val", top1=50.0)
+    first, second = lines_of(runlog.folder)
+    assert first.pop("time") == pytest.approx(before, abs=10)
+    assert first == {"kind": "train", "epoch": 0, "loss": 1.5, "name": "Größe"}
+    assert second["kind"] == "val"
+    assert second["top1"] == 50
+
+
+def test_lines_are_on_disk_before_the_log_is_closed(runlog: RunLog) -> None:
+    for count in range(1, 4):
+        runlog.line("train", iteration=count)
+        assert len(lines_of(runlog.folder)) == count
+
+
+def test_console_lines_go_to_train_log_until_it_is_closed(
+    tmp_path: Path, root_logger: logging.Logger
+) -> None:
+    runlog = RunLog(tmp_path)
+    logging.getLogger("anything").info("epoch %d trained", 3)
+    runlog.close()
+    logging.getLogger("anything").info("after the end")
+    text = (tmp_path / "train.log").read_text()
+    assert text.count("\n") == 1
+    assert text.endswith("epoch 3 trained\n")
+
+
+def test_scalars_can_be_read_back_from_tensorboard(runlog: RunLog) -> None:
+    for step, loss in enumerate([2.0, 1.0, 0.5]):
+        runlog.scalars(step, {"Loss/train": loss, "LearningRate": 0.1})
+    runlog.close()
+    events = tensorboard(runlog.folder).Scalars("Loss/train")
+    assert [(event.step, event.value) for event in events] == [(0, 2.0), (1, 1.0), (2, 0.5)]
+    assert len(tensorboard(runlog.folder).Scalars("LearningRate")) == 3
+
+
+def test_text_can_be_read_back_from_tensorboard(runlog: RunLog) -> None:
+    runlog.text("config", "LOSS:\n  A: 1\n")
+    runlog.close()
+    (event,) = tensorboard(runlog.folder).Tensors("config/text_summary")
+    assert event.tensor_proto.string_val[0].decode() == "```\nLOSS:\n  A: 1\n\n```"
+
+
+def decoded(accumulator, tag: str) -> np.ndarray:
+    import io
+
+    from PIL import Image
+
+    (event,) = accumulator.Images(tag)
+    with Image.open(io.BytesIO(event.encoded_image_string)) as image:
+        return np.array(image)
+
+
+def test_clips_are_shown_as_strips_of_frames(runlog: RunLog) -> None:
+    clips = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 4, 5), dtype=np.uint8)
+    runlog.clips(clips)
+    runlog.close()
+    picture = decoded(tensorboard(runlog.folder), "input/clips")  # (B*H, T*W, 3)
+    assert picture.shape == (2 * 4, 3 * 5, 3)
+    for clip in range(2):
+        for frame in range(3):
+            cell = picture[4 * clip : 4 * clip + 4, 5 * frame : 5 * frame + 5]
+            assert np.array_equal(cell, clips[clip, frame].transpose(1, 2, 0))
+
+
+def test_confusion_is_shown_dark_where_the_videos_of_a_class_went(runlog: RunLog) -> None:
+    runlog.confusion(4, np.array([[4, 0, 0], [1, 3, 0], [0, 0, 0]]))
+    runlog.close()
+    accumulator = tensorboard(runlog.folder)
+    assert accumulator.Images("val/confusion")[0].step == 4
+    picture = decoded(accumulator, "val/confusion")
+    picture = picture if picture.ndim == 2 else picture[..., 0]
+    cell = len(picture) // 3
+    middles = picture[cell // 2 :: cell, cell // 2 :: cell]
+    # 255 times the share, rounded down: a quarter is 63, three quarters 191
+    assert middles.tolist() == [[0, 255, 255], [192, 64, 255], [255, 255, 255]]
+
+
+def test_fresh_run_moves_an_old_one_aside_and_keeps_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    for number in range(3):
+        runlog = open_runlog(folder, is_main=True, is_fresh=True)
+        runlog.line("train", number=number)
+        runlog.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.1", "run.2"]
+    kept = [lines_of(tmp_path / name)[0]["number"] for name in ("run.1", "run.2", "run")]
+    assert kept == [0, 1, 2]
+    assert all(len(lines_of(path)) == 1 for path in tmp_path.iterdir())
+    assert f"{folder} held a run; it is now {folder}.2" in caplog.text
+
+
+def test_run_that_goes_on_appends_to_its_records(tmp_path: Path) -> None:
+    for number in range(2):
+        runlog = open_runlog(tmp_path / "run", is_main=True, is_fresh=number == 0)
+        runlog.line("train", number=number)
+        runlog.close()
+    assert [line["number"] for line in lines_of(tmp_path / "run")] == [0, 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_fresh_run_takes_a_folder_that_holds_no_run(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    open_runlog(tmp_path / "run", is_main=True, is_fresh=True).close()
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def public_methods(kind: type) -> dict[str, inspect.Signature]:
+    methods = inspect.getmembers(kind, inspect.isfunction)
+    return {name: inspect.signature(f) for name, f in methods if not name.startswith("_")}
+
+
+def test_null_log_takes_all_that_the_log_takes() -> None:
+    methods = public_methods(RunLog)
+    assert set(methods) >= {"scalars", "line", "text", "clips", "confusion", "close"}
+    assert public_methods(NullRunLog) == methods
+
+
+def test_other_processes_write_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    runlog = open_runlog(folder, is_main=False, is_fresh=True)
+    runlog.scalars(0, {"Loss/train": 1.0})
+    runlog.line("train", loss=1.0)
+    runlog.text("config", "text")
+    runlog.clips(np.zeros((1, 1, 3, 2, 2), np.uint8))
+    runlog.confusion(0, np.eye(2, dtype=int))
+    runlog.close()
+    assert not folder.exists()
+
+
+def test_other_processes_leave_an_old_run_where_it_is(tmp_path: Path) -> None:
+    open_runlog(tmp_path / "run", is_main=True, is_fresh=True).line("train")
+    open_runlog(tmp_path / "run", is_main=False, is_fresh=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("is_main", "expected"), [(True, ["info", "warning"]), (False, ["warning"])]
+)
+def test_console_shows_all_of_the_main_process_and_warnings_of_the_others(
+    is_main: bool,
+    expected: list[str],
+    root_logger: logging.Logger,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    handlers = root_logger.handlers[:]
+    set_up_console(is_main)
+    logging.getLogger("any").info("info")
+    logging.getLogger("any").warning("warning")
+    for handler in root_logger.handlers:
+        if handler not in handlers:
+            handler.flush()
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == expected

@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.pretrained import load_weights
+from models.timesformer import TimeSformer
+from models.tokshift import tokshift
+from models.vit import ViTSize
+from models.weights.other_networks import other_network
+
+NETWORKS = [
+    ("features.0.0.weight", "a MobileNetV2"),
+    ("base_model.conv1_7x7_s2.weight", "a BNInception"),
+    ("s1.pathway0_stem.conv.weight", "a SlowFast, X3D or 3-D ResNet; of PySlowFast's kin only"),
+    ("s2.pathway1_res0.branch1.weight", "a SlowFast"),
+    ("pos_embed_spatial", "an MViT"),
+    ("blocks.0.attn.pool_q.weight", "an MViT"),
+    ("layers.0.blocks.0.norm1.weight", "a Swin transformer"),
+    ("backbone.transformer_layers.layers.0.norms.0.weight", "a TimeSformer of MMAction2; its"),
+    ("timesformer.embeddings.cls_token", "a TimeSformer of Hugging Face; its names"),
+    ("vit.embeddings.cls_token", "a ViT of Hugging Face; timm's names are known here"),
+    ("visual.class_embedding", "a CLIP"),
+    ("dist_token", "a DeiT with a distillation token"),
+    ("head_dist.weight", "a DeiT with a distillation token"),
+    ("fc_norm.weight", "a ViT that classifies the mean of its patch tokens"),
+    ("reg_token", "a ViT with register tokens"),
+    ("blocks.0.ls1.gamma", "a ViT with LayerScale"),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), NETWORKS)
+@pytest.mark.parametrize("wrapper", ["", "model_state", "state_dict"])
+def test_network_that_is_not_here_is_named(
+    name: str, text: str, wrapper: str, tmp_path: Path
+) -> None:
+    state = {"head.weight": torch.zeros(1), name: torch.zeros(1)}
+    torch.save({wrapper: state, "cfg": "TRAIN: {}"} if wrapper else state, tmp_path / "other.pyth")
+    model = TimeSformer(16, 8, 4, 16, 1, 2, 24, 5)
+    with pytest.raises(ValueError, match=rf"other\.pyth holds {text}"):
+        load_weights(model, tmp_path / "other.pyth")
+
+
+def test_networks_that_are_here_are_not_taken_for_others() -> None:
+    size = ViTSize(patch_size=8, hidden_size=16, mlp_dim=24, num_heads=2, num_layers=2)
+    models = [TimeSformer(16, 8, 4, 16, 2, 2, 24, 5), tokshift(size, 16, 5, fold_div=4)]
+    assert [other_network(model.state_dict()) for model in models] == ["", ""]
+    assert other_network([]) == ""

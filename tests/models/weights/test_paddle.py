@@ -1,0 +1,119 @@
+"""What PaddleVideo's files hold besides arrays by name; the values are in test_golden_paddle.py."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.pretrained import load_weights
+from models.timesformer import TimeSformer
+from models.tokshift import tokshift
+from models.vit import ViTSize
+from models.weights.paddle import is_transformer, read_pdparams, vit_from_paddle
+from tests.models.conftest import randomized
+
+SIZE = ViTSize(patch_size=8, hidden_size=12, mlp_dim=24, num_heads=3, num_layers=2)
+
+
+def paddle_arrays(model: torch.nn.Module, prefix: str = "backbone.") -> dict[str, np.ndarray]:
+    """The weights as Paddle saves them: linear ones (in, out)."""
+    arrays = {}
+    for name, value in model.state_dict().items():
+        turned = value.T if value.dim() == 2 else value
+        theirs = f"{prefix}{name}"
+        if prefix and name.startswith("head."):
+            theirs = name.replace("head.", "head.fc.")
+        arrays[theirs] = np.ascontiguousarray(turned.numpy())
+    return arrays
+
+
+def written(content: dict, folder: Path, protocol: int = 4) -> Path:
+    path = folder / "weights.pdparams"
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    return path
+
+
+def sliced(arrays: dict[str, np.ndarray], largest: int) -> dict:
+    """Split big arrays as paddle.save does for pickle protocols 2 and 3."""
+    content, table = {}, {}
+    for name, array in arrays.items():
+        if array.size <= largest:
+            content[name] = array
+            continue
+        starts = range(0, array.size, largest)
+        names = [f"{name}@@.{i}" for i in range(len(starts))]
+        table[name] = {"OriginShape": array.shape, "slices": names}
+        flat = array.ravel()
+        content |= {n: flat[i : i + largest] for n, i in zip(names, starts, strict=True)}
+    return content | {"UnpackBigParamInfor@@": table}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_slices_of_big_arrays_are_joined(protocol: int, tmp_path: Path) -> None:
+    source = randomized(TimeSformer(24, 8, 4, 12, 2, 3, 24, 5), seed=1)
+    content = sliced(paddle_arrays(source), largest=100)
+    assert sum("@@." in name for name in content) > 50
+    model = TimeSformer(24, 8, 4, 12, 2, 3, 24, 5)
+    path = written(content, tmp_path, protocol)
+    report = load_weights(model, path, head_may_differ=False)
+    assert report.loaded == list(model.state_dict())
+    for name, value in source.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ({"w": {"OriginShape": (2, 3), "slices": ["w@@.0", "w@@.1"]}}, "w@@.1"),
+        ({"w": {"OriginShape": (2, 4), "slices": ["w@@.0"]}}, "reshape"),
+        ({"w": {"slices": ["w@@.0"]}}, "OriginShape"),
+        ({"w": 3}, "subscriptable"),
+        (3, "items"),
+    ],
+)
+def test_slices_that_do_not_join_are_an_error(table: object, text: str, tmp_path: Path) -> None:
+    content = {"w@@.0": np.zeros(6, np.float32), "UnpackBigParamInfor@@": table}
+    with pytest.raises(ValueError, match="slices of a big array do not join") as caught:
+        read_pdparams(written(content, tmp_path))
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("has_time", "qkv_bias", "prefix", "family"),
+    [
+        (True, True, "backbone.", "PaddleVideo TimeSformer"),
+        (True, False, "backbone.", "PaddleVideo PP-TimeSformer"),
+        (False, True, "backbone.", "PaddleVideo TokenShift"),
+        (False, True, "", "Paddle image ViT"),
+    ],
+)
+def test_families_are_told_by_their_names(
+    has_time: bool, qkv_bias: bool, prefix: str, family: str
+) -> None:
+    if has_time:
+        model = TimeSformer(24, 8, 4, 12, 2, 3, 24, 5, qkv_bias=qkv_bias)
+    else:
+        model = tokshift(SIZE, 24, 5, fold_div=4)
+    randomized(model)
+    arrays = paddle_arrays(model, prefix)
+    assert is_transformer(arrays)
+    state, found = vit_from_paddle(arrays)
+    assert found == family
+    assert state.keys() == model.state_dict().keys()
+    for name, value in model.state_dict().items():
+        assert torch.equal(state[name], value)
+        assert state[name].is_contiguous()
+    assert not is_transformer({"backbone.conv._conv.weight": np.zeros(1)})
+
+
+def test_pixels_of_a_family_are_said(tmp_path: Path) -> None:
+    for qkv_bias, pixels in (
+        (True, "mean [0.45, 0.45, 0.45] and std [0.225"),
+        (False, "[0.0, 0.0"),
+    ):
+        model = TimeSformer(24, 8, 4, 12, 2, 3, 24, 5, qkv_bias=qkv_bias)
+        report = load_weights(model, written(paddle_arrays(model), tmp_path))
+        assert len(report.notes) == 1
+        assert pixels in report.notes[0]

@@ -1,0 +1,93 @@
+"""The video that --overlay writes: its size, times and turn are the input's, its text is drawn."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.readers import UnreadableVideoError, VideoFile
+from tests.tools.test_predict import run, write_checkpoint, write_frames
+from tools.predicting.overlay import draw_ranks
+
+av = pytest.importorskip("av")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("weights") / "tiny.pth")
+
+
+def times_of(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        times = [frame.time for frame in container.decode(container.streams.best("video"))]
+    return [time - times[0] for time in times]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x264.mp4", "x264.mov", "x264_variable.mp4", "x264_odd.mp4", "moving.gif", "mpeg2.mpg"],
+)
+def test_overlay_has_the_frames_times_and_size_of_the_video(
+    checkpoint: Path, make_clip: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    path, out = make_clip(name), tmp_path / "new/out.mp4"
+    run(checkpoint, "--input", path, "--overlay", out, "--views", "1x1")
+    before, after = VideoFile(path), VideoFile(out)
+    assert len(after) == len(before)
+    one, other = before.read([0, 30]), after.read([0, 30])
+    assert other.shape == one.shape  # x264.mov is turned by 90 degrees
+    np.testing.assert_allclose(times_of(out), times_of(path), atol=2e-3)
+    change = np.abs(other.mean(-1) - one.mean(-1))  # of brightness; codecs halve the colours
+    height, width = one.shape[1:3]
+    assert change[:, -height // 4 :, -width // 4 :].mean() < 10  # bare: what two codecs cost
+    assert change[:, : height // 4, : width // 4].mean() > 20
+    assert [file.name for file in out.parent.iterdir()] == ["out.mp4"]
+
+
+def test_folder_of_frames_becomes_a_video(checkpoint: Path, tmp_path: Path) -> None:
+    write_frames(tmp_path / "v", 12, seed=0)
+    out = tmp_path / "out.mp4"
+    run(checkpoint, "--input", tmp_path / "v", "--overlay", out, "DATA.FPS", "10.0")
+    np.testing.assert_allclose(times_of(out), np.arange(12) / 10, atol=1e-3)
+
+
+def test_three_ranks_stand_on_a_dark_ground() -> None:
+    grey = np.full((220, 400, 3), 200, np.uint8)
+    ranks = [(0, "kick", 0.5), (1, "run", 0.3), (2, "swim", 0.2)]
+    drawn = np.asarray(draw_ranks(grey, ranks))
+    assert drawn.shape == grey.shape
+    assert (grey == 200).all()  # the picture itself is left alone
+    assert drawn[2, 2].max() < 120
+    np.testing.assert_array_equal(drawn[100:], 200)
+    is_text = (drawn > 240).all(-1).any(1)  # rows
+    assert np.diff(is_text.astype(int)).clip(0).sum() >= 3
+
+
+def test_overlay_that_cannot_be_written_leaves_nothing(
+    checkpoint: Path,
+    make_clip: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--input", make_clip("x264.mp4"), "--overlay", tmp_path / "out.nonsense"]
+    run(checkpoint, *words, code=1)
+    assert "cannot write --overlay" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_video_that_breaks_off_is_named_and_nothing_is_left(
+    checkpoint: Path,
+    make_clip: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def break_off(*_: object) -> None:
+        raise UnreadableVideoError("v.mp4: after 7 frames: broken")
+
+    monkeypatch.setattr("tools.predicting.overlay.numbered_frames", break_off)
+    words = ["--input", make_clip("x264.mp4"), "--overlay", tmp_path / "out.mp4"]
+    run(checkpoint, *words, code=1)
+    assert "error: v.mp4: after 7 frames: broken" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,1 @@
+"""What `train.sh`, `test.sh` and `tests/run.sh` start with."""

@@ -1,0 +1,45 @@
+# Sourced by train.sh, test.sh and tests/run.sh: finds or makes a Python that has what we need, as
+# $python, and defines `launch`. REQUIREMENTS names the file to satisfy; VENV a folder to use for the
+# environment, instead of the active Python or .venv.
+requirements="${REQUIREMENTS:-requirements.txt}"
+python=""
+if [[ -z "${VENV:-}" ]]; then
+  for candidate in python python3; do
+    if command -v "$candidate" >/dev/null \
+      && "$candidate" tools/launching/check_environment.py "$requirements" >/dev/null 2>&1; then
+      python="$candidate"
+      echo "using the active Python, $(command -v "$python")"
+      break
+    fi
+  done
+fi
+if [[ -z "$python" ]]; then
+  venv="${VENV:-.venv}"
+  python="$venv/bin/python"
+  if [[ ! -x "$python" ]] || ! "$python" tools/launching/check_environment.py "$requirements" >/dev/null; then
+    echo "making the environment $venv from $requirements (some GB, once)"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+      || { echo "error: this needs python3 3.10 or newer" >&2; exit 1; }
+    python3 -m venv "$venv" || {
+      echo "error: python3 cannot make an environment; on Debian: apt install python3-venv" >&2
+      exit 1
+    }
+    "$python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+  fi
+  echo "using the environment $venv"
+fi
+
+# Runs a script under torchrun in PROCESSES processes: by default one for each GPU, two on a CPU.
+# With MASTER_ADDR set, this host is one of NODES (README, "Several hosts").
+launch() {
+  local processes
+  processes="${PROCESSES:-$("$python" tools/launching/check_environment.py --processes)}"
+  local threads=$(($(nproc) / processes))
+  export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}"
+  local rendezvous=(--standalone)
+  if [[ -n "${MASTER_ADDR:-}" ]]; then
+    rendezvous=(--nnodes "${NODES:?set NODES to the number of hosts}" --rdzv-backend c10d
+      --rdzv-endpoint "$MASTER_ADDR:${MASTER_PORT:-29500}" --rdzv-id "${JOB_ID:-tokshift}")
+  fi
+  exec "$python" tools/launching/torchrun.py "${rendezvous[@]}" --nproc-per-node "$processes" "$@"
+}

@@ -1,0 +1,96 @@
+"""A video with the best classes of each moment drawn on it."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from datasets.annotations import VideoRecord
+from datasets.decode.pyav_frames import require_av
+from datasets.readers import UnreadableVideoError, VideoReader
+from datasets.records import open_frames
+from tools.predicting.timeline import Timeline, numbered_frames
+from tools.predicting.video_classifier import VideoClassifier
+
+CODEC = "libx264"
+CLOCK = 90_000  # ticks a second: of 24, 25, 30 and 30000/1001 frames each is a whole number
+TEXT_HEIGHT = 1 / 22  # of the picture
+LEAST_TEXT = 9  # pixels
+BT601 = 5  # FFmpeg's number of the matrix that it turns RGB into YUV by; HD players assume another
+
+
+def write_overlay(
+    path: Path, classifier: VideoClassifier, record: VideoRecord, timeline: Timeline, topk: int
+) -> None:
+    """Write a video as H.264, upright, in its own size and with its own times, without sound.
+
+    Args:
+        path: The file; what it is named says in what container.
+        classifier: Knows the class names.
+        record: The video.
+        timeline: Of this video.
+        topk: Classes drawn.
+
+    Raises:
+        ValueError: The file cannot be written.
+        UnreadableVideoError: The video cannot be read to its end.
+    """
+    require_av()
+    import av
+
+    reader = open_frames(classifier.cfg, record)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".part-{path.name}")
+    try:
+        with av.open(str(part), "w") as container:
+            _encode(container, reader, classifier, timeline, topk)
+        part.replace(path)
+    except UnreadableVideoError:  # which is a ValueError, and says all
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise ValueError(f"cannot write --overlay {path}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def draw_ranks(picture: np.ndarray, ranks: list[tuple[int, str, float]]) -> Image.Image:
+    """Return a picture (H, W, 3) with a line for each rank at the top left, on a dark ground."""
+    image = Image.fromarray(picture).convert("RGB")
+    size = max(LEAST_TEXT, round(image.height * TEXT_HEIGHT))
+    font = ImageFont.load_default(size)
+    text = "\n".join(f"{score:.2f} {name}" for _, name, score in ranks)
+    pad = size // 2
+    canvas = ImageDraw.Draw(image, "RGBA")
+    box = canvas.multiline_textbbox((pad, pad), text, font)
+    canvas.rectangle((0, 0, box[2] + pad, box[3] + pad), (0, 0, 0, 150))
+    canvas.multiline_text((pad, pad), text, (255, 255, 255, 255), font)
+    return image
+
+
+def _encode(
+    container: Any,
+    reader: VideoReader,
+    classifier: VideoClassifier,
+    timeline: Timeline,
+    topk: int,
+) -> None:
+    import av
+
+    rate = Fraction(reader.fps).limit_denominator(1001)
+    stream: Any = container.add_stream(CODEC, rate=rate)
+    stream.codec_context.time_base = Fraction(1, CLOCK)
+    stream.codec_context.colorspace = BT601
+    last = -1
+    for frame in numbered_frames(reader, None, []):
+        image = draw_ranks(frame.picture, classifier.best(timeline.at(frame.seconds), topk))
+        if last < 0:
+            stream.width, stream.height = image.size
+            is_even = image.width % 2 == image.height % 2 == 0
+            stream.pix_fmt = "yuv420p" if is_even else "yuv444p"  # halves of odd sizes do not exist
+        encoded = av.VideoFrame.from_image(image)
+        last = max(last + 1, round(frame.seconds * CLOCK))
+        encoded.pts, encoded.time_base = last, Fraction(1, CLOCK)
+        container.mux(stream.encode(encoded))
+    container.mux(stream.encode())

@@ -1,0 +1,248 @@
+"""What a long video shows when: its classes' probabilities in windows that slide over it."""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from datasets.annotations import VideoRecord
+from datasets.live import LiveFrame, video_frames
+from datasets.loaders import build_test_views
+from datasets.paddle_sampling import window_seconds
+from datasets.protocols import build_test_sampling
+from datasets.readers import UnreadableVideoError, VideoFile, VideoReader
+from datasets.records import open_frames
+from datasets.sampling import TSM_WINDOW
+from datasets.views import Views
+from tools.predicting.plot import plot_lines
+from tools.predicting.video_classifier import VideoClassifier
+
+LINES_PLOTTED = 6
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Probabilities of the classes in N windows of a video.
+
+    Attributes:
+        firsts: First frame of each window, (N,).
+        length: Frames of a window.
+        starts: When each begins, (N,), in seconds since the first frame.
+        ends: When its last frame is shown, (N,).
+        probabilities: (N, K).
+    """
+
+    firsts: np.ndarray
+    length: int
+    starts: np.ndarray
+    ends: np.ndarray
+    probabilities: Tensor
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        hop = f", {self.firsts[1] - self.firsts[0]} apart" if len(self.firsts) > 1 else ""
+        return f"{len(self.firsts)} windows of {self.length} frames{hop}"
+
+    @property
+    def middles(self) -> np.ndarray:
+        """The time of each window's middle, (N,), in seconds."""
+        return (self.starts + self.ends) / 2
+
+    def at(self, seconds: float) -> Tensor:
+        """Return the probabilities (K,) of the window whose middle is nearest to a time."""
+        return self.probabilities[int(np.argmin(np.abs(self.middles - seconds)))]
+
+    def write(self, path: Path, classifier: VideoClassifier, topk: int, title: str) -> list[Path]:
+        """Write a CSV file with a line for each window, and a plot; return their paths.
+
+        Args:
+            path: Without its suffix, or with that of one of them.
+            classifier: Knows the class names.
+            topk: Classes a line.
+            title: Of the plot.
+
+        Raises:
+            ValueError: They cannot be written.
+        """
+        table, picture = path.with_suffix(".csv"), path.with_suffix(".png")
+        highest = self.probabilities.amax(0)  # (K,)
+        shown = highest.topk(min(LINES_PLOTTED, len(highest))).indices.tolist()
+        lines = {
+            f"{label} {classifier.class_names[label]}": self.probabilities[:, label].tolist()
+            for label in shown
+        }
+        image = plot_lines(self.middles.tolist(), lines, title, "seconds", "probability")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with table.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(self._rows(classifier, topk))
+            image.save(picture)
+        except OSError as error:
+            raise ValueError(f"cannot write --timeline {path}: {error.strerror}") from error
+        return [table, picture]
+
+    def _rows(self, classifier: VideoClassifier, topk: int) -> Iterator[list[object]]:
+        ranks = range(1, min(topk, self.probabilities.shape[1]) + 1)
+        columns = [f"{what}_{rank}" for rank in ranks for what in ("label", "class", "score")]
+        yield ["first_frame", "last_frame", "start_seconds", "end_seconds", *columns]
+        windows = zip(self.firsts, self.starts, self.ends, self.probabilities, strict=True)
+        for first, start, end, probabilities in windows:
+            best = [value for triple in classifier.best(probabilities, topk) for value in triple]
+            yield [first, first + self.length - 1, f"{start:.6f}", f"{end:.6f}", *best]
+
+
+class WindowReader:
+    """A part of a video whose frames are at hand, as a reader of a video of its own.
+
+    Args:
+        pictures: uint8 (H, W, 3) by number of the frame in the whole video.
+        first: Number of the part's first frame.
+        num_frames: Frames in it.
+        fps: Frames a second.
+    """
+
+    def __init__(
+        self, pictures: dict[int, np.ndarray], first: int, num_frames: int, fps: float
+    ) -> None:
+        self.pictures = pictures
+        self.first = first
+        self.num_frames = num_frames
+        self.fps = fps
+
+    def __len__(self) -> int:
+        """Count the frames."""
+        return self.num_frames
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return frames, uint8 (T, H, W, 3), by indices within the part."""
+        return np.stack([self.pictures[self.first + int(index)] for index in indices])
+
+
+def build_timeline(
+    classifier: VideoClassifier,
+    record: VideoRecord,
+    window: float | None = None,
+    hop: float | None = None,
+) -> Timeline:
+    """Classify the windows of a video, which is decoded once, from its start to its end.
+
+    Each window has the views of the test, of its frames alone. The last one ends with the video; a
+    video that is shorter than a window is one window.
+
+    Args:
+        classifier: The model.
+        record: The video.
+        window: Seconds; None for the span of a clip.
+        hop: Seconds from one window to the next; None for half a window.
+
+    Raises:
+        ValueError: A clip has no span of its own, and no window is given.
+        UnreadableVideoError: The video cannot be read to its end.
+    """
+    cfg = classifier.cfg
+    reader = open_frames(cfg, record)
+    num_frames = len(reader)
+    if not num_frames:
+        raise UnreadableVideoError(f"{record.path}: no frames")
+    wanted = clip_span(cfg) if window is None else max(1, round(window * reader.fps))
+    length = min(wanted, num_frames)
+    step = max(1, round(hop * reader.fps)) if hop else max(1, length // 2)
+    firsts = window_firsts(num_frames, length, step)
+    offsets = np.unique(build_test_sampling(cfg, "test")(length))
+    times: list[float] = []
+    frames = numbered_frames(reader, {int(n) for n in np.add.outer(firsts, offsets).flat}, times)
+
+    def views_of(pictures: dict[int, np.ndarray], place: int) -> Views:
+        part = WindowReader(pictures, int(firsts[place]), length, reader.fps)
+        whole = record._replace(num_frames=length)
+        return build_test_views(cfg, [whole], "test", lambda _: part)[0]._replace(video=place)
+
+    views = _views_in_passing(frames, firsts, offsets, views_of)
+    probabilities = []
+    while batch := list(islice(views, cfg.VAL.VIDEOS_PER_GPU)):
+        for _, scores, _ in classifier.results(batch):
+            assert scores is not None  # the frames are at hand
+            probabilities.append(classifier.probabilities(scores))
+    if len(probabilities) < len(firsts):
+        raise UnreadableVideoError(f"{record.path}: {len(times)} of {num_frames} frames decoded")
+    seconds = np.array(times)
+    return Timeline(
+        firsts, length, seconds[firsts], seconds[firsts + length - 1], torch.stack(probabilities)
+    )
+
+
+def clip_span(cfg: CfgNode) -> int:
+    """Return the frames that a clip of the model spans.
+
+    Raises:
+        ValueError: Its frames are spread over whole videos.
+    """
+    data = cfg.DATA
+    if data.SAMPLING == "dense":
+        return data.NUM_FRAMES * data.FRAME_STRIDE
+    if data.SAMPLING == "tsm_dense":
+        return TSM_WINDOW
+    if data.WINDOW == "paddle":
+        return round(window_seconds(data.NUM_FRAMES) * data.FPS)
+    raise ValueError(
+        f"DATA.SAMPLING={data.SAMPLING!r} spread {data.NUM_FRAMES} frames over each training "
+        "video, so a clip has no length of its own; give --window SECONDS, about the length of "
+        "those videos"
+    )
+
+
+def window_firsts(num_frames: int, length: int, hop: int) -> np.ndarray:
+    """Return the first frame of each window, (N,); the last window ends with the video."""
+    last = num_frames - length
+    return np.unique([*range(0, last, hop), last])
+
+
+def numbered_frames(
+    reader: VideoReader, wanted: set[int] | None, times: list[float]
+) -> Iterator[LiveFrame]:
+    """Yield frames of a whole video in order.
+
+    Args:
+        reader: Of a file or of a folder of frames.
+        wanted: Numbers of the frames to yield; None for all.
+        times: Filled with the time of every frame, in seconds since the first.
+
+    Raises:
+        UnreadableVideoError: A frame cannot be read; those before have been yielded.
+    """
+    if isinstance(reader, VideoFile):
+
+        def is_wanted(number: int, seconds: float) -> bool:
+            times.append(seconds)
+            return wanted is None or number in wanted
+
+        yield from video_frames(reader.path, is_wanted)
+        return
+    times += (np.arange(len(reader)) / reader.fps).tolist()
+    for number in range(len(reader)) if wanted is None else sorted(wanted):
+        yield LiveFrame(number, times[number], reader.read([number])[0])
+
+
+def _views_in_passing(
+    frames: Iterable[LiveFrame],
+    firsts: np.ndarray,
+    offsets: np.ndarray,
+    views_of: Callable[[dict[int, np.ndarray], int], Views],
+) -> Iterator[Views]:
+    """Yield each window's views as soon as its last frame has come; keep only frames to come."""
+    pictures: dict[int, np.ndarray] = {}
+    place = 0
+    for frame in frames:
+        pictures[frame.number] = frame.picture
+        while place < len(firsts) and firsts[place] + offsets[-1] == frame.number:
+            yield views_of(pictures, place)
+            place += 1
+            if place < len(firsts):
+                needed = firsts[place] + offsets[0]
+                pictures = {number: p for number, p in pictures.items() if number >= needed}

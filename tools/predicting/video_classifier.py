@@ -1,0 +1,173 @@
+"""A model that classifies videos by its test views: a checkpoint, or an exported file.
+
+classifier = open_classifier("runs/quickstart/best.pth", ClassifierOptions())
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from config import load_cfg_text
+from config.command_line import parse_args
+from datasets.annotations import read_class_names
+from datasets.records import check_takes_rgb
+from datasets.views import Views, classify_views
+from engine.learner import autocast
+from main_ddp_shift import load_experiment
+from models import build_model
+from models.exported import ExportedModel, is_exported, load_exported
+from models.pretrained import load_weights
+from models.weights.checkpoint_file import read_checkpoint
+from ops.metrics import top_predictions
+from ops.pixels import normalize
+from tools.predicting.view_option import num_views, view_keys
+
+HOLD_NO_NAMES = (".npz", ".pdparams", ".safetensors")
+
+Result = tuple[int, np.ndarray | None, str]
+
+
+@dataclass(frozen=True)
+class ClassifierOptions:
+    """What is asked for beside the file.
+
+    Attributes:
+        cfg: yml of the experiment; empty: the config inside the file.
+        class_names: File of the class names; empty: those inside the file, else the config's.
+        views: As ``10x3``; empty: those of the config's test.
+        overrides: KEY VALUE KEY VALUE ...
+        device: What to compute on.
+    """
+
+    cfg: str = ""
+    class_names: str = ""
+    views: str = ""
+    overrides: Sequence[str] = ()
+    device: torch.device = field(default_factory=partial(torch.device, "cpu"))
+
+
+@dataclass(frozen=True)
+class VideoClassifier:
+    """A model with its experiment and its class names.
+
+    Attributes:
+        cfg: Its TEST section has the views.
+        class_names: By label.
+        classify: From uint8 clips to scores (N, K), float32 on the CPU. The clips are
+            (N, T, 3, H, W), or (N, V, T, 3, H, W) where `averages_inside`.
+        averages_inside: The views of a video are averaged by `classify`.
+    """
+
+    cfg: CfgNode
+    class_names: list[str]
+    classify: Callable[[Tensor], Tensor]
+    averages_inside: bool = False
+
+    @torch.inference_mode()
+    def results(self, batch: Sequence[Views]) -> list[Result]:
+        """Classify videos.
+
+        Returns:
+            For each video its place in the list of records and its views' logits (V, K), or the
+            one average (1, K) of `averages_inside`; or None and why it is unreadable.
+        """
+        if not self.averages_inside:
+            return classify_views(batch, self.classify, self.cfg.TEST.VIEWS_PER_FORWARD)
+        results: list[Result] = []
+        for views in batch:
+            scores = None
+            if not views.error:
+                scores = self.classify(views.distinct[views.view_of][None]).numpy()  # (1, K)
+            results.append((views.video, scores, views.error))
+        return results
+
+    def probabilities(self, view_scores: np.ndarray) -> Tensor:
+        """Average the scores of a video's views, (V, K); returns (K,), which adds up to 1.
+
+        The softmax is taken once: of the mean of the logits, or, without TEST.AVERAGE_LOGITS, of
+        each view.
+        """
+        scores = torch.from_numpy(view_scores)
+        if self.cfg.TEST.AVERAGE_LOGITS:
+            return scores.mean(0).softmax(-1)
+        return scores.mean(0) if self.averages_inside else scores.softmax(-1).mean(0)
+
+    def best(self, probabilities: Tensor, k: int) -> list[tuple[int, str, float]]:
+        """Return label, name and score of the k best classes of probabilities (K,)."""
+        labels, scores = top_predictions(probabilities[None, None], k, applies_softmax=False)
+        ranks = zip(labels[0].tolist(), scores[0].tolist(), strict=True)
+        return [(label, self.class_names[label], score) for label, score in ranks]
+
+
+def open_classifier(path: str, options: ClassifierOptions) -> tuple[VideoClassifier, str]:
+    """Open a checkpoint of any kind that is tested, or an exported model.
+
+    Returns:
+        The classifier; what became of the weights.
+
+    Raises:
+        ValueError: The file cannot be read or does not describe itself, or an option does not fit.
+    """
+    if is_exported(path):
+        return _open_exported(path, options)
+    words = ["--evaluate", "--resume", path, *_words(options)]
+    cfg = load_experiment(parse_args(words + (["--cfg", options.cfg] if options.cfg else [])))
+    check_takes_rgb(cfg)
+    _check_views(cfg, options)
+    model = build_model(cfg)
+    report = load_weights(model, path, head_may_differ=False)
+    model.to(options.device).eval()
+    classify = partial(_classify, model=model, cfg=cfg, device=options.device)
+    own_names = [] if path.endswith(HOLD_NO_NAMES) else read_checkpoint(path).get("class_names", [])
+    return VideoClassifier(cfg, class_names(cfg, own_names, options), classify), str(report)
+
+
+def class_names(cfg: CfgNode, own: list[str], options: ClassifierOptions) -> list[str]:
+    """Return the class names that the options name, else a file's own, else the config's."""
+    if options.class_names:
+        return read_class_names(options.class_names, cfg.MODEL.NUM_CLASSES)
+    return own or read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
+
+
+def _open_exported(path: str, options: ClassifierOptions) -> tuple[VideoClassifier, str]:
+    if options.cfg:
+        raise ValueError(f"{path} holds its config; leave --cfg out")
+    # onnxruntime's own package runs on the CPU
+    device = "cpu" if path.endswith(".onnx") else str(options.device)
+    model = load_exported(path, device)
+    metadata = model.metadata
+    if metadata.views != "none" and options.views not in ("", metadata.views):
+        raise ValueError(
+            f"{path} averages {metadata.views} views inside; --views {options.views} needs a file "
+            "that was exported without --views"
+        )
+    cfg = load_cfg_text(model.config, f"the config in {path}", _words(options))
+    _check_views(cfg, options)
+    names = class_names(cfg, model.class_names, options)
+    classify = partial(_classify_exported, model=model)
+    source = f"{path}, exported from {metadata.checkpoint}, on {device}"
+    return VideoClassifier(cfg, names, classify, metadata.views != "none"), source
+
+
+def _words(options: ClassifierOptions) -> list[str]:
+    return [*options.overrides, *(view_keys(options.views) if options.views else [])]
+
+
+def _check_views(cfg: CfgNode, options: ClassifierOptions) -> None:
+    if options.views:
+        num_views(cfg, options.views)
+
+
+def _classify(clips: Tensor, model: nn.Module, cfg: CfgNode, device: torch.device) -> Tensor:
+    clips = normalize(clips.to(device), cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD)
+    with autocast(cfg.TRAIN.AMP, device):
+        return model(clips).float().cpu()
+
+
+def _classify_exported(clips: Tensor, model: ExportedModel) -> Tensor:
+    return model(clips).float().cpu()
