@@ -21,7 +21,6 @@ from config import load_cfg, load_cfg_text
 from config.command_line import parse_args
 from config.distillation_checks import check_class_names, check_teacher
 from datasets.annotations import VideoRecord, read_class_names
-from datasets.augment.short_side import normalize
 from datasets.decode.pyav_frames import MissingDecoderError, UnreadableVideoError
 from datasets.loaders import (
     Clips,
@@ -37,6 +36,7 @@ from datasets.views import classify_views
 from engine.accumulation import build_accumulation
 from engine.averaging import update_statistics
 from engine.bad_videos import BadVideos, TooManyBadVideosError
+from engine.checkpoint_folder import CheckpointFolder
 from engine.checkpoints import build_average, build_checkpoint, resume
 from engine.distillation import build_teacher
 from engine.distributed import (
@@ -48,7 +48,7 @@ from engine.distributed import (
     launch,
 )
 from engine.learner import Learner, autocast, build_learner
-from engine.objective import build_objective
+from engine.objective import build_mixer, build_objective
 from engine.progress import Progress
 from engine.results import record_validation, write_results
 from engine.run_log import NullRunLog, RunLog, open_runlog, set_up_console
@@ -58,8 +58,9 @@ from engine.summary import log_end, log_start
 from engine.teachers import Teacher
 from models import build_model
 from models.pretrained import load_weights
-from models.weights.checkpoint_file import CheckpointFolder, read_described
-from ops.mixing import batch_rng, build_mixer
+from models.weights.checkpoint_file import read_described
+from ops.mixing import batch_rng
+from ops.pixels import normalize
 
 _log = logging.getLogger("main")
 

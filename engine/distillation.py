@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from datasets.annotations import VideoRecord
 from engine.distributed import World
 from engine.learner import autocast
 from engine.mutual import MutualPair
@@ -16,23 +16,11 @@ from models import build_model
 from models.pretrained import load_weights
 
 
-class ListedVideo(Protocol):
-    """A training video; see `datasets.annotations.VideoRecord`."""
-
-    @property
-    def path(self) -> str:
-        """As in the list."""
-
-    @property
-    def label(self) -> int:
-        """Its class."""
-
-
 def build_teacher(
     cfg: CfgNode,
     teacher_cfg: CfgNode | None,
     student: nn.Module,
-    videos: Sequence[ListedVideo],
+    videos: Sequence[VideoRecord],
     mirrored_labels: Sequence[int | None],
     prepare: Callable[[Tensor], Tensor],
     world: World,
@@ -83,7 +71,7 @@ def _frozen_teacher(
 
 def _cached_teacher(
     cfg: CfgNode,
-    videos: Sequence[ListedVideo],
+    videos: Sequence[VideoRecord],
     mirrored_labels: Sequence[int | None],
     world: World,
 ) -> tuple[CachedTeacher, str]:

@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 
 from ops.losses import dml_loss, kd_loss
 from ops.metrics import topk_hits
-from ops.mixing import Mix
+from ops.mixing import Mix, Mixer
 
 
 @dataclass(frozen=True)
@@ -142,4 +142,12 @@ def build_objective(cfg: CfgNode) -> Objective:
         is_mutual=distill.LOSS == "dml",
         teacher_weight=distill.WEIGHT,
         temperature=distill.TEMPERATURE,
+    )
+
+
+def build_mixer(cfg: CfgNode) -> Mixer:
+    """Build what mixes the training batches of a config."""
+    aug = cfg.AUG
+    return Mixer(
+        aug.MIXUP_ALPHA, aug.CUTMIX_ALPHA, aug.MIX_PROB, aug.CUTMIX_SHARE, box=aug.CUTMIX_BOX
     )

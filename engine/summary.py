@@ -2,33 +2,21 @@
 
 import logging
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
-from torch import nn
 from yacs.config import CfgNode
 
 from engine.distributed import World
+from models import VideoModel
 
 _log = logging.getLogger("main")
-
-
-class DescribedModel(Protocol):
-    """A model that says in a line what it does along time."""
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Return the parameters."""
-
-    def describe_time(self) -> str:
-        """Return the line."""
 
 
 def log_start(
     cfg: CfgNode,
     world: World,
-    model: DescribedModel,
+    model: VideoModel,
     num_accumulated: int,
     num_train: int,
     num_val: int,

@@ -2,35 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from datasets.clips import Clips
 from engine.scores import Scores
 from ops.losses import soften
 from ops.mixing import Mix
-
-
-class TaughtBatch(Protocol):
-    """What teachers look at in a batch; see `datasets.clips.Clips`."""
-
-    @property
-    def clips(self) -> Tensor:
-        """The student's clips, uint8 (B, T, 3, H, W)."""
-
-    @property
-    def indices(self) -> Tensor:
-        """Places in the list of records, (B,)."""
-
-    @property
-    def are_mirrored(self) -> Tensor:
-        """Whether each clip shows the mirror image, (B,)."""
-
-    @property
-    def teacher_clips(self) -> Tensor:
-        """The teacher's own view of each video, uint8 (B, T', 3, H', W')."""
 
 
 class FrozenTeacher:
@@ -59,7 +39,7 @@ class FrozenTeacher:
         self.sees_student_clip = sees_student_clip
 
     @torch.no_grad()
-    def answers(self, batch: TaughtBatch, mix: Mix | None) -> Tensor:
+    def answers(self, batch: Clips, mix: Mix | None) -> Tensor:
         """Return the softened probabilities of a batch, (B, K).
 
         The student's clips are mixed as the student sees them; of clips of its own, the answers
@@ -100,7 +80,7 @@ class CachedTeacher:
         table = [label if mirrored is None else mirrored for mirrored, label in pairs]
         self.mirrored_labels = torch.tensor(table, device=device)
 
-    def answers(self, batch: TaughtBatch, mix: Mix | None) -> Tensor:
+    def answers(self, batch: Clips, mix: Mix | None) -> Tensor:
         """Return the softened probabilities of a batch, (B, K); of mixed clips they are mixed."""
         device = self.probs.device
         probs = self.probs[batch.indices.to(device)]  # (B, K)

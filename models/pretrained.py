@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.timesformer import TimeSformer
+from models.weights import State
 from models.weights.checkpoint_file import read_checkpoint, read_safetensors
 from models.weights.embeddings import grid_side, resize_pos_embed, resize_time_embed
 from models.weights.image_vit import from_torchvision, is_torchvision, read_npz, without_unused
@@ -33,8 +34,6 @@ from models.weights.released_tsm import (
     from_released_tsm,
     is_released_tsm,
 )
-
-State = dict[str, Tensor]
 
 HEAD = ("head.weight", "head.bias", "fc.weight", "fc.bias")  # of a ViT, of a ResNet
 PADDLE_TSM = "PaddleVideo .pdparams"

@@ -23,7 +23,7 @@ from models.vit import Block, VisionTransformer
 from ops.channel_shift import ChannelShift
 from ops.token_shift import TokenShift
 
-State = list[Tensor]
+StreamState = list[Tensor]
 
 HOW_TO_TRAIN = (
     "A model that looks at the past alone must be trained so: see config/quickstart_online.yml; to "
@@ -53,7 +53,7 @@ class OnlineViT(nn.Module):
             )
         self.model = model.eval()
 
-    def initial_state(self, frames: Tensor) -> State:
+    def initial_state(self, frames: Tensor) -> StreamState:
         """Return the state before the first frame: zeros for frames like (B, 3, H, W)."""
         B, C = len(frames), self.model.cls_token.shape[-1]
         return [
@@ -63,7 +63,7 @@ class OnlineViT(nn.Module):
         ]
 
     @torch.no_grad()
-    def forward(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, frames: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
         """Classify the current frames.
 
         Args:
@@ -73,7 +73,7 @@ class OnlineViT(nn.Module):
         Returns:
             Logits (B, K) of these frames, and the next state.
         """
-        caches, following = iter(state), State()
+        caches, following = iter(state), StreamState()
         x = self.model.embed(frames[:, None])  # (B, 1, N, C)
         for block in self.model.blocks:
             assert isinstance(block, Block)
@@ -108,9 +108,9 @@ class OnlineTSM(nn.Module):
         self.model = model.eval()
 
     @torch.no_grad()
-    def initial_state(self, frames: Tensor) -> State:
+    def initial_state(self, frames: Tensor) -> StreamState:
         """Return the state before the first frame: zeros for frames like (B, 3, H, W)."""
-        x, state = self.model.stem(frames), State()
+        x, state = self.model.stem(frames), StreamState()
         for block in self.model.blocks():
             if block.temporal is not None:
                 state.append(torch.zeros_like(x[:, : _num_cached(block)]))
@@ -118,9 +118,9 @@ class OnlineTSM(nn.Module):
         return state
 
     @torch.no_grad()
-    def forward(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, frames: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
         """Classify the current frames; arguments and result as of `OnlineViT.forward`."""
-        x, following = self.model.stem(frames), State()
+        x, following = self.model.stem(frames), StreamState()
         caches = iter(state)
         for block in self.model.blocks():
             if block.temporal is None:
@@ -155,13 +155,13 @@ def build_online(model: nn.Module) -> OnlineModel:
     )
 
 
-def num_bytes(state: State) -> int:
+def num_bytes(state: StreamState) -> int:
     """Count the bytes of a state's tensors, the whole batch together."""
     return sum(cache.numel() * cache.element_size() for cache in state)
 
 
 def _shifted_tokens(
-    block: Block, shift: nn.Module, x: Tensor, caches: Iterator[Tensor], following: State
+    block: Block, shift: nn.Module, x: Tensor, caches: Iterator[Tensor], following: StreamState
 ) -> Tensor:
     """Return tokens (B, 1, N, C) with the channels of the frame before; note those of this one."""
     if not isinstance(shift, TokenShift):

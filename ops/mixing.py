@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from yacs.config import CfgNode
 
 BOXES = ("space", "paddle")
 _STREAM = 1  # numpy pads a seed with zeros: without it, rank 0's draws were those of a sample
@@ -102,14 +101,6 @@ class Mixer:
         columns, rows = _spans((W, H), side, rng)
         area = (columns.stop - columns.start) * (rows.stop - rows.start)
         return Mix(order, 1 - area / (H * W), (slice(0, T), rows, columns))
-
-
-def build_mixer(cfg: CfgNode) -> Mixer:
-    """Build what mixes the training batches of a config."""
-    aug = cfg.AUG
-    return Mixer(
-        aug.MIXUP_ALPHA, aug.CUTMIX_ALPHA, aug.MIX_PROB, aug.CUTMIX_SHARE, box=aug.CUTMIX_BOX
-    )
 
 
 def batch_rng(seed: int, epoch: int, iteration: int, rank: int) -> np.random.Generator:

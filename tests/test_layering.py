@@ -87,3 +87,8 @@ def test_files_are_named_after_what_they_own(repository: Path) -> None:
 
 def test_tests_are_no_packages(repository: Path) -> None:
     assert not list((repository / "tests").rglob("__init__.py"))
+
+
+def test_no_two_files_have_the_same_name(repository: Path) -> None:
+    names = [path.stem for path in source_files(repository) if path.stem != "__init__"]
+    assert sorted({name for name in names if names.count(name) > 1}) == []

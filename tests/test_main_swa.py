@@ -11,10 +11,10 @@ from torch.optim.swa_utils import update_bn
 
 import main_ddp_shift
 from config import load_cfg_text
-from datasets.augment.short_side import normalize
 from datasets.loaders import build_train_loader, read_records
 from models import build_model
 from models.weights.released_tokshift import from_released
+from ops.pixels import normalize
 from tests.test_main import Experiment, assert_same, scalars_of, start
 from tests.test_main_errors import assert_clear
 from tests.test_main_resume import PowerCutError, run_cut_short

@@ -12,12 +12,12 @@ from PIL import Image
 
 from config import load_cfg
 from datasets.annotations import VideoRecord, read_list
-from datasets.augment.short_side import normalize
 from datasets.decode.pyav_frames import decode_frames
 from datasets.loaders import EpochSampler, build_view_loader
 from datasets.readers import FrameFolder, VideoFile
 from engine.scores import Scores
 from models import build_model
+from ops.pixels import normalize
 from tests.test_main import Experiment, assert_same, start
 from tests.test_main_errors import assert_clear
 from tools.extract_frames import FrameOptions, write_frames

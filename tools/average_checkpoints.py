@@ -27,13 +27,14 @@ from config import is_key, load_cfg, load_cfg_text  # noqa: E402 - the path come
 from config.loading import all_leaves  # noqa: E402
 from datasets.annotations import read_class_names  # noqa: E402
 from datasets.loaders import build_train_loader, read_records  # noqa: E402
+from engine.checkpoint_folder import write_checkpoint  # noqa: E402
 from engine.checkpoints import build_description  # noqa: E402
 from engine.distributed import World  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
 from main_ddp_shift import update_average, user_errors_shown  # noqa: E402
 from models import build_model  # noqa: E402
 from models.pretrained import State, fit_weights, weights_of  # noqa: E402
-from models.weights.checkpoint_file import read_checkpoint, write_checkpoint  # noqa: E402
+from models.weights.checkpoint_file import read_checkpoint  # noqa: E402
 from models.weights.load_report import LoadReport  # noqa: E402
 
 _log = logging.getLogger("average")

@@ -22,7 +22,7 @@ from engine.run_log import set_up_console  # noqa: E402
 from main_ddp_shift import user_errors_shown  # noqa: E402
 from tools.diagnosis.data_findings import check_classes, check_files, check_lists  # noqa: E402
 from tools.diagnosis.examination import Examination  # noqa: E402
-from tools.diagnosis.findings import ERROR, Check, Report, findings_of  # noqa: E402
+from tools.diagnosis.findings import ERROR, Check, Diagnosis, findings_of  # noqa: E402
 from tools.diagnosis.machine_findings import check_devices, check_python, check_shared_memory  # noqa: E402
 from tools.diagnosis.speed_findings import check_speed  # noqa: E402
 from tools.diagnosis.training_findings import check_batch, check_disk, check_teacher, check_weights  # noqa: E402
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def examine(examination: Examination, names: Sequence[str], json: Path | None) -> int:
     """Run checks by name, show what they find; return the exit code."""
-    report = Report()
+    report = Diagnosis()
     try:
         for name in names:
             report.open(name)

@@ -35,7 +35,7 @@ from datasets.decode.pyav_frames import (  # noqa: E402 - the path comes first
     reading_errors,
     require_av,
 )
-from tools.extracting.process_pool import Progress, run_jobs  # noqa: E402
+from tools.extracting.process_pool import JobProgress, run_jobs  # noqa: E402
 from tools.extracting.video_jobs import VideoJob, plan_jobs  # noqa: E402
 
 FRAME_NAME = "img_{:05d}.jpg"  # 1-based
@@ -150,7 +150,7 @@ def extract_all(
     """
     out.mkdir(parents=True, exist_ok=True)
     results: dict[VideoJob, VideoResult] = {}
-    progress = Progress(len(jobs), "videos")
+    progress = JobProgress(len(jobs), "videos")
     extract = partial(extract_video, options=options)
     try:
         with closing(run_jobs(extract, jobs, num_workers, when_dead=fail_dead_video)) as stream:

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         classes = read_class_file(args.classes) if args.classes else names
         labels = label_entries(entries, classes)
         report_counts(args, len(entries), len(classes))
-        found = find_videos(entries, args.root, args.videos, args.count)
+        found = check_videos(entries, args.root, args.videos, args.count)
         num_missing = write_list(args, entries, labels, found)
         if args.write_classes:
             _write(args.write_classes, classes)
@@ -108,7 +108,7 @@ def report_counts(args: argparse.Namespace, num_videos: int, num_classes: int) -
         print_line(f"{num_classes} classes")
 
 
-def find_videos(
+def check_videos(
     entries: Sequence[Entry], root: Path | None, is_video: bool, counts_videos: bool
 ) -> list[Found | None]:
     """Look for each entry on the disk, many at once; without a root all are taken as they are.

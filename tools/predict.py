@@ -87,11 +87,11 @@ def run(world: World, args: argparse.Namespace) -> None:
         sys.stderr.write(f"{source}\nviews: {describe_protocol(classifier.cfg)}\n")
     if args.timeline or args.overlay:
         if world.is_main:
-            follow(videos, classifier, args)
+            predict_over_time(videos, classifier, args)
         return
     num_unreadable = 0
     with ExitStack() as stack:
-        report = Report(classifier, videos, args.topk, _open(args.json, stack, world))
+        report = Predictions(classifier, videos, args.topk, _open(args.json, stack, world))
         for results in classify(classifier, videos, world):
             for result in results:
                 report.add(result)
@@ -120,7 +120,7 @@ def classify(
             yield sorted((result for part in gathered for result in part), key=lambda r: r[0])
 
 
-class Report:
+class Predictions:
     """Shows what is found, and keeps it for machines.
 
     Args:
@@ -188,7 +188,7 @@ class Report:
         return len(self._unreadable)
 
 
-def follow(
+def predict_over_time(
     videos: Sequence[FoundVideo], classifier: VideoClassifier, args: argparse.Namespace
 ) -> None:
     """Slide a window over one video, for --timeline and --overlay.

@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout.write(f"{args.input}: {pace}, {mean}; {kept} kept from frame to frame\n")
         try:
             with ExitStack() as stack:
-                report = Report(names, args.topk, args.csv, stack)
+                report = RunningAnswers(names, args.topk, args.csv, stack)
                 is_whole = follow(source, classifier, report, args)
         except BrokenPipeError:  # `| head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -171,7 +171,7 @@ def class_names(cfg: CfgNode, checkpoint: str, is_own: bool) -> list[str]:
     return names or read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
 
 
-class Report:
+class RunningAnswers:
     """Shows the answer after each frame, and how it went in the end.
 
     Args:
@@ -235,7 +235,7 @@ class Report:
 
 
 def follow(
-    source: Source, classifier: FrameClassifier, report: Report, args: argparse.Namespace
+    source: Source, classifier: FrameClassifier, report: RunningAnswers, args: argparse.Namespace
 ) -> bool:
     """Classify and show every frame of a source; return whether no image was left out.
 

@@ -14,7 +14,7 @@ import torch
 from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
-State = dict[str, Tensor]
+from models.weights import State
 
 _NPZ_ATTENTION = "MultiHeadDotProductAttention_1"
 _TORCHVISION_BLOCK = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")

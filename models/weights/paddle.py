@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from models.resnet_tsm import ResNetTSM
+from models.weights import State
 from ops.channel_shift import ChannelShift
-
-State = dict[str, Tensor]
 
 _NAME_TABLE = "StructuredToParameterName@@"
 _SLICES = "UnpackBigParamInfor@@"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-State = dict[str, Tensor]
+from models.weights import State
 
 _PREFIX = "base_model."
 _MARKS = ("base_model.transformer.", "base_model.head.")

@@ -7,13 +7,14 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from config import load_cfg_text
+from engine.checkpoint_folder import write_checkpoint
 from engine.checkpoints import best_of, build_checkpoint, read_training_checkpoint, resume
 from engine.distributed import World
 from engine.learner import Learner, build_learner
 from engine.objective import Target
 from models import build_model
 from models.pretrained import load_weights
-from models.weights.checkpoint_file import read_checkpoint, write_checkpoint
+from models.weights.checkpoint_file import read_checkpoint
 from models.weights.released_tokshift import to_released
 
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))

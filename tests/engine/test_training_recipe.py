@@ -17,7 +17,8 @@ from config import load_cfg_text
 from engine.accumulation import build_accumulation
 from engine.distributed import LaunchOptions, World, launch
 from engine.learner import build_learner
-from ops.mixing import batch_rng, build_mixer
+from engine.objective import build_mixer
+from ops.mixing import batch_rng
 from engine.objective import build_objective
 from engine.schedule import build_schedule
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.resnet_tsm import ResNetTSM, TSMOptions
-from models.streaming import OnlineTSM, OnlineViT, State, build_online, num_bytes
+from models.streaming import OnlineTSM, OnlineViT, StreamState, build_online, num_bytes
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
 from tests.models.conftest import randomized
@@ -128,7 +128,7 @@ def test_a_saved_state_goes_on_and_holds_nothing_else(tmp_path: Path, model: nn.
     online, frames = build_online(model), frames_for(model)
     _, state = online(frames, online.initial_state(frames))
     torch.save(state, tmp_path / "state.pt")
-    loaded: State = torch.load(tmp_path / "state.pt", weights_only=True)
+    loaded: StreamState = torch.load(tmp_path / "state.pt", weights_only=True)
     assert torch.equal(online(frames, loaded)[0], online(frames, state)[0])
     assert sum(cache.untyped_storage().nbytes() for cache in state) == num_bytes(state)
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from config import load_cfg_text
 from config.checks import CHOICES
-from ops.mixing import BOXES, Mix, Mixer, batch_rng, build_mixer
+from engine.objective import build_mixer
+from ops.mixing import BOXES, Mix, Mixer, batch_rng
 
 SHAPE = torch.Size((4, 3, 3, 8, 10))  # B, T, C, H, W
 

@@ -9,11 +9,11 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from config import load_cfg_text
-from datasets.augment.short_side import normalize
 from datasets.loaders import build_train_loader, read_records
 from engine.scores import Scores
 from models import build_model
 from models.weights.released_tokshift import to_released
+from ops.pixels import normalize
 from tests.test_main import Experiment, assert_same
 from tests.test_main_swa import TSM
 from tools.average_checkpoints import average, main

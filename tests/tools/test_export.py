@@ -13,12 +13,12 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from config import load_cfg_text
-from datasets.augment.short_side import normalize
 from engine.scores import Scores
 from main_ddp_shift import main as train_or_test
 from models import build_model
 from models.exported import ExportedModel, load_exported
 from models.pretrained import load_weights
+from ops.pixels import normalize
 from ops.token_shift import TokenShift
 from tools.export import main
 from tools.exporting.export_check import read_clips

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from config import load_cfg_text
-from datasets.augment.short_side import normalize
 from datasets.decode.pyav_frames import decode_frames
 from datasets.live import build_centre_view
 from models import build_model
+from ops.pixels import normalize
 from ops.running_mean import FadingMean, RunningMean, WholeMean, WindowMean
 from tools.stream import main
 

@@ -13,7 +13,7 @@ from datasets.annotations import VideoRecord, read_class_names, read_list
 from datasets.readers import UnreadableVideoError, open_reader
 from tools.diagnosis.examination import Examination
 from tools.diagnosis.findings import ERROR, OK, WARNING, Finding
-from tools.extracting.process_pool import Progress, run_jobs
+from tools.extracting.process_pool import JobProgress, run_jobs
 
 NUM_SHOWN = 5
 MAX_IMBALANCE = 10  # videos of the largest class over those of the smallest
@@ -102,7 +102,7 @@ def check_files(examination: Examination) -> Iterator[Finding]:
     if is_file and not find_spec("torchcodec" if cfg.DATA.DECODER == "torchcodec" else "av"):
         yield Finding(ERROR, "the lists name video files and no decoder is here", "pip install av")
         return
-    progress = Progress(len(jobs), "videos")
+    progress = JobProgress(len(jobs), "videos")
     results = []
     workers = min(examination.num_workers, len(jobs) // 20)  # starting one takes a second
     for result in run_jobs(examine_file, jobs, workers, when_dead=_killed):

@@ -41,7 +41,7 @@ def findings_of(check: Check[Examined], examined: Examined) -> Iterator[Finding]
         )
 
 
-class Report:
+class Diagnosis:
     """Shows findings under the name of their check as they come, and keeps them."""
 
     def __init__(self) -> None:

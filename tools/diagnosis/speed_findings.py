@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from datasets.augment.short_side import normalize
 from datasets.loaders import TrainClips, build_clip_maker
 from engine.learner import autocast
 from models import build_model
+from ops.pixels import normalize
 from tools.diagnosis.examination import Examination
 from tools.diagnosis.findings import ERROR, OK, WARNING, Finding
 

@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 
 from datasets.annotations import read_class_names
 from engine.accumulation import build_accumulation
+from engine.checkpoint_folder import CheckpointFolder
 from engine.checkpoints import resume
 from engine.distributed import World
 from engine.learner import build_learner
@@ -17,7 +18,6 @@ from engine.summary import rate_advice
 from main_ddp_shift import load_teacher_cfg
 from models import build_model
 from models.pretrained import load_weights
-from models.weights.checkpoint_file import CheckpointFolder
 from models.weights.load_report import LoadReport
 from tools.diagnosis.examination import Examination
 from tools.diagnosis.findings import ERROR, OK, WARNING, Finding

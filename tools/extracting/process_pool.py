@@ -56,7 +56,7 @@ def run_jobs(
                 yield when_dead(job)
 
 
-class Progress:
+class JobProgress:
     """Shows how far the run is: one line kept up to date on a terminal, else a line every 5 %."""
 
     def __init__(self, num_jobs: int, noun: str) -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from datasets.augment.short_side import normalize
 from datasets.live import LiveFrame, build_centre_view
 from datasets.protocols import test_image_size
 from models.streaming import build_online, num_bytes
+from ops.pixels import normalize
 from ops.running_mean import RunningMean
 
 

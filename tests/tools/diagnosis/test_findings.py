@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tools.diagnosis.findings import ERROR, OK, WARNING, Finding, Report, findings_of
+from tools.diagnosis.findings import ERROR, OK, WARNING, Diagnosis, Finding, findings_of
 
 
 def test_report_shows_each_finding_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
-    report = Report()
+    report = Diagnosis()
     report.open("disk")
     report.add("disk", Finding(WARNING, "little room:\n  /data", "make room"))
     assert capsys.readouterr().out == (
@@ -28,7 +28,7 @@ def test_report_shows_each_finding_with_its_remedy(capsys: pytest.CaptureFixture
 def test_verdict_counts_what_must_be_mended(
     levels: tuple[str, ...], verdict: str, tmp_path: Path
 ) -> None:
-    report = Report()
+    report = Diagnosis()
     for level in levels:
         report.add("check", Finding(level, "text", "fix"))
     assert report.verdict == verdict

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.checkpoint_folder import write_checkpoint
 from models import build_model
-from models.weights.checkpoint_file import write_checkpoint
 from tests.test_main import Experiment
 from tools.diagnosis import training_findings
 from tools.diagnosis.data_findings import check_lists

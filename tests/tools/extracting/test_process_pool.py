@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tools.extracting import process_pool
-from tools.extracting.process_pool import Progress, run_jobs
+from tools.extracting.process_pool import JobProgress, run_jobs
 
 
 def square_or_die(job: int) -> int:
@@ -117,7 +117,7 @@ def test_progress_is_a_line_every_five_percent_and_one_per_failure(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr("sys.stderr.isatty", lambda: False)
-    progress = Progress(200, "videos")
+    progress = JobProgress(200, "videos")
     for number in range(200):
         progress.update("v.mp4: broken" if number == 4 else None)
     lines = [record.message for record in caplog.records]
@@ -132,7 +132,7 @@ def test_progress_on_a_terminal_rewrites_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    progress = Progress(2, "videos")
+    progress = JobProgress(2, "videos")
     progress.update()
     progress.update()
     text = capsys.readouterr().err
