@@ -1,8 +1,10 @@
 """The command line of the main script: the release's flags with their meanings, and ours."""
 
 import argparse
+import logging
+import sys
 
-from config.loading import is_key
+from config.loading import is_key, load_cfg
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -36,6 +38,37 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     if args.tune_from and args.resume is not None:
         parser.error("--tune_from starts a new run and --resume goes on with one; give one of them")
     return args
+
+
+def overrides_of(args: argparse.Namespace) -> list[str]:
+    """Return the config keys of a parsed command line, KEY VALUE ..., flags first."""
+    flags = {
+        "OUTPUT_DIR": args.output,
+        "SEED": args.seed,
+        "DATA.WORKERS": args.workers,
+        "TRAIN.PRINT_FREQ": args.print_freq,
+        "TRAIN.AMP": "auto" if args.amp else None,
+    }
+    words = [str(word) for pair in flags.items() if pair[1] is not None for word in pair]
+    return words + args.overrides
+
+
+def check_command_line(argv: list[str]) -> None:
+    """End the program here, before torch is imported, on --help and on a fault that shows already.
+
+    What passes is read again, with its warnings, when the run begins.
+    """
+    args = parse_args(argv)
+    if not args.cfg:
+        return  # the config is in a checkpoint, and takes torch to read
+    logging.disable(logging.WARNING)
+    try:
+        load_cfg(args.cfg, overrides_of(args))
+    except ValueError as error:
+        sys.stdout.write(f"error: {error}\n")
+        sys.exit(1)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _with_bare_resume(argv: list[str]) -> list[str]:

@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from config.class_names import read_class_names
+
+__all__ = ["NUM_FAULTS_SHOWN", "VideoRecord", "read_class_names", "read_list"]
+
 NUM_FAULTS_SHOWN = 10
 SUBSET_STEP = 10  # the release's USE_SUBSET keeps rows 0, 10, 20, ...
 
@@ -89,25 +93,3 @@ def _integer(text: str, what: str) -> int:
     if not _is_integer(text):
         raise ValueError(f"{what} {text!r} is not an integer")
     return int(text)
-
-
-def read_class_names(path: str | Path, num_classes: int) -> list[str]:
-    """Read class names, one a line, line number = label - 0-based.
-
-    Args:
-        path: The file; empty: the classes go by their numbers.
-        num_classes: K.
-
-    Raises:
-        ValueError: The file cannot be read or does not hold num_classes names.
-    """
-    if not path:
-        return [str(label) for label in range(num_classes)]
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read DATA.CLASS_NAMES {str(path)!r}: {error}") from error
-    names = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(names) != num_classes:
-        raise ValueError(f"{path}: {len(names)} class names, MODEL.NUM_CLASSES is {num_classes}")
-    return names

@@ -5,8 +5,11 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from datasets.clips import Clips
 from engine.distributed import World, all_reduce_sum
+from engine.run import Run, to_device
 
 _log = logging.getLogger(__name__)
 
@@ -44,3 +47,11 @@ def update_statistics(model: nn.Module, clips: Iterable[Tensor], world: World) -
     model.train(was_training)
     if norms:
         _log.info("statistics of %d batch norms set by a pass over training clips", len(norms))
+
+
+def update_average(average: nn.Module, loader: DataLoader[Clips], run: Run) -> None:
+    """Give averaged weights batch norm statistics of their own, by a pass over training clips."""
+    loader.sampler.set_epoch(run.cfg.TRAIN.EPOCHS)  # type: ignore[attr-defined]
+    clips = (to_device(batch.clips, run.cfg, run.world) for batch in loader)
+    with run.autocast():
+        update_statistics(average, clips, run.world)

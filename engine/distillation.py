@@ -12,8 +12,7 @@ from engine.learner import autocast
 from engine.mutual import MutualPair
 from engine.scores import Scores
 from engine.teachers import CachedTeacher, FrozenTeacher, Teacher, cached_logits
-from models import build_model
-from models.pretrained import load_weights
+from models import build_model, load_model
 
 
 def build_teacher(
@@ -112,8 +111,8 @@ def _describe(cfg: CfgNode, teacher_cfg: CfgNode, model: nn.Module) -> str:
 
 
 def _trained_model(cfg: CfgNode, teacher_cfg: CfgNode) -> tuple[nn.Module, str]:
-    model = build_model(teacher_cfg)
-    return model, f"teacher: {load_weights(model, cfg.DISTILL.TEACHER, head_may_differ=False)}"
+    loaded = load_model(cfg.DISTILL.TEACHER, teacher_cfg)
+    return loaded.model, f"teacher: {loaded.report}"
 
 
 def _describe_kd(cfg: CfgNode) -> str:

@@ -1,5 +1,6 @@
 """Processes: how they start, find each other and combine what they know."""
 
+import argparse
 import datetime
 import logging
 import os
@@ -60,6 +61,18 @@ class LaunchOptions:
     url: str = ""
     backend: str = ""
     gpu: int | None = None
+
+
+def launch_options(args: argparse.Namespace) -> LaunchOptions:
+    """Return what the released flags of a command line say of the processes."""
+    return LaunchOptions(
+        spawn=args.multiprocessing_distributed,
+        world_size=args.world_size,
+        rank=args.rank,
+        url=args.dist_url,
+        backend=args.dist_backend,
+        gpu=args.gpu,
+    )
 
 
 def launch(run: Callable[..., None], options: LaunchOptions, *args: Any) -> None:

@@ -1,7 +1,7 @@
 """A model with what updating its weights takes: optimizer, precision, average, processes."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -14,8 +14,6 @@ from yacs.config import CfgNode
 from engine.distributed import World
 from engine.mutual import models_by_prefix
 from engine.parameter_groups import parameter_groups
-
-Loss = Callable[[Tensor], Tensor]
 
 
 def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
@@ -110,27 +108,20 @@ class Learner:
         """The model that is validated and kept as best: the averaged one where there is one."""
         return self.ema.module if self.ema else self.model
 
-    def accumulate(
-        self, clips: Tensor, loss: Loss, share: float, is_last: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Add the gradient of one batch.
+    @contextmanager
+    def accumulating(self, is_last: bool) -> Iterator[None]:
+        """Add up gradients in each process alone, except in the last batch before a step.
 
         Args:
-            clips: (B, T, 3, H, W), normalised, on the device.
-            loss: From the model's output to the batch's mean loss.
-            share: Weight of the batch in the step, 1 / batches of the group.
-            is_last: The step follows; until then the processes do not exchange gradients.
-
-        Returns:
-            The loss and the logits, (B, K) or of a pair (2, B, K), detached.
+            is_last: The step follows: in the backward pass the processes average their gradients.
         """
         waits = self.is_parallel and not is_last
         with self.parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]
-            with self.autocast():
-                logits = self.parallel(clips)
-                value = loss(logits)
-            self.scaler.scale(value * share).backward()
-        return value.detach(), logits.detach()
+            yield
+
+    def backward(self, loss: Tensor, share: float) -> None:
+        """Add the gradient of a batch's mean loss, weighed by its share of the step."""
+        self.scaler.scale(loss * share).backward()
 
     def accumulate_nothing(self, shape: Sequence[int], is_last: bool) -> None:
         """Take part in a batch of which this process has no clip: the others wait for it.
@@ -139,13 +130,16 @@ class Learner:
 
         Args:
             shape: Of a clip, (T, 3, H, W).
-            is_last: As for `accumulate`.
+            is_last: As for `accumulating`.
         """
         for module in self.model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()  # it keeps its statistics
         clips = torch.zeros(1, *shape, device=next(self.model.parameters()).device)
-        self.accumulate(clips, lambda logits: 0 * logits.float().sum(), share=1.0, is_last=is_last)
+        with self.accumulating(is_last):
+            with self.autocast():
+                logits = self.parallel(clips)
+            self.backward(0 * logits.float().sum(), share=1.0)
         self.model.train()
 
     def step(self) -> Tensor:

@@ -317,16 +317,23 @@ def test_last_smaller_group_is_weighted_as_asked_and_steps_unless_it_is_dropped(
     experiment: Experiment,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen: list[tuple[float, bool]] = []
-    accumulate = Learner.accumulate
+    shares: list[float] = []
+    are_last: list[bool] = []
+    backward, accumulating = Learner.backward, Learner.accumulating
 
-    def record(self: Learner, *args: Any) -> Any:
-        seen.append(args[-2:])
-        return accumulate(self, *args)
+    def record_share(self: Learner, loss: torch.Tensor, share: float) -> None:
+        shares.append(share)
+        backward(self, loss, share)
 
-    monkeypatch.setattr(Learner, "accumulate", record)
+    def record_last(self: Learner, is_last: bool) -> Any:
+        are_last.append(is_last)
+        return accumulating(self, is_last)
+
+    monkeypatch.setattr(Learner, "backward", record_share)
+    monkeypatch.setattr(Learner, "accumulating", record_last)
     experiment.run("TRAIN.LAST_GROUP", last_group, "TRAIN.EPOCHS", 1)
-    assert seen == [(0.5, False), (0.5, True), (last_share, num_steps == 2)]
+    assert shares == [0.5, 0.5, last_share]
+    assert are_last == [False, True, num_steps == 2]
     assert experiment.checkpoint()["ema_steps"] == num_steps
 
 
@@ -336,9 +343,10 @@ def test_dropped_group_leaves_no_gradient_to_the_next_epoch(
     left: list[bool] = []
     train_one_epoch = main_ddp_shift.train_one_epoch
 
-    def record(learner: Learner, *args: Any) -> None:
-        train_one_epoch(learner, *args)
-        left.append(any(weight.grad is not None for weight in learner.model.parameters()))
+    def record(run: Any, training: Any, epoch: int) -> None:
+        train_one_epoch(run, training, epoch)
+        weights = training.learner.model.parameters()
+        left.append(any(weight.grad is not None for weight in weights))
 
     monkeypatch.setattr(main_ddp_shift, "train_one_epoch", record)
     experiment.run("TRAIN.LAST_GROUP", "drop")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-import main_ddp_shift
 from config import load_cfg
+from engine import training
 from engine.teachers import FrozenTeacher
 from models import build_model
 from tests.test_main import CLASSES, Experiment, assert_same, start
@@ -117,7 +117,7 @@ def test_teacher_changes_what_is_learned_but_not_itself(taught: Taught, tmp_path
     before = taught.same.read_bytes()
     taught.run("--output", tmp_path / "alone", "TRAIN.EPOCHS", 1)
     teachers: list[FrozenTeacher] = []
-    original = main_ddp_shift.build_teacher
+    original = training.build_teacher
 
     def record(*args: Any) -> Any:
         built = original(*args)
@@ -125,7 +125,7 @@ def test_teacher_changes_what_is_learned_but_not_itself(taught: Taught, tmp_path
         return built
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main_ddp_shift, "build_teacher", record)
+        patch.setattr(training, "build_teacher", record)
         words = (*taught.modes()["student_clip"], "TRAIN.EPOCHS", 1)
         taught.run("--output", tmp_path / "taught", *words)
     ours, alone = (taught.checkpoint(folder=tmp_path / name) for name in ("taught", "alone"))
@@ -153,7 +153,7 @@ def test_two_runs_in_which_a_teacher_lies_in_the_run_folder_it_moves_aside(
 def answers_of(taught: Taught, mode: str, folder: Path, *words: object) -> list[Tensor]:
     """Run an epoch and return what the teacher said of each batch."""
     said: list[Tensor] = []
-    original = main_ddp_shift.build_objective
+    original = training.build_objective
 
     def record(cfg: Any) -> Callable[..., Any]:
         objective = original(cfg)
@@ -165,7 +165,7 @@ def answers_of(taught: Taught, mode: str, folder: Path, *words: object) -> list[
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main_ddp_shift, "build_objective", record)
+        patch.setattr(training, "build_objective", record)
         taught.run("--output", folder, "TRAIN.EPOCHS", 1, *taught.modes()[mode], *words)
     return said
 

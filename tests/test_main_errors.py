@@ -13,6 +13,7 @@ from torch._utils import ExceptionWrapper
 import main_ddp_shift
 from datasets.decode.pyav_frames import MissingDecoderError
 from engine.scores import Scores
+from engine.user_errors import user_errors_shown
 from tests.test_main import Experiment, assert_same, start
 
 Breakage = Callable[[Path], None]
@@ -169,7 +170,7 @@ def _raise_for_want_of_a_decoder(as_a_loader_does: bool) -> None:
 def test_missing_decoder_is_told_in_a_line_from_a_loader_process_too(
     as_a_loader_does: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(SystemExit), main_ddp_shift.user_errors_shown(is_common_shown=True):
+    with pytest.raises(SystemExit), user_errors_shown(is_common_shown=True):
         _raise_for_want_of_a_decoder(as_a_loader_does)
     assert caplog.messages == ["error: decoding videos needs PyAV: pip install av"]
 

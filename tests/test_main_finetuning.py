@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import main_ddp_shift
-from engine.learner import Learner
+from models.vit import VisionTransformer
 from ops.mixing import Mixer, batch_rng
 from tests.test_main import Experiment, assert_same
 
@@ -65,18 +65,19 @@ def test_learner_sees_the_mixed_clips(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, seen = [], []
-    to_device, accumulate = main_ddp_shift.to_device, Learner.accumulate
+    to_device, embed = main_ddp_shift.to_device, VisionTransformer.embed
 
     def record_plain(*args: Any) -> torch.Tensor:
         plain.append(to_device(*args))
         return plain[-1]
 
-    def record_seen(self: Learner, clips: torch.Tensor, *args: Any) -> Any:
-        seen.append((plain[-1], clips))
-        return accumulate(self, clips, *args)
+    def record_seen(self: VisionTransformer, clips: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            seen.append((plain[-1], clips))
+        return embed(self, clips)
 
     monkeypatch.setattr(main_ddp_shift, "to_device", record_plain)
-    monkeypatch.setattr(Learner, "accumulate", record_seen)
+    monkeypatch.setattr(VisionTransformer, "embed", record_seen)
     experiment.run(*MIXING, "TRAIN.EPOCHS", 1)
     for i, (clips, mixed) in enumerate(seen):
         mix = Mixer(0.8, 1.0).draw(clips.shape, batch_rng(0, 0, i, 0))

@@ -14,10 +14,15 @@ import main_ddp_shift
 from config import load_cfg_text
 from datasets.annotations import VideoRecord
 from datasets.loaders import Clips
+from engine.accumulation import build_accumulation
 from engine.bad_videos import BadVideos
 from engine.distributed import World
 from engine.learner import build_learner
+from engine.objective import build_mixer, build_objective
+from engine.run import Run
 from engine.run_log import NullRunLog
+from engine.schedule import build_schedule
+from engine.training import Training
 from models import build_model
 from models.weights.released_tokshift import from_released, to_released
 from tests.test_main import Experiment, assert_same, scalars_of, start
@@ -238,9 +243,24 @@ def test_training_loop_follows_the_released_one(
     state = from_released({key: torch.from_numpy(value) for key, value in init.items()})
     learner.model.load_state_dict(state)
     loader: Any = Batches(batches, len(labels))
-    bad = BadVideos(tmp_path, [], max_share=0.0, world=world)
+    unused_val: Any = None
+    training = Training(
+        learner,
+        loader,
+        names=[record.path for record in loader.dataset.records],
+        clip_shape=tuple(clips.shape[1:]),
+        val=unused_val,
+        objective=build_objective(cfg),
+        mixer=build_mixer(cfg),
+        schedule=build_schedule(cfg),
+        groups=build_accumulation(cfg, len(loader), world.size),
+        teacher=None,
+        bad_videos=BadVideos(tmp_path, [], max_share=0.0, world=world),
+        class_names=[],
+    )
+    run = Run(cfg, world, Recorder())
     for epoch in range(cfg.TRAIN.EPOCHS):
-        main_ddp_shift.train_one_epoch(learner, loader, bad, epoch, cfg, world, Recorder())
+        main_ddp_shift.train_one_epoch(run, training, epoch)
         weights = to_released(learner.model.state_dict())
         for key, expected in data.items():
             if key.startswith(f"after_ep{epoch}."):

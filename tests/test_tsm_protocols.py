@@ -21,11 +21,14 @@ from datasets.readers import FrameFolder
 from engine.distributed import World
 from engine.learner import build_learner
 from engine.objective import Target
+from engine.run import Run
 from engine.schedule import build_schedule
 from engine.scores import Scores
+from engine.training import Videos
 from main_ddp_shift import evaluate
 from models import build_model
 from models.pretrained import load_weights
+from tests.one_batch import accumulate
 
 CHECKPOINT = "tsm/e2e/ckpt.pth.tar"
 # The release resizes frames by Pillow, we by torchvision, a grey level apart here and there: scores
@@ -85,7 +88,7 @@ def run_test(golden_root: Path, overrides: list[str], listed: str = "val_relabel
     records = read_records(cfg, "test")
     loader = build_view_loader(cfg, records, "test", rank=0, world_size=1)
     world = World(0, 1, 0, torch.device("cpu"))
-    scores, _ = evaluate(model.eval(), loader, records, cfg, world, "test")
+    scores, _ = evaluate(Run(cfg, world), model.eval(), Videos(records, loader, "test"))
     assert scores is not None
     return scores
 
@@ -194,7 +197,7 @@ def test_a_training_run_goes_as_the_release(
         if step["train"]:
             learner.set_rate(schedule(i // 4))
             clips, crops = batch_of(golden_root, batch, crops[:4]), crops[4:]
-            loss, logits = learner.accumulate(clips, Target(labels).loss, 1.0, is_last=True)
+            loss, logits = accumulate(learner, clips, Target(labels).loss, 1.0, is_last=True)
             assert float(learner.step()) == pytest.approx(step["pre_clip_norm"], rel=2e-3)
         else:
             with torch.no_grad():

@@ -27,11 +27,13 @@ from config import is_key, load_cfg, load_cfg_text  # noqa: E402 - the path come
 from config.loading import all_leaves  # noqa: E402
 from datasets.annotations import read_class_names  # noqa: E402
 from datasets.loaders import build_train_loader, read_records  # noqa: E402
+from engine.averaging import update_average  # noqa: E402
 from engine.checkpoint_folder import write_checkpoint  # noqa: E402
 from engine.checkpoints import build_description  # noqa: E402
 from engine.distributed import World  # noqa: E402
+from engine.run import Run  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
-from main_ddp_shift import update_average, user_errors_shown  # noqa: E402
+from engine.user_errors import user_errors_shown  # noqa: E402
 from models import build_model  # noqa: E402
 from models.pretrained import State, fit_weights, weights_of  # noqa: E402
 from models.weights.checkpoint_file import read_checkpoint  # noqa: E402
@@ -217,7 +219,7 @@ def with_own_statistics(state: State, cfg: CfgNode, source: Checkpoint) -> State
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     world = World(rank=0, size=1, local_rank=0, device=device)
     loader = build_train_loader(cfg, read_records(cfg, "train"), rank=0, world_size=1)
-    update_average(model.to(device), loader, cfg, world)
+    update_average(model.to(device), loader, Run(cfg, world))
     return {name: value.cpu() for name, value in model.state_dict().items()}
 
 

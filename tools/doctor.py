@@ -19,7 +19,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from config import load_cfg  # noqa: E402 - the path comes first
 from engine.run_log import set_up_console  # noqa: E402
-from main_ddp_shift import user_errors_shown  # noqa: E402
+from engine.user_errors import user_errors_shown  # noqa: E402
 from tools.diagnosis.data_findings import check_classes, check_files, check_lists  # noqa: E402
 from tools.diagnosis.examination import Examination  # noqa: E402
 from tools.diagnosis.findings import ERROR, Check, Diagnosis, findings_of  # noqa: E402

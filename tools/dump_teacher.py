@@ -14,19 +14,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from yacs.config import CfgNode
-
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.command_line import parse_args  # noqa: E402 - the path comes first
 from datasets.loaders import build_view_loader, describe_protocol, read_records  # noqa: E402
 from engine.distributed import LaunchOptions, World, launch  # noqa: E402
-from engine.learner import autocast  # noqa: E402
+from engine.run import Run  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
-from main_ddp_shift import evaluate, load_experiment, user_errors_shown  # noqa: E402
-from models import build_model  # noqa: E402
-from models.pretrained import load_weights  # noqa: E402
+from engine.training import Videos  # noqa: E402
+from engine.user_errors import user_errors_shown  # noqa: E402
+from main_ddp_shift import evaluate  # noqa: E402
+from models import load_model  # noqa: E402
 
 _log = logging.getLogger("dump_teacher")
 
@@ -43,33 +41,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     is_first_here = os.environ.get("LOCAL_RANK", "0") == "0"
     set_up_console(is_main=os.environ.get("RANK", "0") == "0")
     with user_errors_shown(is_common_shown=is_first_here):
-        words = ["--evaluate", "--resume", args.checkpoint, *args.overrides]
-        words += ["--cfg", args.cfg] if args.cfg else []
-        words += ["DATA.TRAIN_LIST", args.list] if args.list else []
-        cfg = load_experiment(parse_args(words))
-        launch(dump, LaunchOptions(), cfg, args.checkpoint, args.output)
+        launch(dump, LaunchOptions(), args)
 
 
-def dump(world: World, cfg: CfgNode, checkpoint: str, output: Path) -> None:
+def dump(world: World, args: argparse.Namespace) -> None:
     """Score every video of DATA.TRAIN_LIST once, over all processes, and write the file on rank 0.
+
+    The views are those of the teacher's test protocol.
 
     Args:
         world: Where this process stands.
-        cfg: Of the teacher; its test protocol gives the views.
-        checkpoint: File of the weights.
-        output: File to write.
+        args: The command line.
 
     Raises:
         ValueError: The list, a video or the checkpoint cannot be read or does not fit.
     """
     set_up_console(world.is_main)
+    the_list = ["DATA.TRAIN_LIST", args.list] if args.list else []
+    loaded = load_model(args.checkpoint, args.cfg, [*args.overrides, *the_list])
+    _log.info("%s", loaded.report)
+    cfg, output = loaded.cfg, args.output
     records = read_records(cfg, "train")
-    model = build_model(cfg)
-    _log.info("%s", load_weights(model, checkpoint, head_may_differ=False))
-    model.to(world.device).eval()
     loader = build_view_loader(cfg, records, "test", world.rank, world.size)
-    with autocast(cfg.TRAIN.AMP, world.device):
-        scores, unreadable = evaluate(model, loader, records, cfg, world, "test")
+    videos = Videos(records, loader, "test")
+    scores, unreadable = evaluate(Run(cfg, world), loaded.model.to(world.device), videos)
     if scores is None:
         return
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -25,18 +25,15 @@ from tempfile import TemporaryDirectory
 
 import torch
 from torch.export import Dim, ExportedProgram
-from yacs.config import CfgNode
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.command_line import parse_args  # noqa: E402 - the path comes first
-from datasets.annotations import read_class_names  # noqa: E402
 from datasets.protocols import test_image_size  # noqa: E402
 from engine.checkpoints import describe_preprocessing  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
-from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
-from models import build_model  # noqa: E402
+from engine.user_errors import user_errors_shown  # noqa: E402
+from models import LoadedModel, load_model  # noqa: E402
 from models.clip_classifier import ClipClassifier  # noqa: E402
 from models.exported import (  # noqa: E402
     CLIPS,
@@ -46,8 +43,6 @@ from models.exported import (  # noqa: E402
     load_exported,
     needed_package,
 )
-from models.pretrained import load_weights  # noqa: E402
-from models.weights.checkpoint_file import read_checkpoint  # noqa: E402
 from tools.exporting.export_check import prove, read_clips  # noqa: E402
 from tools.exporting.int8 import quantize, report_int8  # noqa: E402
 from tools.predicting.view_option import num_views, view_keys  # noqa: E402
@@ -95,26 +90,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         num_videos=args.videos,
     )
     with user_errors_shown(is_common_shown=True):
-        words = ["--evaluate", "--resume", args.checkpoint, *args.overrides]
-        words += view_keys(options.views) if options.views != "none" else []
-        cfg = load_experiment(parse_args(words + (["--cfg", args.cfg] if args.cfg else [])))
-        export(cfg, args.checkpoint, options)
+        views = view_keys(options.views) if options.views != "none" else []
+        _check_outputs(options)
+        loaded = load_model(args.checkpoint, args.cfg, [*args.overrides, *views])
+        export(loaded, options)
 
 
-def export(cfg: CfgNode, checkpoint: str, options: ExportOptions) -> None:
-    """Write a checkpoint's exported files, each only if it gives eager PyTorch's logits.
+def export(loaded: LoadedModel, options: ExportOptions) -> None:
+    """Write a model's exported files, each only if it gives eager PyTorch's logits.
 
     Args:
-        cfg: The experiment; its views are those of the options.
-        checkpoint: File of the weights.
+        loaded: The model; the views of its experiment are those of the options.
         options: The rest.
 
     Raises:
         ValueError: An option does not fit, a package is missing, or a file's logits differ.
     """
-    _check_outputs(options)
-    metadata = describe(cfg, checkpoint, options)
-    classifier = build_classifier(cfg, checkpoint, metadata)
+    cfg, checkpoint = loaded.cfg, loaded.report.source
+    metadata = describe(loaded, options)
+    sys.stdout.write(f"{loaded.report}\n")
+    classifier = build_classifier(loaded, metadata)
     real = read_clips(cfg, options.clips, options.num_videos, metadata.views != "none")
     program = trace(classifier, metadata)
     for output in options.outputs:
@@ -141,12 +136,13 @@ def export(cfg: CfgNode, checkpoint: str, options: ExportOptions) -> None:
             _move(path, output)
 
 
-def describe(cfg: CfgNode, checkpoint: str, options: ExportOptions) -> ExportMetadata:
+def describe(loaded: LoadedModel, options: ExportOptions) -> ExportMetadata:
     """Return what the files say of themselves.
 
     Raises:
         ValueError: The test's sampling has not the views asked for, or the model takes flow.
     """
+    cfg = loaded.cfg
     if cfg.MODEL.NAME == "tsm" and (
         cfg.MODEL.TSM.MODALITY != "RGB" or cfg.MODEL.TSM.NEW_LENGTH > 1
     ):
@@ -154,17 +150,15 @@ def describe(cfg: CfgNode, checkpoint: str, options: ExportOptions) -> ExportMet
             f"MODEL.TSM.MODALITY={cfg.MODEL.TSM.MODALITY!r}, MODEL.TSM.NEW_LENGTH="
             f"{cfg.MODEL.TSM.NEW_LENGTH}: models of one RGB image a frame can be exported"
         )
-    size, names = test_image_size(cfg, "test"), []
-    if not checkpoint.endswith((".npz", ".pdparams")):
-        names = read_checkpoint(checkpoint).get("class_names", [])
+    size = test_image_size(cfg, "test")
     shape = [cfg.DATA.NUM_FRAMES, 3, size, size]
     if options.views != "none":
         shape = [num_views(cfg, options.views), *shape]
     return ExportMetadata(
-        class_names=names or read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
+        class_names=loaded.class_names,
         preprocessing=describe_preprocessing(cfg) | {"image_size": size},
         config=cfg.dump(),
-        checkpoint=checkpoint,
+        checkpoint=loaded.report.source,
         input="normalized" if options.takes_normalized else "uint8",
         input_shape=shape,
         views=options.views,
@@ -173,14 +167,13 @@ def describe(cfg: CfgNode, checkpoint: str, options: ExportOptions) -> ExportMet
     )
 
 
-def build_classifier(cfg: CfgNode, checkpoint: str, metadata: ExportMetadata) -> ClipClassifier:
-    """Build the model with its weights and what the graph holds around it, in evaluation."""
-    model = build_model(cfg)
-    sys.stdout.write(f"{load_weights(model, checkpoint, head_may_differ=False)}\n")
+def build_classifier(loaded: LoadedModel, metadata: ExportMetadata) -> ClipClassifier:
+    """Build what the graph holds, the model and what is around it, in evaluation."""
+    data = loaded.cfg.DATA
     return ClipClassifier(
-        model,
-        cfg.DATA.PIXEL_MEAN,
-        cfg.DATA.PIXEL_STD,
+        loaded.model,
+        data.PIXEL_MEAN,
+        data.PIXEL_STD,
         takes_normalized=metadata.input == "normalized",
         num_views=metadata.input_shape[0] if metadata.views != "none" else 0,
         averages_logits=metadata.consensus == "logits",

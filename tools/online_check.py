@@ -23,16 +23,16 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.command_line import parse_args  # noqa: E402 - the path comes first
+from config import load_cfg  # noqa: E402
 from datasets.live import Every, LiveFrame  # noqa: E402
 from datasets.loaders import open_frames, read_records  # noqa: E402
 from datasets.protocols import test_image_size  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
-from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
-from models import build_model  # noqa: E402
+from engine.user_errors import user_errors_shown  # noqa: E402
+from models import LoadedModel, build_model, load_model  # noqa: E402
 from models.streaming import build_online  # noqa: E402
 from ops.running_mean import RunningMean, WholeMean, WindowMean  # noqa: E402
-from tools.stream import build_pace, load_model  # noqa: E402
+from tools.stream import build_pace  # noqa: E402
 from tools.streaming.frame_classifier import FrameClassifier  # noqa: E402
 
 WARM_UP = 3  # pairs that do not count
@@ -52,14 +52,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.fps = None
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):
-        words = ["--evaluate", "--resume", args.checkpoint] if args.checkpoint else []
-        words += ["--cfg", args.cfg] if args.cfg else []
-        cfg = load_experiment(parse_args(words + args.overrides))
-        sys.stdout.write(latency_line(compare_latency(cfg, args.pairs)))
-        if args.checkpoint:
-            pace = build_pace(args, cfg)
-            assert isinstance(pace, Every)
-            sys.stdout.write(accuracy_lines(measure_accuracy(cfg, args.checkpoint, pace), pace))
+        if not args.checkpoint:
+            cfg = load_cfg(args.cfg, args.overrides)
+            sys.stdout.write(latency_line(compare_latency(cfg, args.pairs)))
+            return
+        loaded = load_model(args.checkpoint, args.cfg, args.overrides)
+        sys.stdout.write(latency_line(compare_latency(loaded.cfg, args.pairs)))
+        pace = build_pace(args, loaded.cfg)
+        assert isinstance(pace, Every)
+        sys.stdout.write(accuracy_lines(measure_accuracy(loaded, pace), pace))
 
 
 def compare_latency(cfg: CfgNode, num_pairs: int) -> dict[str, float]:
@@ -105,9 +106,10 @@ def without_shift(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-def measure_accuracy(cfg: CfgNode, checkpoint: str, pace: Every) -> dict[str, float]:
+def measure_accuracy(loaded: LoadedModel, pace: Every) -> dict[str, float]:
     """Return the top-1, in percent, of the last running answer to each test video, by its mean."""
-    records, model = read_records(cfg, "test"), load_model(cfg, checkpoint)
+    cfg, records = loaded.cfg, read_records(loaded.cfg, "test")
+    model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
     means: list[Callable[[], RunningMean]] = [WholeMean, lambda: WindowMean(cfg.DATA.NUM_FRAMES)]
     hits = {str(build()): 0 for build in means}
     for record in records:

@@ -41,7 +41,7 @@ from datasets.loaders import build_view_loader, describe_protocol  # noqa: E402
 from datasets.views import Views  # noqa: E402
 from engine.distributed import LaunchOptions, World, gather_objects, launch  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
-from main_ddp_shift import user_errors_shown  # noqa: E402
+from engine.user_errors import user_errors_shown  # noqa: E402
 from tools.predicting.find_videos import NO_LABEL, FoundVideo, find_videos  # noqa: E402
 from tools.predicting.overlay import write_overlay  # noqa: E402
 from tools.predicting.timeline import build_timeline  # noqa: E402

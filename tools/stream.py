@@ -38,8 +38,6 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.command_line import parse_args  # noqa: E402 - the path comes first
-from datasets.annotations import read_class_names  # noqa: E402
 from datasets.growing_folder import GrowingFolder  # noqa: E402
 from datasets.live import (  # noqa: E402
     Every,
@@ -53,10 +51,8 @@ from datasets.live import (  # noqa: E402
 from datasets.readers import UnreadableVideoError  # noqa: E402
 from datasets.sampling import TSM_WINDOW  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
-from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
-from models import VideoModel, build_model  # noqa: E402
-from models.pretrained import load_weights  # noqa: E402
-from models.weights.checkpoint_file import read_checkpoint  # noqa: E402
+from engine.user_errors import user_errors_shown  # noqa: E402
+from models import load_model  # noqa: E402
 from ops.running_mean import FadingMean, RunningMean, WholeMean, WindowMean  # noqa: E402
 from tools.streaming.frame_classifier import Answer, FrameClassifier  # noqa: E402
 
@@ -70,12 +66,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_intermixed_args(argv)
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):
-        words = ["--evaluate", "--resume", args.checkpoint, *args.overrides]
-        cfg = load_experiment(parse_args(words + (["--cfg", args.cfg] if args.cfg else [])))
-        names = class_names(cfg, args.checkpoint, is_own=not args.cfg)
+        loaded = load_model(args.checkpoint, args.cfg, args.overrides)
+        cfg, names = loaded.cfg, loaded.class_names
         pace, mean = build_pace(args, cfg), build_mean(args, cfg)
         source = open_source(args, pace)
-        classifier = FrameClassifier(load_model(cfg, args.checkpoint), cfg, mean)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        classifier = FrameClassifier(loaded.model.to(device), cfg, mean)
         kept = f"{classifier.num_state_bytes / 1024:.1f} KiB"
         sys.stdout.write(f"{args.input}: {pace}, {mean}; {kept} kept from frame to frame\n")
         try:
@@ -95,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add, one_of = parser.add_argument, parser.add_mutually_exclusive_group
     add("--checkpoint", required=True, help="the weights; ours hold all that is needed")
-    add("--cfg", help="yml of the experiment, for weights without one; it names the classes, too")
+    add("--cfg", help="yml of the experiment, for weights without one")
     add("--input", required=True, help="a video file, a folder of images, or a camera's index")
     pace, forgetting = one_of(), one_of()
     pace.add_argument("--every", type=int, metavar="N", help="classify each Nth frame")
@@ -156,19 +152,6 @@ def open_source(args: argparse.Namespace, pace: Pace) -> Source:
     if args.input.isdecimal():
         return Newest(camera_frames(int(args.input), pace))
     raise ValueError(f"--input {args.input}: no such file or folder, and no index of a camera")
-
-
-def load_model(cfg: CfgNode, checkpoint: str) -> VideoModel:
-    """Return the model with its weights, on a GPU if there is one."""
-    model = build_model(cfg)
-    load_weights(model, checkpoint, head_may_differ=False)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def class_names(cfg: CfgNode, checkpoint: str, is_own: bool) -> list[str]:
-    """Return the class names that a checkpoint of ours holds, else those of the config."""
-    names = read_checkpoint(checkpoint).get("class_names") if is_own else None
-    return names or read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
 
 
 class RunningAnswers:

@@ -17,20 +17,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.command_line import parse_args  # noqa: E402 - the path comes first
-from datasets.loaders import build_view_loader, describe_protocol, read_records  # noqa: E402
+from datasets.loaders import describe_protocol  # noqa: E402
 from engine.distributed import World  # noqa: E402
-from engine.learner import autocast  # noqa: E402
+from engine.run import Run  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
 from engine.scores import Scores  # noqa: E402
-from main_ddp_shift import evaluate, load_experiment, user_errors_shown  # noqa: E402
-from models import build_model  # noqa: E402
-from models.pretrained import load_weights  # noqa: E402
+from engine.training import open_videos  # noqa: E402
+from engine.user_errors import user_errors_shown  # noqa: E402
+from main_ddp_shift import evaluate  # noqa: E402
+from models import LoadedModel, load_model  # noqa: E402
 
 MEANING = (
     "Accuracy that is lost when the frames are shuffled or reversed came from their order; a model "
@@ -69,36 +68,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_intermixed_args(argv)
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):
-        words = ["--evaluate", "--resume", args.checkpoint, *args.overrides]
-        cfg = load_experiment(parse_args(words + (["--cfg", args.cfg] if args.cfg else [])))
-        rows = check_order(cfg, args.checkpoint, args.seed)
-    show(rows, describe_protocol(cfg))
+        loaded = load_model(args.checkpoint, args.cfg, args.overrides)
+        rows = check_order(loaded, args.seed)
+    protocol = describe_protocol(loaded.cfg)
+    show(rows, protocol)
     if args.json:
-        report = {"checkpoint": args.checkpoint, "protocol": describe_protocol(cfg), "rows": rows}
+        report = {"checkpoint": args.checkpoint, "protocol": protocol, "rows": rows}
         args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def check_order(cfg: CfgNode, checkpoint: str, seed: int = 0) -> list[dict[str, Any]]:
-    """Test a checkpoint in each order of the frames, on this process alone.
+def check_order(loaded: LoadedModel, seed: int = 0) -> list[dict[str, Any]]:
+    """Test a model in each order of the frames, on this process alone.
 
     Args:
-        cfg: The experiment.
-        checkpoint: File of the weights.
-        seed: Of the shuffled orders.
+        loaded: The model with its experiment.
+        seed: Seed of the shuffled orders.
 
     Returns:
         A row for each order: its name, the figures of the test in percent, and the share of videos
         whose answer is that of the true order.
     """
-    records = read_records(cfg, "test")
+    cfg, orders = loaded.cfg, frame_orders(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = build_model(cfg)
-    load_weights(model, checkpoint, head_may_differ=False)
-    orders = frame_orders(seed)
-    in_all = InEveryOrder(model, list(orders.values())).to(device).eval()
-    loader = build_view_loader(cfg, records, "test", rank=0, world_size=1)
-    with autocast(cfg.TRAIN.AMP, device):
-        scores, _ = evaluate(in_all, loader, records, cfg, World(0, 1, 0, device), "test")
+    world = World(rank=0, size=1, local_rank=0, device=device)
+    in_all = InEveryOrder(loaded.model, list(orders.values())).to(device).eval()
+    scores, _ = evaluate(Run(cfg, world), in_all, open_videos(cfg, "test", world))
     assert scores is not None  # there is one process
     parts = np.split(scores.view_logits, len(orders), axis=-1)
     return compare(

@@ -34,7 +34,6 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.command_line import parse_args  # noqa: E402 - the path comes first
 from datasets.annotations import VideoRecord  # noqa: E402
 from datasets.protocols import test_image_size, test_short_side  # noqa: E402
 from datasets.readers import UnreadableVideoError  # noqa: E402
@@ -43,14 +42,13 @@ from datasets.view_crops import VIEW_CROPS  # noqa: E402
 from datasets.views import TestViews  # noqa: E402
 from datasets.windows import build_windows  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
-from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
-from models import VideoModel  # noqa: E402
+from engine.user_errors import user_errors_shown  # noqa: E402
+from models import VideoModel, load_model  # noqa: E402
 from models.explain.grad_cam import STAGES  # noqa: E402
 from models.resnet_tsm import ResNetTSM  # noqa: E402
 from tools.looking.animations import write_gif, write_mp4  # noqa: E402
 from tools.looking.looks import Look, look  # noqa: E402
 from tools.looking.pictures import beside, enlarge_frames, overlay, strip, time_map, with_caption  # noqa: E402
-from tools.stream import class_names, load_model  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -58,12 +56,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_intermixed_args(argv)
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):
-        words = ["--evaluate", "--resume", args.checkpoint, *args.overrides]
-        cfg = load_experiment(parse_args(words + (["--cfg", args.cfg] if args.cfg else [])))
-        names = class_names(cfg, args.checkpoint, is_own=not args.cfg)
+        loaded = load_model(args.checkpoint, args.cfg, args.overrides)
+        cfg, names = loaded.cfg, loaded.class_names
         clips = ClipsOfVideo(cfg, args.input)
         chosen = choose_clips(len(clips), args.clip, args.max_clips)
-        model = load_model(cfg, args.checkpoint).eval()
+        model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
         check_layer(model, args.layer)
         folder = make_folder(args.output)
         looks = ((k, look(model, cfg, *clips[k], args.layer or STAGES[-1])) for k in chosen)
@@ -77,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--checkpoint", required=True, help="the weights; ours hold all that is needed")
-    add("--cfg", help="yml of the experiment, for weights without one; it names the classes, too")
+    add("--cfg", help="yml of the experiment, for weights without one")
     add("--input", required=True, help="a video file or a folder of frames")
     add("--output", required=True, type=Path, metavar="DIR", help="folder to write into")
     add("--clip", type=int, metavar="K", help="show the Kth clip alone, from 0")

@@ -16,6 +16,7 @@ from models import build_model
 from models.pretrained import load_weights
 from models.weights.checkpoint_file import read_checkpoint
 from models.weights.released_tokshift import to_released
+from tests.one_batch import accumulate
 
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 TEXT = """
@@ -47,7 +48,7 @@ def train(learner: Learner, *seeds: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         clips = torch.randn(2, 4, 3, size, size, generator=generator)
         labels = torch.randint(3, (2,), generator=generator)
-        learner.accumulate(clips, Target(labels).loss, 1.0, is_last=True)
+        accumulate(learner, clips, Target(labels).loss, 1.0, is_last=True)
         learner.step()
 
 

@@ -19,6 +19,7 @@ from engine.teachers import CachedTeacher, FrozenTeacher
 from models import build_model
 from models.pretrained import load_weights
 from ops.losses import dml_loss
+from tests.one_batch import accumulate
 
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 TEXT = """
@@ -143,7 +144,7 @@ def test_step_of_a_pair_is_that_of_its_total_loss_by_hand(checkpoint: Path) -> N
     learner = build_learner(cfg, pair, WORLD)
     learner.set_rate(0.05)
     pair.train()
-    value, logits = learner.accumulate(clips, build_objective(cfg)(labels).loss, 1.0, is_last=True)
+    value, logits = accumulate(learner, clips, build_objective(cfg)(labels).loss, 1.0, is_last=True)
     learner.step()
     torch.testing.assert_close(value, total.detach())
     torch.testing.assert_close(logits, torch.stack([s, t]).detach())
@@ -164,7 +165,7 @@ def test_gradients_of_a_pair_are_clipped_together(checkpoint: Path) -> None:
     pair.train()
     clips, labels = torch.randn(2, 4, 3, 16, 16), torch.tensor([0, 1])
     objective = build_objective(cfg_of(*STUDENT, *words))
-    learner.accumulate(clips, objective(labels).loss, 1.0, is_last=True)
+    accumulate(learner, clips, objective(labels).loss, 1.0, is_last=True)
     assert learner.step() > 0.01
     steps = [(old - new).norm() for old, new in zip(before, pair.parameters(), strict=True)]
     assert torch.stack(steps).norm().item() == pytest.approx(0.01, rel=1e-3)  # plain SGD of rate 1

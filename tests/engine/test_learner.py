@@ -19,6 +19,7 @@ from engine.schedule import build_schedule
 from models import build_model
 from models.weights.released_tokshift import from_released, momentum_to_released, to_released
 from tests.conftest import golden_names
+from tests.one_batch import accumulate
 
 CPU = torch.device("cpu")
 WORLD = World(rank=0, size=1, local_rank=0, device=CPU)
@@ -31,6 +32,7 @@ from torch import nn
 from engine.distributed import World, LaunchOptions, launch
 from engine.learner import Learner
 from engine.objective import Target
+from tests.one_batch import accumulate
 
 def train(world, clips, labels):
     torch.manual_seed(0)
@@ -41,7 +43,7 @@ def train(world, clips, labels):
     for step in range(3):
         for i in range(2):
             loss = Target(labels[i]).loss
-            learner.accumulate(clips[i], loss, 0.5, is_last=i == 1)
+            accumulate(learner, clips[i], loss, 0.5, is_last=i == 1)
         norms.append(learner.step().item())
         learner.end_epoch(step + 1)
     weights = [*model.parameters(), *learner.swa.module.parameters()]
@@ -82,7 +84,7 @@ def toy_learner(seed: int = 0, dtype: torch.dtype = torch.float64, **kwargs: Any
 def train_step(learner: Learner, *batches: tuple[Tensor, Tensor]) -> Tensor:
     for i, (clips, labels) in enumerate(batches):
         is_last = i + 1 == len(batches)
-        learner.accumulate(clips, Target(labels).loss, 1 / len(batches), is_last)
+        accumulate(learner, clips, Target(labels).loss, 1 / len(batches), is_last)
     return learner.step()
 
 
@@ -156,7 +158,7 @@ def test_training_follows_the_released_trajectory(
             is_last = (i + 1) % group == 0 or i + 1 == len(clips)
             # the last, smaller group is divided by the full one's size: as released
             target = objective(labels[i])
-            value, logits = learner.accumulate(clips[i], target.loss, 1 / group, is_last)
+            value, logits = accumulate(learner, clips[i], target.loss, 1 / group, is_last)
             losses.append(value.item())
             hits.append(100 * (logits.argmax(-1) == labels[i]).double().mean().item())
             if is_last:
@@ -189,7 +191,7 @@ def test_one_step_worked_by_hand() -> None:
     nn.init.zeros_(model.weight)
     learner = Learner(model, torch.optim.SGD(model.parameters(), 0.5), WORLD)
     clips, target = torch.ones(1, 1, dtype=torch.float64), Target(torch.tensor([0]))
-    value, logits = learner.accumulate(clips, target.loss, 1.0, is_last=True)
+    value, logits = accumulate(learner, clips, target.loss, 1.0, is_last=True)
     assert value.item() == pytest.approx(np.log(2))  # two classes, equal logits
     assert logits.tolist() == [[0, 0]]
     assert not value.requires_grad
@@ -368,7 +370,7 @@ def test_bf16_computes_in_bf16_and_keeps_weights_and_loss_in_float32() -> None:
     clips, labels = toy_batch(dtype=torch.float32)
     values = []
     for learner in (plain, mixed):
-        value, logits = learner.accumulate(clips, Target(labels).loss, 1.0, is_last=True)
+        value, logits = accumulate(learner, clips, Target(labels).loss, 1.0, is_last=True)
         values.append(value)
     assert logits.dtype is torch.bfloat16
     assert value.dtype is torch.float32
@@ -503,7 +505,7 @@ def run(world, path):
     torch.manual_seed(1)
     clips = torch.randn(2, 4, 3, 2, 2)
     if world.rank == 0:
-        learner.accumulate(clips, lambda logits: logits.square().mean(), 1.0, is_last=True)
+        accumulate(learner, clips, lambda logits: logits.square().mean(), 1.0, is_last=True)
     else:
         learner.accumulate_nothing((4, 3, 2, 2), is_last=True)
     torch.save([parameter.grad for parameter in model.parameters()], f"{path}/{world.rank}.pt")

@@ -21,6 +21,7 @@ from engine.objective import build_mixer
 from ops.mixing import batch_rng
 from engine.objective import build_objective
 from engine.schedule import build_schedule
+from tests.one_batch import accumulate
 
 CFG = '''
 AUG: {MIXUP_ALPHA: 0.2, CUTMIX_ALPHA: 1.0, MIX_PROB: 0.75}
@@ -48,7 +49,7 @@ def train(world, clips, labels, ranks):
             num_mixed += mix is not None
             batch, target = mix.apply(batch) if mix else batch, objective(target, mix)
             steps = groups.steps_after(j)
-            _, logits = learner.accumulate(batch, target.loss, groups.share(j), steps)
+            _, logits = accumulate(learner, batch, target.loss, groups.share(j), steps)
             hits += target.hits(logits)[0].item()
             if steps:
                 norms.append(learner.step().item())

@@ -7,7 +7,7 @@ from PIL import Image
 
 from config import load_cfg_text
 from datasets.live import Every
-from models import build_model
+from models import build_model, load_model
 from tools.online_check import compare_latency, main, measure_accuracy, without_shift
 
 YML = """
@@ -47,7 +47,7 @@ def experiment(tmp_path: Path) -> Path:
 
 def test_accuracy_is_the_share_of_last_answers_that_are_right(experiment: Path) -> None:
     cfg = load_cfg_text(YML.format(root=experiment), "test")
-    accuracy = measure_accuracy(cfg, str(experiment / "past.pth"), Every(2))
+    accuracy = measure_accuracy(load_model(experiment / "past.pth", cfg), Every(2))
     assert accuracy == {
         "mean of all so far": pytest.approx(200 / 3),
         "mean of the last 4": pytest.approx(200 / 3),

@@ -13,9 +13,9 @@ from engine.accumulation import build_accumulation
 from engine.checkpoint_folder import CheckpointFolder
 from engine.checkpoints import resume
 from engine.distributed import World
+from engine.experiment import load_teacher_cfg
 from engine.learner import build_learner
 from engine.summary import rate_advice
-from main_ddp_shift import load_teacher_cfg
 from models import build_model
 from models.pretrained import load_weights
 from models.weights.load_report import LoadReport

@@ -13,16 +13,12 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from config import load_cfg_text
-from config.command_line import parse_args
 from datasets.annotations import read_class_names
 from datasets.records import check_takes_rgb
 from datasets.views import Views, classify_views
 from engine.learner import autocast
-from main_ddp_shift import load_experiment
-from models import build_model
+from models import load_model
 from models.exported import ExportedModel, is_exported, load_exported
-from models.pretrained import load_weights
-from models.weights.checkpoint_file import read_checkpoint
 from ops.metrics import top_predictions
 from ops.pixels import normalize
 from tools.predicting.view_option import num_views, view_keys
@@ -115,23 +111,20 @@ def open_classifier(path: str, options: ClassifierOptions) -> tuple[VideoClassif
     """
     if is_exported(path):
         return _open_exported(path, options)
-    words = ["--evaluate", "--resume", path, *_words(options)]
-    cfg = load_experiment(parse_args(words + (["--cfg", options.cfg] if options.cfg else [])))
+    loaded = load_model(path, options.cfg, _words(options))
+    cfg, model = loaded.cfg, loaded.model.to(options.device)
     check_takes_rgb(cfg)
     _check_views(cfg, options)
-    model = build_model(cfg)
-    report = load_weights(model, path, head_may_differ=False)
-    model.to(options.device).eval()
     classify = partial(_classify, model=model, cfg=cfg, device=options.device)
-    own_names = [] if path.endswith(HOLD_NO_NAMES) else read_checkpoint(path).get("class_names", [])
-    return VideoClassifier(cfg, class_names(cfg, own_names, options), classify), str(report)
+    names = class_names(cfg, loaded.class_names, options)
+    return VideoClassifier(cfg, names, classify), str(loaded.report)
 
 
 def class_names(cfg: CfgNode, own: list[str], options: ClassifierOptions) -> list[str]:
-    """Return the class names that the options name, else a file's own, else the config's."""
+    """Return the class names that the options name, else the file's own."""
     if options.class_names:
         return read_class_names(options.class_names, cfg.MODEL.NUM_CLASSES)
-    return own or read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
+    return own
 
 
 def _open_exported(path: str, options: ClassifierOptions) -> tuple[VideoClassifier, str]:

@@ -1,0 +1,25 @@
+"""The file of class names that DATA.CLASS_NAMES names."""
+
+from pathlib import Path
+
+
+def read_class_names(path: str | Path, num_classes: int) -> list[str]:
+    """Read class names, one a line, line number = label - 0-based.
+
+    Args:
+        path: The file; empty: the classes go by their numbers.
+        num_classes: K.
+
+    Raises:
+        ValueError: The file cannot be read or does not hold num_classes names.
+    """
+    if not path:
+        return [str(label) for label in range(num_classes)]
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read DATA.CLASS_NAMES {str(path)!r}: {error}") from error
+    names = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(names) != num_classes:
+        raise ValueError(f"{path}: {len(names)} class names, MODEL.NUM_CLASSES is {num_classes}")
+    return names

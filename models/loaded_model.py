@@ -1,0 +1,92 @@
+"""One way to open a checkpoint: the model with its weights, and what it says of itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from config import load_cfg, load_cfg_text
+from config.class_names import read_class_names
+from models.exported import SUFFIXES
+from models.model_table import VideoModel, build_model
+from models.pretrained import load_weights
+from models.weights.checkpoint_file import read_described
+from models.weights.load_report import LoadReport
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready to classify.
+
+    Attributes:
+        model: In evaluation mode, on the CPU; normalised clips (B, T, 3, H, W) to logits (B, K).
+        cfg: The experiment that it belongs to.
+        class_names: K names by label: those in the file, else those that the config names.
+        report: What became of every tensor of the file.
+    """
+
+    model: VideoModel
+    cfg: CfgNode
+    class_names: list[str]
+    report: LoadReport
+
+
+def load_model(
+    checkpoint: str | Path,
+    cfg: CfgNode | str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> LoadedModel:
+    """Open a checkpoint of ours, a release's or another library's, for everything but training.
+
+    Args:
+        checkpoint: Any file that `models.pretrained.load_weights` reads.
+        cfg: The experiment, or its yml file; None: the one in the checkpoint.
+        overrides: A flat list KEY VALUE KEY VALUE ... on top of it; none beside a config that is
+            loaded already.
+
+    Raises:
+        ValueError: The file cannot be read, is an exported model, holds no config and none was
+            given, or does not fit the config; the text says what to do.
+    """
+    experiment, content = read_experiment(checkpoint, cfg, overrides)
+    names = content.get("class_names")
+    if not names:
+        names = read_class_names(experiment.DATA.CLASS_NAMES, experiment.MODEL.NUM_CLASSES)
+    model = build_model(experiment)
+    report = load_weights(model, checkpoint, head_may_differ=False)
+    return LoadedModel(model.eval(), experiment, list(names), report)
+
+
+def read_experiment(
+    checkpoint: str | Path,
+    cfg: CfgNode | str | Path | None = None,
+    overrides: Sequence[str] = (),
+    way_out: str = "--cfg",
+) -> tuple[CfgNode, dict[str, Any]]:
+    """Return the config that a checkpoint is to be opened by, and what the file says of itself.
+
+    Args:
+        checkpoint: As for `load_model`.
+        cfg: As for `load_model`.
+        overrides: As for `load_model`.
+        way_out: What names a config where the file holds none.
+
+    Raises:
+        ValueError: As `load_model`.
+    """
+    path = str(checkpoint)
+    if path.endswith(SUFFIXES):
+        raise ValueError(
+            f"{path} is an exported model, not a checkpoint: models.exported.load_exported opens it"
+        )
+    content = read_described(path)
+    if isinstance(cfg, CfgNode):
+        assert not overrides, "overrides belong into the config that is passed"
+        return cfg, content
+    if cfg:
+        return load_cfg(cfg, overrides), content
+    if not content.get("config"):
+        raise ValueError(f"{path} does not hold its config; name one with {way_out}")
+    return load_cfg_text(content["config"], f"the config in {path}", overrides), content
