@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from yacs.config import CfgNode
 
@@ -20,9 +22,11 @@ from datasets.protocols import (
     test_image_size,
     test_short_side,
 )
+from datasets.readers import UnreadableVideoError
 from datasets.records import OpenVideo, open_frames, read_records
 from datasets.view_crops import VIEW_CROPS
 from datasets.views import TestViews, Views
+from ops.pixels import normalize
 
 __all__ = [
     "Clips",
@@ -38,6 +42,7 @@ __all__ = [
     "num_test_clips",
     "open_frames",
     "read_records",
+    "read_test_clips",
 ]
 
 
@@ -131,6 +136,23 @@ def build_test_views(
         adds_mirrored=cfg.TEST.FLIP,
         crops=VIEW_CROPS[cfg.TEST.CROPS],
     )
+
+
+def read_test_clips(path: str | Path, cfg: CfgNode) -> Tensor:
+    """Return every test view of one video, as the model takes them: normalised (V, T, 3, H, W).
+
+    Args:
+        path: A video file, or a folder of frames.
+        cfg: The experiment; its TEST section says which views.
+
+    Raises:
+        UnreadableVideoError: The video cannot be read; the text says why.
+    """
+    record = VideoRecord(str(Path(path).resolve()), num_frames=0, label=0, line=0)
+    views = build_test_views(cfg, [record], "test", partial(open_frames, cfg))[0]
+    if views.error:
+        raise UnreadableVideoError(views.error)
+    return normalize(views.distinct[views.view_of], cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD)
 
 
 def _build_teacher_views(

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.export.passes import move_to_device_pass
 
 from models.weights.checkpoint_file import is_fault_of_call
 from ops.pixels import normalize
@@ -231,7 +230,11 @@ def _load_pt2(path: Path, device: str) -> ExportedModel:
             raise
         raise ValueError(f"{path} is not a readable .pt2 file of torch.export: {error}") from error
     metadata = ExportMetadata.from_texts(texts, str(path))
-    module = (program if device == "cpu" else move_to_device_pass(program, device)).module()
+    if device != "cpu":
+        from torch.export.passes import move_to_device_pass
+
+        program = move_to_device_pass(program, device)
+    module = program.module()
 
     def run(clips: Tensor) -> Tensor:
         return module(clips.to(device))

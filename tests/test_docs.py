@@ -1,12 +1,15 @@
 """The documents name only what exists."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from config import is_key
+from config import is_key, load_cfg_text
 from config.command_line import parse_args
+from models import build_model
 
 DOCUMENTS = (
     "README.md",
@@ -66,6 +69,28 @@ def test_each_recipe_opens_with_what_is_published(repository: Path) -> None:
         opening = path.read_text().partition("\nDATA:")[0]
         for word in ("# Paper:", "# Command:", "# Published:", "GFLOPs", "# Hardware:", "# Batch:"):
             assert word in opening, f"{path.name} lacks {word}"
+
+
+def test_readme_classifies_a_video_in_python(
+    repository: Path,
+    tmp_path: Path,
+    make_clip: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    code = text.partition("## In Python")[2].partition("```python\n")[2].partition("```")[0]
+    cfg = load_cfg_text(
+        "MODEL: {NAME: vit, NUM_CLASSES: 3, BACKBONE: small, VIT: {PATCH_SIZE: 8, HIDDEN_SIZE: 16, "
+        "MLP_DIM: 16, NUM_HEADS: 2, NUM_LAYERS: 1}}\nDATA: {IMAGE_SIZE: 16, TEST_SHORT_SIDE: 16}",
+        "small",
+    )
+    model = build_model(cfg)
+    model.head.bias.data = torch.tensor([0.0, 9.0, 0.0])
+    content = {"state_dict": model.state_dict(), "config": cfg.dump(), "class_names": list("abc")}
+    torch.save(content, tmp_path / "best.pth")
+    code = code.replace("runs/quickstart/best.pth", str(tmp_path / "best.pth"))
+    exec(code.replace("video.mp4", str(make_clip("x264.mp4"))), {})
+    assert capsys.readouterr().out == "b\n"
 
 
 def _sections(document: Path) -> set[str]:

@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 TIME_MODES = ("nearest", "linear")
@@ -22,6 +21,8 @@ def resize_pos_embed(pos_embed: Tensor, num_tokens: int) -> Tensor:
     """
     old, new = grid_side(pos_embed.shape[1]), grid_side(num_tokens)
     grid = pos_embed[0, 1:].reshape(old, old, -1).double().numpy()
+    from scipy import ndimage  # here: it takes as long to import as a small model to build
+
     zoomed = ndimage.zoom(grid, (new / old, new / old, 1), order=1)
     patches = torch.from_numpy(zoomed).to(pos_embed.dtype).reshape(1, new * new, -1)
     return torch.cat([pos_embed[:, :1], patches], dim=1)  # (1, 1 + new*new, C)
