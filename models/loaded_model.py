@@ -23,7 +23,8 @@ class LoadedModel:
     Attributes:
         model: In evaluation mode, on the CPU; normalised clips (B, T, 3, H, W) to logits (B, K).
         cfg: The experiment that it belongs to.
-        class_names: K names by label: those in the file, else those that the config names.
+        class_names: K names by label: those in the file, else those that the config names. A run
+            without names writes the numbers of its classes, which do not count as names.
         report: What became of every tensor of the file.
     """
 
@@ -51,12 +52,12 @@ def load_model(
             given, or does not fit the config; the text says what to do.
     """
     experiment, content = read_experiment(checkpoint, cfg, overrides)
-    names = content.get("class_names")
-    if not names:
+    names = list(content.get("class_names", []))
+    if names == [str(label) for label in range(len(names))]:  # a run that knew no names, or none
         names = read_class_names(experiment.DATA.CLASS_NAMES, experiment.MODEL.NUM_CLASSES)
     model = build_model(experiment)
     report = load_weights(model, checkpoint, head_may_differ=False)
-    return LoadedModel(model.eval(), experiment, list(names), report)
+    return LoadedModel(model.eval(), experiment, names, report)
 
 
 def read_experiment(

@@ -497,6 +497,7 @@ import torch
 from torch import nn
 from engine.distributed import LaunchOptions, launch
 from engine.learner import Learner
+from tests.one_batch import accumulate
 
 def run(world, path):
     torch.manual_seed(0)
