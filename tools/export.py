@@ -31,6 +31,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from config.command_line import parse_args  # noqa: E402 - the path comes first
+from config.model_checks import MODEL_RULES  # noqa: E402
 from datasets.annotations import read_class_names  # noqa: E402
 from datasets.protocols import test_image_size  # noqa: E402
 from engine.checkpoints import describe_preprocessing  # noqa: E402
@@ -147,13 +148,9 @@ def describe(cfg: CfgNode, checkpoint: str, options: ExportOptions) -> ExportMet
     Raises:
         ValueError: The test's sampling has not the views asked for, or the model takes flow.
     """
-    if cfg.MODEL.NAME == "tsm" and (
-        cfg.MODEL.TSM.MODALITY != "RGB" or cfg.MODEL.TSM.NEW_LENGTH > 1
-    ):
-        raise ValueError(
-            f"MODEL.TSM.MODALITY={cfg.MODEL.TSM.MODALITY!r}, MODEL.TSM.NEW_LENGTH="
-            f"{cfg.MODEL.TSM.NEW_LENGTH}: models of one RGB image a frame can be exported"
-        )
+    other_input = MODEL_RULES[cfg.MODEL.NAME].other_input(cfg)
+    if other_input:
+        raise ValueError(f"{other_input}: models of one RGB image a frame can be exported")
     size, names = test_image_size(cfg, "test"), []
     if not checkpoint.endswith((".npz", ".pdparams")):
         names = read_checkpoint(checkpoint).get("class_names", [])
