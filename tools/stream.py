@@ -33,6 +33,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
+from torch import nn
 from yacs.config import CfgNode
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -54,7 +55,7 @@ from datasets.readers import UnreadableVideoError  # noqa: E402
 from datasets.sampling import TSM_WINDOW  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
 from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
-from models import VideoModel, build_model  # noqa: E402
+from models import build_model  # noqa: E402
 from models.pretrained import load_weights  # noqa: E402
 from models.weights.checkpoint_file import read_checkpoint  # noqa: E402
 from ops.running_mean import FadingMean, RunningMean, WholeMean, WindowMean  # noqa: E402
@@ -158,7 +159,7 @@ def open_source(args: argparse.Namespace, pace: Pace) -> Source:
     raise ValueError(f"--input {args.input}: no such file or folder, and no index of a camera")
 
 
-def load_model(cfg: CfgNode, checkpoint: str) -> VideoModel:
+def load_model(cfg: CfgNode, checkpoint: str) -> nn.Module:
     """Return the model with its weights, on a GPU if there is one."""
     model = build_model(cfg)
     load_weights(model, checkpoint, head_may_differ=False)
