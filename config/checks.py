@@ -5,9 +5,9 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from config.backbones import BACKBONES, RESNETS
 from config.data_checks import data_faults
 from config.distillation_checks import distill_faults
+from config.model_checks import MODEL_RULES, ModelRules
 from config.training_checks import training_faults
 
 _log = logging.getLogger(__name__)
@@ -106,25 +106,28 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     """
     faults = _choice_faults(cfg) + _range_faults(cfg) + data_faults(cfg) + training_faults(cfg)
     faults += distill_faults(cfg)
-    faults += _tsm_faults(cfg) if cfg.MODEL.NAME == "tsm" else _fill_backbone(cfg)
-    if not faults and cfg.MODEL.NAME != "tsm":
-        faults = _shape_faults(cfg)
+    name = cfg.MODEL.NAME
+    if name not in MODEL_RULES:
+        faults.append(f"MODEL.NAME={name!r}; choose one of {sorted(MODEL_RULES)}")
+    rules = MODEL_RULES.get(name, ModelRules())
+    faults += rules.faults(cfg)
+    if not faults:
+        faults = rules.shape_faults(cfg)
     if cfg.TRAIN.CHECKPOINT_LAYOUT == "released":
-        faults += _released_layout_faults(cfg)
+        faults += _released_layout_faults(cfg, rules)
     if faults:
         raise ValueError(f"{source}:\n  " + "\n  ".join(faults))
     _warn_of_padding(cfg)
-    shifts = cfg.MODEL.NAME == "tokshift" or (cfg.MODEL.NAME == "tsm" and cfg.MODEL.TSM.SHIFT)
-    if shifts and cfg.DATA.NUM_FRAMES == 1:
+    if rules.shifts(cfg) and cfg.DATA.NUM_FRAMES == 1:
         _log.warning(
             "DATA.NUM_FRAMES=1: each shift zeroes the moved channels of the only frame, as released"
         )
 
 
-def _released_layout_faults(cfg: CfgNode) -> list[str]:
+def _released_layout_faults(cfg: CfgNode, rules: ModelRules) -> list[str]:
     """Return what the released TokShift code could not read or go on with."""
     faults = []
-    if cfg.MODEL.NAME in ("tsm", "timesformer"):
+    if not rules.has_released_layout:
         faults.append(
             f"TRAIN.CHECKPOINT_LAYOUT='released' is for TokShift; for {cfg.MODEL.NAME} choose "
             "'plain'"
@@ -187,85 +190,4 @@ def _range_faults(cfg: CfgNode) -> list[str]:
             for key in keys
             if not holds(value_at(cfg, key))
         ]
-    return faults
-
-
-def _tsm_faults(cfg: CfgNode) -> list[str]:
-    """Return what a TSM cannot be, or does not have."""
-    faults, tsm = [], cfg.MODEL.TSM
-    if cfg.MODEL.BACKBONE not in RESNETS:
-        faults.append(f"MODEL.BACKBONE={cfg.MODEL.BACKBONE!r}; for tsm choose one of {RESNETS}")
-    if len(tsm.LAYERS) != 4 or (any(tsm.LAYERS) and min(tsm.LAYERS) < 1):
-        faults.append(f"MODEL.TSM.LAYERS={tsm.LAYERS}; it must be four counts, or four zeros")
-    if not 0 <= tsm.RATIO <= 0.5:
-        faults.append(f"MODEL.TSM.RATIO={tsm.RATIO}; it must be from 0 to 0.5")
-    for key, plain in (("PLACEMENT", "blockres"), ("DIRECTION", "both")):
-        if tsm.OP != "shift" and tsm[key] != plain:
-            faults.append(f"MODEL.TSM.{key}={tsm[key]!r}; it is for MODEL.TSM.OP shift alone")
-    if tsm.TEMPORAL_POOL and cfg.DATA.NUM_FRAMES % 2:
-        faults.append(f"DATA.NUM_FRAMES={cfg.DATA.NUM_FRAMES}; MODEL.TSM.TEMPORAL_POOL halves it")
-    if cfg.OPTIM.GROUPS == "pp_timesformer":
-        faults.append("OPTIM.GROUPS='pp_timesformer' is for transformers; for tsm choose another")
-    faults += [
-        f"{key} is for transformers; a tsm has none"
-        for key in ("MODEL.DROP_PATH", "MODEL.CHECKPOINTS_BLOCKS")
-        if value_at(cfg, key)
-    ]
-    return faults
-
-
-def _fill_backbone(cfg: CfgNode) -> list[str]:
-    """Complete MODEL.VIT from the backbone's name; an unknown name may stand if all is explicit."""
-    sizes = cfg.MODEL.VIT
-    name = cfg.MODEL.BACKBONE
-    if name.startswith("R50"):
-        return [f"MODEL.BACKBONE={name!r}: the hybrid of ResNet and ViT is not supported"]
-    empty = [key for key, value in sizes.items() if value is None or (value == 0 and _is_size(key))]
-    if name in BACKBONES:
-        published = BACKBONES[name].items()
-        others = {k: sizes[k] for k, v in published if k not in empty and sizes[k] != v}
-        if others:
-            _log.warning("MODEL.VIT overrides sizes of MODEL.BACKBONE=%s: %s", name, others)
-        for key in empty:
-            sizes[key] = BACKBONES[name][key]
-        return []
-    if sizes.DROPOUT is None:
-        sizes.DROPOUT = 0.0
-        empty.remove("DROPOUT")
-    if not empty:
-        return []
-    return [
-        f"MODEL.BACKBONE={name!r}; choose one of {sorted(BACKBONES)} or set "
-        + ", ".join(f"MODEL.VIT.{key}" for key in empty)
-    ]
-
-
-def _is_size(key: str) -> bool:
-    """Whether 0 is no value of a key of MODEL.VIT."""
-    return key not in ("DROPOUT", "QKV_BIAS")
-
-
-def _shape_faults(cfg: CfgNode) -> list[str]:
-    """Return what does not fit together among sizes that are each valid."""
-    faults = []
-    size, vit = cfg.DATA.IMAGE_SIZE, cfg.MODEL.VIT
-    if min(vit.PATCH_SIZE, vit.HIDDEN_SIZE, vit.MLP_DIM, vit.NUM_HEADS, vit.NUM_LAYERS) < 1:
-        faults.append(f"MODEL.VIT holds a negative size: {dict(vit)}")
-        return faults
-    if size % vit.PATCH_SIZE:
-        faults.append(
-            f"DATA.IMAGE_SIZE={size} is not a multiple of the patch, "
-            f"MODEL.VIT.PATCH_SIZE={vit.PATCH_SIZE}"
-        )
-    if vit.HIDDEN_SIZE % vit.NUM_HEADS:
-        faults.append(
-            f"MODEL.VIT.HIDDEN_SIZE={vit.HIDDEN_SIZE} is not a multiple of "
-            f"MODEL.VIT.NUM_HEADS={vit.NUM_HEADS}"
-        )
-    fold_div = cfg.MODEL.SHIFT.FOLD_DIV
-    if cfg.MODEL.NAME == "tokshift" and not 1 <= fold_div <= vit.HIDDEN_SIZE:
-        faults.append(
-            f"MODEL.SHIFT.FOLD_DIV={fold_div}; it must lie between 1 and the width, "
-            f"MODEL.VIT.HIDDEN_SIZE={vit.HIDDEN_SIZE}, or no channel shifts"
-        )
     return faults

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from yacs.config import CfgNode
 
+from config.model_checks import MODEL_RULES
+
 _log = logging.getLogger(__name__)
 
 
@@ -181,31 +183,7 @@ def convert_legacy(tree: dict[str, Any], source: str) -> dict[str, Any]:
 
 def released_run_name(cfg: CfgNode) -> str:
     """Return the release's name for an experiment, which names its folder."""
-    if cfg.MODEL.NAME == "tsm":
-        return _tsm_run_name(cfg)
-    data, optim = cfg.DATA, cfg.OPTIM
-    net = {"vit": "ViT", "tokshift": "TokShift"}.get(cfg.MODEL.NAME, cfg.MODEL.NAME)
-    shift_div = cfg.MODEL.SHIFT.FOLD_DIV
-    return (
-        f"{net}_{cfg.MODEL.BACKBONE}_{data.NAME}_{data.SAMPLING}_cls{cfg.MODEL.NUM_CLASSES}"
-        f"_segs{data.NUM_FRAMES}x{data.FRAME_STRIDE}_e{cfg.TRAIN.EPOCHS}_lr{optim.LR}"
-        f"_gd{optim.CLIP_GRAD_NORM}_ShiftDiv{shift_div}_bch{cfg.TRAIN.CLIPS_PER_GPU}"
-        f"_VAL{data.IMAGE_SIZE}"
-    )
-
-
-def _tsm_run_name(cfg: CfgNode) -> str:
-    """Return the TSM release's name, its parts in its order."""
-    tsm, data = cfg.MODEL.TSM, cfg.DATA
-    moves = f"_{tsm.OP}{tsm.FOLD_DIV}_{tsm.PLACEMENT}" if tsm.SHIFT else ""
-    return (
-        f"TSM_{data.NAME}_{tsm.MODALITY}_{cfg.MODEL.BACKBONE}{moves}"
-        + ("_tpool" if tsm.TEMPORAL_POOL else "")
-        + f"_avg_segment{data.NUM_FRAMES}_e{cfg.TRAIN.EPOCHS}"
-        + ("_cos" if cfg.OPTIM.SCHEDULE == "cosine" else "")
-        + ("_dense" if "dense" in data.SAMPLING else "")
-        + ("_nl" if tsm.NON_LOCAL else "")
-    )
+    return MODEL_RULES[cfg.MODEL.NAME].run_name(cfg)
 
 
 def _section(tree: dict[str, Any], dotted: str, source: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from config.model_checks import MODEL_RULES
 from datasets.annotations import NUM_FAULTS_SHOWN, VideoRecord, read_list
 from datasets.readers import UnreadableVideoError, VideoReader, open_reader
 
@@ -57,13 +58,10 @@ def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
 
 def check_takes_rgb(cfg: CfgNode) -> None:
     """Raise ValueError for a model of flow, or of several images a frame, which are not read."""
-    if cfg.MODEL.NAME == "tsm" and (
-        cfg.MODEL.TSM.MODALITY != "RGB" or cfg.MODEL.TSM.NEW_LENGTH > 1
-    ):
+    other_input = MODEL_RULES[cfg.MODEL.NAME].other_input(cfg)
+    if other_input:
         raise ValueError(
-            f"MODEL.TSM.MODALITY={cfg.MODEL.TSM.MODALITY!r}, "
-            f"MODEL.TSM.NEW_LENGTH={cfg.MODEL.TSM.NEW_LENGTH}: the loaders read one "
-            "RGB image a frame; flow is for the model alone"
+            f"{other_input}: the loaders read one RGB image a frame; flow is for the model alone"
         )
 
 

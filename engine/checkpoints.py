@@ -13,7 +13,6 @@ from engine.learner import Learner
 from engine.mutual import models_by_prefix
 from models.pretrained import STUDENT, fit_weights, weights_of
 from models.weights.checkpoint_file import WEIGHTS_ALONE, read_checkpoint
-from models.weights.load_report import LoadReport
 from models.weights.released_tokshift import (
     is_released,
     momentum_from_released,
@@ -158,10 +157,8 @@ def _take_up(model: torch.nn.Module, state_dict: Mapping[str, Any], prefix: str,
             f"{path} holds {'two models' if has_pair else 'one model'}, this run trains "
             f"{'two' if prefix else 'one'}; --resume needs the DISTILL.LOSS of the run it takes up"
         )
-    state, kind, ignored = weights_of({"state_dict": own}, path)
-    report = fit_weights(
-        model, state, LoadReport(path, kind, ignored=ignored), head_may_differ=False
-    )
+    state, report = weights_of({"state_dict": own}, path, model)
+    fit_weights(model, state, report, head_may_differ=False)
     if report.resized:
         raise ValueError(
             f"{path} was trained at another image size or number of frames; --resume goes on with "

@@ -1,9 +1,11 @@
 """Optimizer groups: which parameters learn faster than others, and which are not decayed."""
 
-import re
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
+
+from models.video_model import VideoModel
 
 POLICIES = ("one", "vit", "pp_timesformer", "tsm", "paddle")
 LAYERED_POLICIES = ("one", "vit", "pp_timesformer")
@@ -11,8 +13,6 @@ EMBEDDINGS = ("cls_token", "pos_embed", "time_embed")
 PADDLE_HEAD_DECAY = 1e-4  # PaddleVideo's TSM head has its own, whatever the optimizer's
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_LAYER = re.compile(r"blocks\.(?P<block>\d+)\.|layer(?P<stage>\d+)\.")
-_BOTTOM = ("patch_embed", "conv1", "bn1")
 
 Groups = list[dict[str, Any]]
 
@@ -73,27 +73,18 @@ def parameter_groups(
     return groups
 
 
-def num_layers(model: nn.Module) -> int:
-    """Count the layers between the embedding, or stem, and the head."""
-    numbers = [_LAYER.match(name) for name, _ in model.named_parameters()]
-    return len({match[0] for match in numbers if match})
-
-
-def layer_of(name: str, num_layers: int) -> int:
+def layer_of(name: str, layer_names: Sequence[tuple[str, ...]]) -> int:
     """Return how deep a parameter lies, as BEiT counts (arXiv:2106.08254).
 
     Args:
         name: Of the parameter.
-        num_layers: Of its model, L.
+        layer_names: Of its model, see `models.video_model.VideoModel`.
 
     Returns:
-        0 for patch embedding, class token and embeddings, or a ResNet's stem; 1 to L for the blocks
-        of a transformer or the stages of a ResNet; L + 1 for the final norm and the head.
+        0 for the embedding or stem, up to len(layer_names) for the final norm and the head.
     """
-    match = _LAYER.match(name)
-    if match:
-        return int(match["block"]) + 1 if match["block"] else int(match["stage"])
-    return 0 if name.split(".")[0] in (*EMBEDDINGS, *_BOTTOM) else num_layers + 1
+    layers = (i for i, starts in enumerate(layer_names) if name.startswith(starts))
+    return next(layers, len(layer_names))
 
 
 def is_decayed(name: str, parameter: Tensor, policy: str) -> bool:
@@ -105,13 +96,14 @@ def is_decayed(name: str, parameter: Tensor, policy: str) -> bool:
 
 def _layered_groups(model: nn.Module, policy: str, decay: float, layer_decay: float) -> Groups:
     """Group by learning rate and decay; within a group, in the model's order."""
-    depth = num_layers(model)
+    assert isinstance(model, VideoModel)
+    layer_names = model.layer_names
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        decays, layer = is_decayed(name, parameter, policy), layer_of(name, depth)
-        lr_mult = layer_decay ** (depth + 1 - layer)
+        decays, layer = is_decayed(name, parameter, policy), layer_of(name, layer_names)
+        lr_mult = layer_decay ** (len(layer_names) - layer)
         label = ("decayed" if decays else "not decayed") + f", rate x {lr_mult:.4g}"
         new = _group(label, [], lr_mult, decay if decays else 0.0)
         groups.setdefault((lr_mult, decays), new)["params"].append(parameter)

@@ -5,6 +5,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from torch import nn
 from yacs.config import CfgNode
 
 from engine.distributed import World
@@ -16,7 +17,7 @@ _log = logging.getLogger("main")
 def log_start(
     cfg: CfgNode,
     world: World,
-    model: VideoModel,
+    model: nn.Module,
     num_accumulated: int,
     num_train: int,
     num_val: int,
@@ -36,6 +37,7 @@ def log_start(
     folder = Path(cfg.OUTPUT_DIR)
     (folder / "config.yml").write_text(cfg.dump(), encoding="utf-8")
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert isinstance(model, VideoModel)
     time_use = model.describe_time()
     _log.info("run folder %s; %d videos to train on, %d to validate", folder, num_train, num_val)
     _log.info(

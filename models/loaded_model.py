@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from yacs.config import CfgNode
 
 from config import load_cfg, load_cfg_text
 from config.class_names import read_class_names
 from models.exported import SUFFIXES
-from models.model_table import VideoModel, build_model
+from models.model_table import build_model
 from models.pretrained import load_weights
 from models.weights.checkpoint_file import read_described
 from models.weights.load_report import LoadReport
@@ -21,14 +22,15 @@ class LoadedModel:
     """A model that is ready to classify.
 
     Attributes:
-        model: In evaluation mode, on the CPU; normalised clips (B, T, 3, H, W) to logits (B, K).
+        model: A `VideoModel` in evaluation mode, on the CPU: from normalised clips (B, T, 3, H, W) to
+            logits (B, K).
         cfg: The experiment that it belongs to.
         class_names: K names by label: those in the file, else those that the config names. A run
             without names writes the numbers of its classes, which do not count as names.
         report: What became of every tensor of the file.
     """
 
-    model: VideoModel
+    model: nn.Module
     cfg: CfgNode
     class_names: list[str]
     report: LoadReport

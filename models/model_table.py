@@ -1,35 +1,64 @@
-"""Models by name: the only place where a name in the config becomes a class."""
+"""Models by name: an entry each, the only place where a name in the config becomes a class.
+
+What `config.model_checks` has by the same name is what the config must hold for it.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from models.explain.grad_cam import STAGES
+from models.explain.seen_maps import SeenMaps, timesformer_maps, tsm_maps, vit_maps
+from models.online import OnlineModel, OnlineTSM, OnlineViT
 from models.resnet_tsm import ResNetTSM, TSMOptions
 from models.timesformer import TimeSformer
 from models.tokshift import tokshift
+from models.video_model import VideoModel
 from models.vit import VisionTransformer, ViTSize, vit
 
-VideoModel = VisionTransformer | TimeSformer | ResNetTSM
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """What the code around a model asks of it, beside what `VideoModel` has.
+
+    Attributes:
+        network: Its class, a `VideoModel`.
+        build: From the config to the model, with fresh weights.
+        online: From the model to one that runs frame by frame; None where later frames always
+            matter.
+        image_keys: KEY VALUE that make it the same network on single images, for comparison.
+        maps: From the model, clips, labels and a stage to where it looks, see
+            `models.explain.seen_maps`; None where nothing can be shown.
+        stages: Places that ``maps`` can look at, the last by default; empty for no choice.
+    """
+
+    network: type[nn.Module]
+    build: Callable[[CfgNode], nn.Module]
+    online: Callable[[Any], OnlineModel] | None = None
+    image_keys: tuple[str, ...] = ()
+    maps: Callable[[Any, Tensor, Tensor, str], SeenMaps] | None = None
+    stages: tuple[str, ...] = ()
 
 
-def build_model(cfg: CfgNode) -> VideoModel:
+def build_model(cfg: CfgNode) -> nn.Module:
     """Build the model that ``cfg.MODEL`` describes, on the CPU, with fresh weights.
 
     Args:
         cfg: A config from `config.load_cfg`.
 
     Returns:
-        A module from clips (B, T, 3, H, W), normalised, to logits (B, K).
+        A `VideoModel`: a module from clips (B, T, 3, H, W), normalised, to logits (B, K).
 
     Raises:
-        ValueError: MODEL.NAME is unknown, or the sizes do not fit together.
+        ValueError: The sizes do not fit together.
     """
-    if cfg.MODEL.NAME not in MODELS:
-        raise ValueError(f"MODEL.NAME={cfg.MODEL.NAME!r}; choose one of {sorted(MODELS)}")
-    model = MODELS[cfg.MODEL.NAME](cfg)
-    if cfg.MODEL.PARTIAL_BN and not isinstance(model, ResNetTSM):
-        _freeze_norms_but_first(model)
+    model = MODELS[cfg.MODEL.NAME].build(cfg)
+    assert isinstance(model, VideoModel), "see models.video_model"
+    if cfg.MODEL.PARTIAL_BN:
+        _freeze_layer_norms_but_first(model)
     return model
 
 
@@ -95,20 +124,39 @@ def _build_tsm(cfg: CfgNode) -> ResNetTSM:
     )
 
 
-MODELS: dict[str, Callable[[CfgNode], VideoModel]] = {
-    "vit": _build_vit,
-    "tokshift": _build_tokshift,
-    "timesformer": _build_timesformer,
-    "tsm": _build_tsm,
-}
-
-
 def _vit_size(cfg: CfgNode) -> ViTSize:
     return ViTSize(**{key.lower(): value for key, value in cfg.MODEL.VIT.items()})
 
 
-def _freeze_norms_but_first(model: nn.Module) -> None:
+def _freeze_layer_norms_but_first(model: nn.Module) -> None:
     """Freeze every LayerNorm after the first, as the release does under PARTIAL_BN."""
     norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
     for norm in norms[1:]:
         norm.requires_grad_(False)
+
+
+MODELS = {
+    "vit": ModelEntry(
+        VisionTransformer,
+        _build_vit,
+        online=OnlineViT,
+        image_keys=("MODEL.NAME", "vit"),
+        maps=vit_maps,
+    ),
+    "tokshift": ModelEntry(
+        VisionTransformer,
+        _build_tokshift,
+        online=OnlineViT,
+        image_keys=("MODEL.NAME", "vit"),
+        maps=vit_maps,
+    ),
+    "timesformer": ModelEntry(TimeSformer, _build_timesformer, maps=timesformer_maps),
+    "tsm": ModelEntry(
+        ResNetTSM,
+        _build_tsm,
+        online=OnlineTSM,
+        image_keys=("MODEL.TSM.SHIFT", "False"),
+        maps=tsm_maps,
+        stages=STAGES,
+    ),
+}

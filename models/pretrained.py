@@ -13,43 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.timesformer import TimeSformer
+from models.video_model import VideoModel
 from models.weights import State
 from models.weights.checkpoint_file import read_checkpoint, read_safetensors
 from models.weights.embeddings import grid_side, resize_pos_embed, resize_time_embed
-from models.weights.image_vit import from_torchvision, is_torchvision, read_npz, without_unused
+from models.weights.formats import FORMATS, Found
+from models.weights.image_vit import read_npz
 from models.weights.load_report import LoadReport
 from models.weights.other_networks import other_network
-from models.weights.paddle import (
-    in_order_of,
-    is_transformer,
-    read_pdparams,
-    tsm_from_paddle,
-    vit_from_paddle,
-)
-from models.weights.released_tokshift import from_released, is_released
-from models.weights.released_tsm import (
-    describe_released_tsm,
-    describe_resnet,
-    from_released_tsm,
-    is_released_tsm,
-)
+from models.weights.paddle import read_pdparams
+from models.weights.released_tsm import describe_resnet
 
-HEAD = ("head.weight", "head.bias", "fc.weight", "fc.bias")  # of a ViT, of a ResNet
-PADDLE_TSM = "PaddleVideo .pdparams"
 STUDENT = "student."  # names of the model that is kept of two that learned together
-TIMESFORMER = "official TimeSformer"
 _WRAPPERS = ("ema", "state_dict", "model_state", "model", "module")  # where weights lie in a file
-_PREFIXES = ("module.", "_orig_mod.", "model.")  # of DDP, torch.compile, the official TimeSformer
+_PREFIXES = ("module.", "_orig_mod.")  # of DDP, torch.compile
+_OFFICIAL = "model."  # prefix of the official TimeSformer
 _ADDED = (".temporal.", ".non_local.")  # modules of a ResNet that an image model lacks
 _TEMPORAL = "temporal_"  # begins the parts of a divided block that an image model lacks
-_PIXELS = {  # the beginning of a kind: mean and std of the pixels that it was trained on
-    "torchvision ViT": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-    TIMESFORMER: ([0.45] * 3, [0.225] * 3),
-    "PaddleVideo TimeSformer": ([0.45] * 3, [0.225] * 3),
-    "PaddleVideo PP-TimeSformer": ([0.0] * 3, [1.0] * 3),
-    "PaddleVideo TokenShift": ([0.5] * 3, [0.5] * 3),
-}
 
 
 def load_weights(
@@ -63,7 +43,7 @@ def load_weights(
     time; that branch and the time embedding start without effect.
 
     Args:
-        model: A ViT, TokShift, TimeSformer or TSM.
+        model: A video model of ours.
         path: ``.npz``, ``.pdparams``, ``.safetensors`` or a torch file, see the module's docstring.
         head_may_differ: False makes a head that does not fit an error, and a temporal module that
             is not in the file: for testing.
@@ -76,86 +56,60 @@ def load_weights(
         ValueError: The file is missing, unreadable or of an unknown kind; or a tensor of the
             backbone is left over, missing or of the wrong shape.
     """
-    state, kind, ignored = read_weights(path)
-    report = LoadReport(str(path), kind, ignored=ignored)
-    if kind == PADDLE_TSM:
-        state, note = in_order_of(model, state)
-        report.notes += [note] if note else []
-    report.notes += [
-        f"trained on pixels of mean {mean} and std {std}: DATA.PIXEL_MEAN, DATA.PIXEL_STD"
-        for start, (mean, std) in _PIXELS.items()
-        if kind.startswith(start)
-    ]
+    state, report = read_weights(path, model)
     if drops_head:
-        report.ignored += [name for name in HEAD if state.pop(name, None) is not None]
+        assert isinstance(model, VideoModel)
+        report.ignored += [name for name in state if name.startswith(f"{model.head_name}.")]
+        state = {name: value for name, value in state.items() if name not in report.ignored}
     return fit_weights(model, state, report, head_may_differ)
 
 
-def read_weights(path: str | Path) -> tuple[State, str, list[str]]:
+def read_weights(path: str | Path, model: nn.Module | None = None) -> tuple[State, LoadReport]:
     """Read a file's weights under our names.
 
+    Args:
+        path: As of `load_weights`.
+        model: What they are for: a file that has its very names is taken as it is.
+
     Returns:
-        Weights; what sort of file it is; names in it that no model of ours has.
+        Weights, and a report that says what sort of file it is and what was left out.
 
     Raises:
         ValueError: As `load_weights`.
     """
-    if str(path).endswith(".npz"):
-        return read_npz(path)
-    if str(path).endswith(".safetensors"):
-        return weights_of(read_safetensors(path), str(path))
-    if str(path).endswith(".pdparams"):
-        arrays = read_pdparams(path)
-        if not is_transformer(arrays):
-            return tsm_from_paddle(arrays), PADDLE_TSM, []
-        state, family = vit_from_paddle(arrays)
-        return state, f"{family}, .pdparams", []
-    return weights_of(read_checkpoint(path), str(path))
+    suffix = Path(path).suffix
+    if suffix in (".npz", ".pdparams"):
+        arrays = read_npz(path) if suffix == ".npz" else read_pdparams(path)
+        return _converted(Found(arrays, suffix, str(path), [*arrays]), model)
+    read = read_safetensors if suffix == ".safetensors" else read_checkpoint
+    return weights_of(read(path), str(path), model)
 
 
-def weights_of(content: Mapping[str, Any], source: str) -> tuple[State, str, list[str]]:
+def weights_of(
+    content: Mapping[str, Any], source: str, model: nn.Module | None = None
+) -> tuple[State, LoadReport]:
     """Return the weights in a checkpoint's content under our names; see `read_weights`."""
-    kind = "state dict"
+    place = "state dict"
     for key in _WRAPPERS:
         if isinstance(content.get(key), Mapping):
-            content, kind = content[key], f"checkpoint, its {key}"
+            content, place = content[key], f"checkpoint, its {key}"
             break
-    state = {
-        _without_prefixes(name): value
-        for name, value in content.items()
-        if isinstance(value, Tensor)
-    }
+    state = {_plain(name): value for name, value in content.items() if isinstance(value, Tensor)}
     student = {k.removeprefix(STUDENT): v for k, v in state.items() if k.startswith(STUDENT)}
     if student:
-        state, kind = student, f"{kind}, of a pair the student"
-    if is_released(state):
-        return from_released(state), f"released TokShift {kind}", []
-    if is_released_tsm(state):
-        how = describe_released_tsm(state)
-        return from_released_tsm(state), f"released TSM {kind}, {how}", []
-    network = other_network(state)
-    if network:
-        raise ValueError(f"{source} holds {network}")
-    if is_torchvision(state):
-        state, kind = from_torchvision(state), f"torchvision ViT {kind}"
-    if "cls_token" not in state and "layer1.0.bn1.weight" not in state:
-        shown = ", ".join(list(content)[:5]) or "nothing"
-        raise ValueError(
-            f"{source} holds no weights that this model knows: neither an ImageNet-21k .npz, nor a "
-            "ResNet or ViT of torchvision or timm, nor a TokShift, TSM or TimeSformer checkpoint, "
-            f"released or ours; it holds {shown} ..."
-        )
-    if kind.endswith("model_state") and "time_embed" in state:
-        kind = f"{TIMESFORMER} {kind}"
-    state, ignored = without_unused(state)
-    return state, kind, ignored
+        state, place = student, f"{place}, of a pair the student"
+    if model is not None and state.keys() == model.state_dict().keys():
+        return state, LoadReport(source, place)
+    state = {name.removeprefix(_OFFICIAL): value for name, value in state.items()}
+    return _converted(Found(state, place, source, [*content]), model)
 
 
 def fit_weights(
     model: nn.Module, state: State, report: LoadReport, head_may_differ: bool = True
 ) -> LoadReport:
     """Put weights under our names into a model and complete the report; see `load_weights`."""
-    own = model.state_dict()
+    assert isinstance(model, VideoModel)
+    own, head = model.state_dict(), f"{model.head_name}."
     _check_resnets(state, own, report)
     is_image = not any(_TEMPORAL in name for name in state)
     if head_may_differ and is_image:
@@ -171,7 +125,7 @@ def fit_weights(
             fitted[name], report.resized[name] = resized
         elif value is None and name.endswith(".num_batches_tracked"):
             fitted[name] = target  # unknown to Paddle and old torch, and of no effect on ours
-        elif head_may_differ and (start := _start(name, value is None and is_image)):
+        elif head_may_differ and (start := _start(name, head, value is None and is_image)):
             fitted[name] = torch.zeros_like(target) if start == "zeros" else target
             report.reinitialised[name] = f"{start}, {_why_not(value, target)}"
         else:
@@ -185,10 +139,38 @@ def fit_weights(
     return report
 
 
-def _without_prefixes(name: str) -> str:
+def _plain(name: str) -> str:
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     return name
+
+
+def _converted(found: Found, model: nn.Module | None) -> tuple[State, LoadReport]:
+    """Bring what was found under our names, by the first format that it matches."""
+    network = other_network(found.tensors)
+    if network:
+        raise ValueError(f"{found.source} holds {network}")
+    for kind in FORMATS:
+        if kind.matches(found):
+            state, ignored = kind.convert(found)
+            report = LoadReport(found.source, kind.title.format(place=found.place), ignored=ignored)
+            if kind.adapt and model is not None:
+                state, remark = kind.adapt(model, state)
+                report.notes.append(remark)
+            if kind.pixels:
+                mean, std = kind.pixels
+                report.notes.append(
+                    f"trained on pixels of mean {mean} and std {std}: DATA.PIXEL_MEAN, "
+                    "DATA.PIXEL_STD"
+                )
+            return state, report
+    if model is not None and found.tensors.keys() & model.state_dict().keys():
+        return dict(found.tensors), LoadReport(found.source, found.place)  # the misfit is named
+    raise ValueError(
+        f"{found.source} holds no weights that this model knows: neither an ImageNet-21k .npz, nor "
+        "a ResNet or ViT of torchvision or timm, nor a TokShift, TSM or TimeSformer checkpoint, "
+        f"released or ours; it holds {', '.join(found.held[:5]) or 'nothing'} ..."
+    )
 
 
 def _check_resnets(state: State, own: State, report: LoadReport) -> None:
@@ -206,13 +188,13 @@ def _stand_ins(own: State, state: State) -> dict[str, str]:
     return {name: source for name, source in sources.items() if source in state}
 
 
-def _start(name: str, is_new_in_time: bool) -> str:
+def _start(name: str, head: str, is_new_in_time: bool) -> str:
     """Say how a tensor begins that the file does not give, "" for one that the file must give."""
     if name.startswith("head.") or (
         is_new_in_time and (name == "time_embed" or ".temporal_fc." in name)
     ):
         return "zeros"
-    return "as drawn" if name in HEAD or any(part in name for part in _ADDED) else ""
+    return "as drawn" if name.startswith(head) or any(part in name for part in _ADDED) else ""
 
 
 def _resized(
@@ -224,10 +206,9 @@ def _resized(
         resized = resize_pos_embed(value, target.shape[1])
         return resized, f"{grids}, bilinear with aligned corners"
     if name == "time_embed" and value.shape[-1] == target.shape[-1]:
-        assert isinstance(model, TimeSformer)
+        how = str(model.time_resize)
         frames = f"{value.shape[1]} to {target.shape[1]} frames"
-        resized = resize_time_embed(value, target.shape[1], model.time_resize)
-        return resized, f"{frames}, {model.time_resize}"
+        return resize_time_embed(value, target.shape[1], how), f"{frames}, {how}"
     if name == "conv1.weight" and value.shape[1] == 3 and value[:, 0].shape == target[:, 0].shape:
         how = f"mean over RGB for each of {target.shape[1]} input channels (TSN, arXiv:1608.00859)"
         return value.mean(1, keepdim=True).repeat(1, target.shape[1], 1, 1), how

@@ -84,6 +84,8 @@ class ResNetTSM(nn.Module):
         ValueError: An argument is none of those allowed.
     """
 
+    head_name = "fc"
+
     def __init__(
         self,
         depth: int,
@@ -137,6 +139,11 @@ class ResNetTSM(nn.Module):
         """
         logits = self.frame_logits(clips)
         return logits.mean(1) if self.options.consensus == "avg" else logits  # (B, K)
+
+    @property
+    def layer_names(self) -> list[tuple[str, ...]]:
+        """See `models.video_model.VideoModel`: the stem, then the four stages."""
+        return [("conv1.", "bn1."), *((f"layer{s}.",) for s in (1, 2, 3, 4))]
 
     def frame_logits(self, clips: Tensor) -> Tensor:
         """Return the logits before the average over frames, (B, T, K); T/2 if pooled in time."""

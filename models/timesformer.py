@@ -20,6 +20,7 @@ from models.vit import (
     ViTSize,
     drop_path_rates,
     encode,
+    transformer_layer_names,
 )
 
 ATTENTIONS = ("divided", "joint", "space_only")
@@ -130,6 +131,8 @@ class TimeSformer(nn.Module):
         ValueError: The attention is none of those, or the heads do not divide the channels.
     """
 
+    head_name = "head"
+
     def __init__(  # noqa: PLR0913, PLR0917 - a size of the paper each
         self,
         image_size: int,
@@ -179,6 +182,15 @@ class TimeSformer(nn.Module):
             ValueError: The clips are not (B, T, 3, H, W) of the model's frames and image size.
         """
         return self.head(self.features(clips))  # (B, K)
+
+    @property
+    def layer_names(self) -> list[tuple[str, ...]]:
+        """See `models.video_model.VideoModel`; as BEiT counts (arXiv:2106.08254)."""
+        return transformer_layer_names(len(self.blocks))
+
+    def frame_logits(self, clips: Tensor) -> Tensor:
+        """Return the one answer that there is for a clip, (B, 1, K)."""
+        return self(clips).unsqueeze(1)
 
     def features(self, clips: Tensor) -> Tensor:
         """Return what the head sees: the clip's class token, normed, (B, C)."""

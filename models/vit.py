@@ -11,6 +11,7 @@ from torchvision.ops import stochastic_depth
 
 from ops.token_shift import TokenShift
 
+EMBEDDED = ("cls_token", "pos_embed", "time_embed", "patch_embed.")  # below the first block
 LAYER_NORM_EPS = 1e-6  # as the ImageNet-21k weights were trained; torch's default is 1e-5
 
 
@@ -186,6 +187,11 @@ def encode(x: Tensor, blocks: Iterable[nn.Module], recomputes: bool) -> Tensor:
     return x
 
 
+def transformer_layer_names(num_blocks: int) -> list[tuple[str, ...]]:
+    """Return how the names of a layer's parameters begin: the embeddings', then each block's."""
+    return [EMBEDDED, *((f"blocks.{i}.",) for i in range(num_blocks))]
+
+
 class VisionTransformer(nn.Module):
     """Clips (B, T, 3, H, W) to logits (B, K): the mean over frames of each frame's logits.
 
@@ -198,6 +204,8 @@ class VisionTransformer(nn.Module):
         num_classes: K.
         checkpoints_blocks: Recompute each block in the backward pass, to save memory.
     """
+
+    head_name = "head"
 
     def __init__(
         self,
@@ -227,6 +235,11 @@ class VisionTransformer(nn.Module):
             ValueError: The clips are not (B, T, 3, H, W) of the model's image size.
         """
         return self.frame_logits(clips).mean(1)  # (B, K)
+
+    @property
+    def layer_names(self) -> list[tuple[str, ...]]:
+        """See `models.video_model.VideoModel`; as BEiT counts (arXiv:2106.08254)."""
+        return transformer_layer_names(len(self.blocks))
 
     def frame_logits(self, clips: Tensor) -> Tensor:
         """Return the logits before the average over frames, (B, T, K)."""

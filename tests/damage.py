@@ -171,10 +171,10 @@ def judge_list(damaged: str, original: str, _: Sequence[float]) -> str:
 def judge_weights(damaged: str, original: str, _: Sequence[float]) -> str:
     """Read a damaged file of weights and compare each tensor."""
     try:
-        state, _, _ = read_weights(damaged)
+        state, _ = read_weights(damaged)
     except ValueError:
         return REPORTED
-    before, _, _ = read_weights(original)
+    before, _ = read_weights(original)
     if _are_equal(state, before):
         return AS_BEFORE
     suffix = Path(damaged).suffix

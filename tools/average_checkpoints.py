@@ -173,10 +173,13 @@ def read(path: str) -> Checkpoint:
         ValueError: It cannot be read, or holds no weights that our models know.
     """
     content = read_checkpoint(path)
-    state, kind, _ = weights_of(content, path)
-    text = content.get("config")
+    text, model = content.get("config"), None
     cfg = load_cfg_text(text, f"the config in {path}") if text else None
-    return Checkpoint(path, state, kind, cfg, list(content.get("class_names", ())))
+    if cfg is not None:
+        with torch.device("meta"):  # its names alone are asked for
+            model = build_model(cfg)
+    state, report = weights_of(content, path, model)
+    return Checkpoint(path, state, report.kind, cfg, list(content.get("class_names", ())))
 
 
 def config_of(

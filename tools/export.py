@@ -29,6 +29,7 @@ from torch.export import Dim, ExportedProgram
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from config.model_checks import MODEL_RULES  # noqa: E402 - the path comes first
 from datasets.protocols import test_image_size  # noqa: E402
 from engine.checkpoints import describe_preprocessing  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
@@ -143,13 +144,9 @@ def describe(loaded: LoadedModel, options: ExportOptions) -> ExportMetadata:
         ValueError: The test's sampling has not the views asked for, or the model takes flow.
     """
     cfg = loaded.cfg
-    if cfg.MODEL.NAME == "tsm" and (
-        cfg.MODEL.TSM.MODALITY != "RGB" or cfg.MODEL.TSM.NEW_LENGTH > 1
-    ):
-        raise ValueError(
-            f"MODEL.TSM.MODALITY={cfg.MODEL.TSM.MODALITY!r}, MODEL.TSM.NEW_LENGTH="
-            f"{cfg.MODEL.TSM.NEW_LENGTH}: models of one RGB image a frame can be exported"
-        )
+    other_input = MODEL_RULES[cfg.MODEL.NAME].other_input(cfg)
+    if other_input:
+        raise ValueError(f"{other_input}: models of one RGB image a frame can be exported")
     size = test_image_size(cfg, "test")
     shape = [cfg.DATA.NUM_FRAMES, 3, size, size]
     if options.views != "none":

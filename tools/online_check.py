@@ -29,7 +29,7 @@ from datasets.loaders import open_frames, read_records  # noqa: E402
 from datasets.protocols import test_image_size  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
 from engine.user_errors import user_errors_shown  # noqa: E402
-from models import LoadedModel, build_model, load_model  # noqa: E402
+from models import MODELS, LoadedModel, build_model, load_model  # noqa: E402
 from models.streaming import build_online  # noqa: E402
 from ops.running_mean import RunningMean, WholeMean, WindowMean  # noqa: E402
 from tools.stream import build_pace  # noqa: E402
@@ -98,10 +98,7 @@ def without_shift(cfg: CfgNode) -> CfgNode:
     """Return the experiment of the same network on single images."""
     cfg = cfg.clone()
     cfg.defrost()
-    if cfg.MODEL.NAME == "tsm":
-        cfg.MODEL.TSM.SHIFT = False
-    else:
-        cfg.MODEL.NAME = "vit"
+    cfg.merge_from_list(list(MODELS[cfg.MODEL.NAME].image_keys))
     cfg.freeze()
     return cfg
 

@@ -43,9 +43,8 @@ from datasets.views import TestViews  # noqa: E402
 from datasets.windows import build_windows  # noqa: E402
 from engine.run_log import set_up_console  # noqa: E402
 from engine.user_errors import user_errors_shown  # noqa: E402
-from models import VideoModel, load_model  # noqa: E402
+from models import MODELS, load_model  # noqa: E402
 from models.explain.grad_cam import STAGES  # noqa: E402
-from models.resnet_tsm import ResNetTSM  # noqa: E402
 from tools.looking.animations import write_gif, write_mp4  # noqa: E402
 from tools.looking.looks import Look, look  # noqa: E402
 from tools.looking.pictures import beside, enlarge_frames, overlay, strip, time_map, with_caption  # noqa: E402
@@ -61,9 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         clips = ClipsOfVideo(cfg, args.input)
         chosen = choose_clips(len(clips), args.clip, args.max_clips)
         model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        check_layer(model, args.layer)
+        stage = choose_stage(cfg.MODEL.NAME, args.layer)
         folder = make_folder(args.output)
-        looks = ((k, look(model, cfg, *clips[k], args.layer or STAGES[-1])) for k in chosen)
+        looks = ((k, look(model, cfg, *clips[k], stage)) for k in chosen)
         write_pictures(looks, names, cfg, folder, args.fps)
 
 
@@ -148,14 +147,18 @@ def choose_clips(num_clips: int, clip: int | None, most: int) -> list[int]:
     return np.linspace(0, num_clips - 1, most).round().astype(int).tolist()
 
 
-def check_layer(model: VideoModel, layer: str | None) -> None:
-    """Reject --layer for a model that has none.
+def choose_stage(name: str, layer: str | None) -> str:
+    """Return where a model is looked at: --layer, or the last of its stages; "" where it has none.
 
     Raises:
-        ValueError: It has none.
+        ValueError: Nothing can be shown of the model, or it has no such stage.
     """
-    if layer and not isinstance(model, ResNetTSM):
+    entry = MODELS[name]
+    if entry.maps is None:
+        raise ValueError(f"MODEL.NAME={name!r}: nothing can be shown of where it looks")
+    if layer and layer not in entry.stages:
         raise ValueError(f"--layer {layer} is for Grad-CAM of a tsm; this model has attention")
+    return layer or "".join(entry.stages[-1:])
 
 
 def make_folder(path: Path) -> Path:

@@ -36,27 +36,34 @@ _TORCHVISION_NAMES = (  # the beginning of a name, outside and inside a block; o
 )
 
 
-def read_npz(path: str | Path) -> tuple[State, str, list[str]]:
-    """Return the weights under our names, what sort of file it is, and the names left out.
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a ``.npz`` file by their names, parts of which are split by ``/``.
 
     Raises:
-        ValueError: The file is unreadable or holds another model.
+        ValueError: The file is unreadable.
     """
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, NpzFile):
             raise ValueError("it holds a single array")
         with file:
-            arrays = {name.replace("\\", "/"): file[name] for name in file.files}
+            return {name.replace("\\", "/"): file[name] for name in file.files}
     except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is not a readable .npz file: {error}") from error
+
+
+def from_npz(arrays: Mapping[str, np.ndarray], source: str) -> tuple[State, list[str]]:
+    """Return a Flax ViT's weights under our names, and the names left out: those of its head.
+
+    Raises:
+        ValueError: The arrays of the source are those of another model.
+    """
     ignored = [name for name in arrays if name.split("/")[0] in ("head", "pre_logits")]
-    for name in ignored:
-        del arrays[name]
+    kept = {name: array for name, array in arrays.items() if name not in ignored}
     try:
-        return _from_npz(arrays), "ImageNet-21k .npz", ignored
+        return _from_npz(kept), ignored
     except KeyError as error:
-        raise ValueError(f"{path} is not an ImageNet-21k ViT: it has no {error}") from error
+        raise ValueError(f"{source} is not an ImageNet-21k ViT: it has no {error}") from error
 
 
 def is_torchvision(names: Iterable[str]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.resnet_tsm import ResNetTSM
+from models.video_model import VideoModel
 from models.weights import State
 from ops.channel_shift import ChannelShift
 
@@ -67,18 +67,14 @@ def is_transformer(arrays: Mapping[str, np.ndarray]) -> bool:
     return any(name.removeprefix("backbone.") == "cls_token" for name in arrays)
 
 
-def vit_from_paddle(arrays: Mapping[str, np.ndarray]) -> tuple[State, str]:
-    """Rename the arrays of a transformer to ours, turn the linear weights, and name the family."""
+def vit_from_paddle(arrays: Mapping[str, np.ndarray]) -> State:
+    """Rename the arrays of a transformer to ours and turn the linear weights."""
     state = {}
     for name, array in arrays.items():
         ours = name.removeprefix("backbone.").replace("head.fc.", "head.")
         turned = array.T if array.ndim == 2 else array  # linear: (in, out) to (out, in)
         state[ours] = torch.from_numpy(np.ascontiguousarray(turned))
-    if "time_embed" in state:
-        has_bias = any(name.endswith("qkv.bias") for name in state)
-        return state, "PaddleVideo TimeSformer" if has_bias else "PaddleVideo PP-TimeSformer"
-    is_video = any(name.startswith("backbone.") for name in arrays)
-    return state, "PaddleVideo TokenShift" if is_video else "Paddle image ViT"
+    return state
 
 
 def tsm_from_paddle(arrays: Mapping[str, np.ndarray]) -> State:
@@ -103,10 +99,9 @@ def in_order_of(model: nn.Module, state: State) -> tuple[State, str]:
     Raises:
         ValueError: The model's two groups differ in size, so that they cannot change places.
     """
-    if not isinstance(model, ResNetTSM):
-        return state, ""
-    shift = next((b.temporal for b in model.blocks() if b.temporal is not None), None)
-    if not isinstance(shift, ChannelShift) or shift.direction != "both":
+    assert isinstance(model, VideoModel)
+    shift = next((m for m in model.modules() if isinstance(m, ChannelShift)), None)
+    if shift is None or shift.direction != "both":
         return state, "PaddleVideo's shift goes both ways, its first group from frame t-1; " + (
             f"this model: {model.describe_time()}"
         )
@@ -116,13 +111,13 @@ def in_order_of(model: nn.Module, state: State) -> tuple[State, str]:
     )
     if shift.order == "past_first":
         return state, remark
-    if not model.blocks()[0].is_bottleneck:
+    own = model.state_dict()
+    if "layer1.0.conv3.weight" not in own:
         raise ValueError(
             "the channel groups can change places in bottlenecks alone (resnet50 and deeper); "
             "set MODEL.TSM.ORDER past_first"
         )
-    widths = {block.num_in for block in model.blocks()} | {model.fc.in_features}
-    for width in widths:
+    for width in {value.shape[1] for name, value in own.items() if _READS.match(name)}:
         first, both = shift.num_first(width), shift.num_both(width)
         if both != 2 * first:
             raise ValueError(

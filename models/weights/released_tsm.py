@@ -34,12 +34,14 @@ def from_released_tsm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {_ours(name): value for name, value in state.items()}
 
 
-def describe_released_tsm(names: Iterable[str]) -> str:
-    """Say what the names tell of how a released model was trained."""
-    text = " ".join(names)
-    if re.search(r"\.conv1\.net\.", text):
-        return "shift placed blockres"
-    return "shift placed block" if re.search(r"layer1\.\d+\.net\.", text) else "no shift"
+def shifts_branches(names: Iterable[str]) -> bool:
+    """Tell whether a released model was trained with the shift placed ``blockres``."""
+    return any(".conv1.net." in name for name in names)
+
+
+def shifts_blocks(names: Iterable[str]) -> bool:
+    """Tell whether a released model was trained with the shift placed ``block``."""
+    return any(re.search(r"layer1\.\d+\.net\.", name) for name in names)
 
 
 def describe_resnet(names: Iterable[str]) -> str:

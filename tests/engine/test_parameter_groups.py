@@ -11,12 +11,11 @@ from engine.parameter_groups import (
     LAYERED_POLICIES,
     POLICIES,
     layer_of,
-    num_layers,
     parameter_groups,
 )
 from models.resnet_tsm import ResNetTSM
 from models.tokshift import tokshift
-from models.vit import ViTSize
+from models.vit import ViTSize, transformer_layer_names
 
 SIZE = ViTSize(patch_size=8, hidden_size=8, mlp_dim=16, num_heads=2, num_layers=3)
 DECAY = 0.25
@@ -92,7 +91,7 @@ def test_layers_of_a_resnet_are_its_stages() -> None:
     with torch.device("meta"):
         model = ResNetTSM(18, 5)
     rates = {name: rate for name, (rate, _) in by_name(model, "vit", layer_decay=0.5).items()}
-    assert num_layers(model) == 4
+    assert len(model.layer_names) == 1 + 4
     for name, layer in (
         *(("conv1.weight", 0), ("bn1.bias", 0), ("layer1.0.conv1.weight", 1)),
         *(("layer4.1.bn2.weight", 4), ("fc.weight", 5), ("fc.bias", 5)),
@@ -101,8 +100,9 @@ def test_layers_of_a_resnet_are_its_stages() -> None:
 
 
 def test_layer_of_a_two_digit_block_is_its_number() -> None:
-    assert layer_of("blocks.11.norm1.weight", num_layers=12) == 12
-    assert layer_of("blocks.1.norm1.weight", num_layers=12) == 2
+    names = transformer_layer_names(12)
+    assert layer_of("blocks.11.norm1.weight", names) == 12
+    assert layer_of("blocks.1.norm1.weight", names) == 2
 
 
 @pytest.mark.parametrize("policy", LAYERED_POLICIES)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from models.pretrained import fit_weights, weights_of
 from models.resnet_tsm import ResNetTSM, TSMOptions
-from models.weights.load_report import LoadReport
 
 
 def randomized(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -79,8 +78,8 @@ def filled_like() -> Callable[[ResNetTSM], ResNetTSM]:
             official_name(name, model): list(value.shape)
             for name, value in model.state_dict().items()
         }
-        state, kind, _ = weights_of({"state_dict": filled(shapes)}, "filled")
-        fit_weights(model, state, LoadReport("filled", kind), head_may_differ=False)
+        state, report = weights_of({"state_dict": filled(shapes)}, "filled")
+        fit_weights(model, state, report, head_may_differ=False)
         return model
 
     return fill_model
@@ -133,8 +132,8 @@ def golden_tsm(golden_json: Callable[[str], Any]) -> Callable[[str], ResNetTSM]:
         )
         weights = filled(golden_json(f"tsm/models/{name}.keys.json"))
         content = {"state_dict": {f"module.{key}": value for key, value in weights.items()}}
-        state, kind, _ = weights_of(content, name)
-        fit_weights(model, state, LoadReport(name, kind), head_may_differ=False)
+        state, report = weights_of(content, name)
+        fit_weights(model, state, report, head_may_differ=False)
         return model.eval()
 
     return build

@@ -5,6 +5,7 @@ from yacs.config import CfgNode
 
 from config import load_cfg_text
 from config.checks import CHOICES
+from config.model_checks import MODEL_RULES
 from models import MODELS, build_model
 from models.timesformer import TimeSformer
 from models.vit import VisionTransformer
@@ -65,10 +66,13 @@ def test_vit_takes_drop_path_and_recomputation_too() -> None:
 
 
 def test_unknown_model_is_an_error_that_lists_the_known_ones() -> None:
-    cfg = cfg_of("MODEL.NAME", "tokshfit")
     known = "'timesformer', 'tokshift', 'tsm', 'vit'"
     with pytest.raises(ValueError, match=rf"MODEL\.NAME='tokshfit'; .*{known}"):
-        build_model(cfg)
+        cfg_of("MODEL.NAME", "tokshfit")
+
+
+def test_every_model_has_its_rules_in_the_config() -> None:
+    assert MODELS.keys() == MODEL_RULES.keys()
 
 
 def test_partial_bn_freezes_every_layer_norm_but_the_first() -> None:

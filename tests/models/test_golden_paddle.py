@@ -74,7 +74,7 @@ def clips_of(x: Any) -> Tensor:
 def renamed(arrays: dict[str, Any], prefix: str) -> dict[str, Tensor]:
     """The arrays below a prefix under our names, linear weights turned."""
     below = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-    return vit_from_paddle(below)[0]
+    return vit_from_paddle(below)
 
 
 def assert_near(ours: Tensor, theirs: Any, atol: float, name: str) -> None:

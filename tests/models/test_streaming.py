@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.online import OnlineTSM, OnlineViT, StreamState
 from models.resnet_tsm import ResNetTSM, TSMOptions
-from models.streaming import OnlineTSM, OnlineViT, StreamState, build_online, num_bytes
+from models.streaming import build_online, num_bytes
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
 from tests.models.conftest import randomized

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.pretrained import load_weights
+from models.pretrained import load_weights, read_weights
 from models.timesformer import TimeSformer
 from models.tokshift import tokshift
 from models.vit import ViTSize
-from models.weights.paddle import is_transformer, read_pdparams, vit_from_paddle
+from models.weights.paddle import is_transformer, read_pdparams
 from tests.models.conftest import randomized
 
 SIZE = ViTSize(patch_size=8, hidden_size=12, mlp_dim=24, num_heads=3, num_layers=2)
@@ -90,7 +90,7 @@ def test_slices_that_do_not_join_are_an_error(table: object, text: str, tmp_path
     ],
 )
 def test_families_are_told_by_their_names(
-    has_time: bool, qkv_bias: bool, prefix: str, family: str
+    has_time: bool, qkv_bias: bool, prefix: str, family: str, tmp_path: Path
 ) -> None:
     if has_time:
         model = TimeSformer(24, 8, 4, 12, 2, 3, 24, 5, qkv_bias=qkv_bias)
@@ -99,8 +99,8 @@ def test_families_are_told_by_their_names(
     randomized(model)
     arrays = paddle_arrays(model, prefix)
     assert is_transformer(arrays)
-    state, found = vit_from_paddle(arrays)
-    assert found == family
+    state, report = read_weights(written(arrays, tmp_path))
+    assert report.kind == f"{family}, .pdparams"
     assert state.keys() == model.state_dict().keys()
     for name, value in model.state_dict().items():
         assert torch.equal(state[name], value)

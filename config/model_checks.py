@@ -1,0 +1,189 @@
+"""What a config must hold for each model: one `ModelRules` a MODEL.NAME, without building it."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from yacs.config import CfgNode
+
+from config.backbones import BACKBONES, RESNETS
+
+_log = logging.getLogger(__name__)
+
+
+def no_faults(cfg: CfgNode) -> list[str]:
+    """Find nothing wrong."""
+    return []
+
+
+def run_name(cfg: CfgNode, net: str = "") -> str:
+    """Return the TokShift release's name for an experiment; the net is MODEL.NAME by default."""
+    data, optim = cfg.DATA, cfg.OPTIM
+    return (
+        f"{net or cfg.MODEL.NAME}_{cfg.MODEL.BACKBONE}_{data.NAME}_{data.SAMPLING}"
+        f"_cls{cfg.MODEL.NUM_CLASSES}_segs{data.NUM_FRAMES}x{data.FRAME_STRIDE}"
+        f"_e{cfg.TRAIN.EPOCHS}_lr{optim.LR}_gd{optim.CLIP_GRAD_NORM}"
+        f"_ShiftDiv{cfg.MODEL.SHIFT.FOLD_DIV}_bch{cfg.TRAIN.CLIPS_PER_GPU}_VAL{data.IMAGE_SIZE}"
+    )
+
+
+@dataclass(frozen=True)
+class ModelRules:
+    """What the checks of a config ask of a model.
+
+    Attributes:
+        faults: What it cannot be, a line each with key, value and what is allowed; it may fill in
+            sizes that the config leaves open.
+        shape_faults: What does not fit together among sizes that are each valid; asked where
+            nothing else is at fault.
+        run_name: Name of the run's folder, where OUTPUT_DIR is empty.
+        shifts: Whether frames give channels to each other, which of one frame leaves zeros.
+        other_input: The keys, with values, that make it take anything but one RGB image a frame,
+            which can neither be read nor exported; "" where it takes RGB.
+        has_released_layout: The released TokShift code can read its checkpoints.
+    """
+
+    faults: Callable[[CfgNode], list[str]] = no_faults
+    shape_faults: Callable[[CfgNode], list[str]] = no_faults
+    run_name: Callable[[CfgNode], str] = run_name
+    shifts: Callable[[CfgNode], bool] = lambda cfg: False
+    other_input: Callable[[CfgNode], str] = lambda cfg: ""
+    has_released_layout: bool = False
+
+
+def transformer_faults(cfg: CfgNode) -> list[str]:
+    """Complete MODEL.VIT from the backbone's name; an unknown name may stand if all is explicit."""
+    faults, sizes, name = [], cfg.MODEL.VIT, cfg.MODEL.BACKBONE
+    test_size, image_size = cfg.TEST.IMAGE_SIZE, cfg.DATA.IMAGE_SIZE
+    if test_size not in (0, image_size):
+        faults.append(
+            f"TEST.IMAGE_SIZE={test_size}; a transformer is built for "
+            f"DATA.IMAGE_SIZE={image_size} alone"
+        )
+    if name.startswith("R50"):
+        return [
+            *faults,
+            f"MODEL.BACKBONE={name!r}: the hybrid of ResNet and ViT is not supported",
+        ]
+    empty = [key for key, value in sizes.items() if value is None or (value == 0 and _is_size(key))]
+    if name in BACKBONES:
+        published = BACKBONES[name].items()
+        others = {k: sizes[k] for k, v in published if k not in empty and sizes[k] != v}
+        if others:
+            _log.warning("MODEL.VIT overrides sizes of MODEL.BACKBONE=%s: %s", name, others)
+        for key in empty:
+            sizes[key] = BACKBONES[name][key]
+        return faults
+    if sizes.DROPOUT is None:
+        sizes.DROPOUT = 0.0
+        empty.remove("DROPOUT")
+    if empty:
+        keys = ", ".join(f"MODEL.VIT.{key}" for key in empty)
+        faults.append(f"MODEL.BACKBONE={name!r}; choose one of {sorted(BACKBONES)} or set {keys}")
+    return faults
+
+
+def transformer_shape_faults(cfg: CfgNode) -> list[str]:
+    """Return what does not fit together among the sizes of a transformer."""
+    faults, size, vit = [], cfg.DATA.IMAGE_SIZE, cfg.MODEL.VIT
+    if min(vit.PATCH_SIZE, vit.HIDDEN_SIZE, vit.MLP_DIM, vit.NUM_HEADS, vit.NUM_LAYERS) < 1:
+        return [f"MODEL.VIT holds a negative size: {dict(vit)}"]
+    if size % vit.PATCH_SIZE:
+        faults.append(
+            f"DATA.IMAGE_SIZE={size} is not a multiple of the patch, "
+            f"MODEL.VIT.PATCH_SIZE={vit.PATCH_SIZE}"
+        )
+    if vit.HIDDEN_SIZE % vit.NUM_HEADS:
+        faults.append(
+            f"MODEL.VIT.HIDDEN_SIZE={vit.HIDDEN_SIZE} is not a multiple of "
+            f"MODEL.VIT.NUM_HEADS={vit.NUM_HEADS}"
+        )
+    return faults
+
+
+def tokshift_shape_faults(cfg: CfgNode) -> list[str]:
+    """Return what does not fit together among the sizes of a TokShift."""
+    faults = transformer_shape_faults(cfg)
+    fold_div, width = cfg.MODEL.SHIFT.FOLD_DIV, cfg.MODEL.VIT.HIDDEN_SIZE
+    if width >= 1 and not 1 <= fold_div <= width:
+        faults.append(
+            f"MODEL.SHIFT.FOLD_DIV={fold_div}; it must lie between 1 and the width, "
+            f"MODEL.VIT.HIDDEN_SIZE={width}, or no channel shifts"
+        )
+    return faults
+
+
+def tsm_faults(cfg: CfgNode) -> list[str]:
+    """Return what a TSM cannot be, or does not have."""
+    faults, tsm = [], cfg.MODEL.TSM
+    if cfg.MODEL.BACKBONE not in RESNETS:
+        faults.append(f"MODEL.BACKBONE={cfg.MODEL.BACKBONE!r}; for tsm choose one of {RESNETS}")
+    if len(tsm.LAYERS) != 4 or (any(tsm.LAYERS) and min(tsm.LAYERS) < 1):
+        faults.append(f"MODEL.TSM.LAYERS={tsm.LAYERS}; it must be four counts, or four zeros")
+    if not 0 <= tsm.RATIO <= 0.5:
+        faults.append(f"MODEL.TSM.RATIO={tsm.RATIO}; it must be from 0 to 0.5")
+    for key, plain in (("PLACEMENT", "blockres"), ("DIRECTION", "both")):
+        if tsm.OP != "shift" and tsm[key] != plain:
+            faults.append(f"MODEL.TSM.{key}={tsm[key]!r}; it is for MODEL.TSM.OP shift alone")
+    if tsm.TEMPORAL_POOL and cfg.DATA.NUM_FRAMES % 2:
+        faults.append(f"DATA.NUM_FRAMES={cfg.DATA.NUM_FRAMES}; MODEL.TSM.TEMPORAL_POOL halves it")
+    if cfg.OPTIM.GROUPS == "pp_timesformer":
+        faults.append("OPTIM.GROUPS='pp_timesformer' is for transformers; for tsm choose another")
+    faults += [
+        f"MODEL.{key} is for transformers; a tsm has none"
+        for key in ("DROP_PATH", "CHECKPOINTS_BLOCKS")
+        if cfg.MODEL[key]
+    ]
+    return faults
+
+
+def tsm_run_name(cfg: CfgNode) -> str:
+    """Return the TSM release's name for an experiment, its parts in its order."""
+    tsm, data = cfg.MODEL.TSM, cfg.DATA
+    moves = f"_{tsm.OP}{tsm.FOLD_DIV}_{tsm.PLACEMENT}" if tsm.SHIFT else ""
+    return (
+        f"TSM_{data.NAME}_{tsm.MODALITY}_{cfg.MODEL.BACKBONE}{moves}"
+        + ("_tpool" if tsm.TEMPORAL_POOL else "")
+        + f"_avg_segment{data.NUM_FRAMES}_e{cfg.TRAIN.EPOCHS}"
+        + ("_cos" if cfg.OPTIM.SCHEDULE == "cosine" else "")
+        + ("_dense" if "dense" in data.SAMPLING else "")
+        + ("_nl" if tsm.NON_LOCAL else "")
+    )
+
+
+def tsm_other_input(cfg: CfgNode) -> str:
+    """Name the keys that make a TSM take flow, or several images a frame."""
+    tsm = cfg.MODEL.TSM
+    if tsm.MODALITY == "RGB" and tsm.NEW_LENGTH <= 1:
+        return ""
+    return f"MODEL.TSM.MODALITY={tsm.MODALITY!r}, MODEL.TSM.NEW_LENGTH={tsm.NEW_LENGTH}"
+
+
+def _is_size(key: str) -> bool:
+    """Whether 0 is no value of a key of MODEL.VIT."""
+    return key not in ("DROPOUT", "QKV_BIAS")
+
+
+MODEL_RULES = {
+    "vit": ModelRules(
+        transformer_faults,
+        transformer_shape_faults,
+        run_name=partial(run_name, net="ViT"),
+        has_released_layout=True,
+    ),
+    "tokshift": ModelRules(
+        transformer_faults,
+        tokshift_shape_faults,
+        run_name=partial(run_name, net="TokShift"),
+        shifts=lambda cfg: True,
+        has_released_layout=True,
+    ),
+    "timesformer": ModelRules(transformer_faults, transformer_shape_faults),
+    "tsm": ModelRules(
+        tsm_faults,
+        run_name=tsm_run_name,
+        shifts=lambda cfg: cfg.MODEL.TSM.SHIFT,
+        other_input=tsm_other_input,
+    ),
+}
