@@ -22,7 +22,7 @@ class LoadedModel:
     """A model that is ready to classify.
 
     Attributes:
-        model: A `VideoModel` in evaluation mode, on the CPU: from normalised clips (B, T, 3, H, W) to
+        model: A `VideoModel` in evaluation mode, on the CPU; clips (B, T, 3, H, W), normalised, to
             logits (B, K).
         cfg: The experiment that it belongs to.
         class_names: K names by label: those in the file, else those that the config names. A run
