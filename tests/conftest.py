@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: the golden data were made with one thread
 import sys
@@ -11,10 +12,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from yacs.config import CfgNode
 
+from config import load_cfg_text
 from tests.clip_files import clip_kind, make_clip  # noqa: F401 - fixtures
 
 GOLDEN_ROOT = Path(os.environ.get("GOLDEN_ROOT") or Path(__file__).parent / "golden")
+# The tiny ViT of the released golden data; a file's `arch` names only what differs from it.
+RELEASED_SIZES = {"patch": 16, "hidden": 48, "mlp": 96, "heads": 4, "layers": 2}
+SIZE_NAMES = {
+    "patch": "patch_size",
+    "hidden": "hidden_size",
+    "mlp": "mlp_dim",
+    "heads": "num_heads",
+    "layers": "num_layers",
+}
 
 
 class LegacyRng:
@@ -44,21 +57,38 @@ def legacy_rng() -> type[LegacyRng]:
     return LegacyRng
 
 
+# The golden data: fixtures for what a test reads, functions for what it is parametrized by
+
+
 @pytest.fixture(scope="session")
-def golden() -> Callable[[str], dict[str, Any]]:
+def golden_path() -> Callable[[str], Path]:
+    """Find a golden file or folder by its path below the root; skip the test where it is absent."""
+
+    def find(name: str) -> Path:
+        if not (GOLDEN_ROOT / name).exists():
+            pytest.skip(f"{name} is not in the part of the golden data that is here")
+        return GOLDEN_ROOT / name
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def golden(golden_path: Callable[[str], Path]) -> Callable[[str], dict[str, Any]]:
     """Load a golden .npz by its path below the root; its JSON texts are parsed."""
 
     def load(name: str) -> dict[str, Any]:
-        path = GOLDEN_ROOT / name
-        if not path.exists():
-            pytest.skip(f"{name} is not in the part of the golden data that is here")
-        with np.load(path) as file:
+        with np.load(golden_path(name)) as file:
             arrays: dict[str, Any] = {key: file[key] for key in file.files}
         texts = {key: array for key, array in arrays.items() if array.dtype.kind == "U"}
         parsed = {key: json.loads(str(a)) for key, a in texts.items() if a.ndim == 0}
         return arrays | parsed
 
     return load
+
+
+@pytest.fixture(scope="session")
+def golden_json(golden_path: Callable[[str], Path]) -> Callable[[str], Any]:
+    return lambda name: json.loads(golden_path(name).read_text())
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +99,83 @@ def golden_root() -> Path:
 def golden_names(pattern: str) -> list[str]:
     """List the golden files of a pattern that are here, for parametrize."""
     return sorted(str(path.relative_to(GOLDEN_ROOT)) for path in GOLDEN_ROOT.glob(pattern))
+
+
+def golden_content(name: str) -> Any:
+    """Read a golden JSON file for parametrize; it is empty where it is absent."""
+    path = GOLDEN_ROOT / name
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def golden_arrays(name: str, pattern: str) -> list[Any]:
+    """List what the groups of a pattern stand for in the names of a golden .npz, for parametrize.
+
+    Args:
+        name: Path of the file below the root.
+        pattern: Regular expression with groups, for whole names.
+
+    Returns:
+        For each name that fits, its groups, or its only group; numbers are ints.
+    """
+    if not (GOLDEN_ROOT / name).exists():
+        return []
+    with np.load(GOLDEN_ROOT / name) as file:
+        found = filter(None, (re.fullmatch(pattern, key) for key in file.files))
+        groups = [tuple(int(g) if g.isdecimal() else g for g in match.groups()) for match in found]
+    return [group if len(group) > 1 else group[0] for group in groups]
+
+
+def stated_number(system: str, pattern: str, default: int) -> int:
+    """Read a number that a set states in the README of a system alone, by the pattern's group.
+
+    Args:
+        system: Folder of the README below the root.
+        pattern: Regular expression with one group.
+        default: The number in the part that stands in this repository, without those READMEs.
+    """
+    path = GOLDEN_ROOT / system / "README.md"
+    found = re.search(pattern, path.read_text()) if path.exists() else None
+    return int(found[1]) if found else default
+
+
+def paddle_names(framework: str, file: str) -> list[str]:
+    """List PaddleVideo's golden models of a framework that have a file, for parametrize."""
+    found = []
+    for name in golden_names(f"paddlevideo/models/*/{file}"):
+        config = golden_content(name.replace(file, "config.json"))
+        if config and config["model"]["framework"] == framework:
+            found.append(Path(name).parent.name)
+    return found
+
+
+def released_sizes(arch: dict[str, int]) -> dict[str, int]:
+    """Return the sizes of a ViT of the released golden data, as `models.vit.ViTSize` has them."""
+    return {SIZE_NAMES[key]: value for key, value in (RELEASED_SIZES | arch).items()}
+
+
+def released_words(arch: dict[str, int]) -> list[str]:
+    """Return the sizes of such a ViT as overrides of a config."""
+    sizes = released_sizes(arch).items()
+    return [word for key, value in sizes for word in (f"MODEL.VIT.{key.upper()}", str(value))]
+
+
+@pytest.fixture(scope="session")
+def released_cfg(golden: Callable[[str], dict[str, Any]]) -> Callable[..., CfgNode]:
+    """The config of the released end-to-end run, in our tree, with overrides."""
+    run = golden("tokshift/f_eval.npz")
+    text, sizes = yaml.safe_dump(run["cfg"]), released_words(run["arch"])
+    return lambda *overrides: load_cfg_text(text, "the released run", [*sizes, *overrides])
+
+
+RELEASED_CHECKPOINTS = golden_names("tokshift/f_e2e/*.pth")  # one content, saved in several ways
+
+
+@pytest.fixture(scope="session")
+def released_checkpoint() -> Path:
+    """A checkpoint of the released end-to-end run, whichever is here."""
+    if not RELEASED_CHECKPOINTS:
+        pytest.skip("the released checkpoint is not in the part of the golden data that is here")
+    return GOLDEN_ROOT / RELEASED_CHECKPOINTS[0]
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,6 +19,7 @@ from PIL import Image
 import main_ddp_shift
 from config import load_cfg
 from engine.learner import Learner
+from tests.conftest import golden_names, released_sizes, released_words
 
 CLASSES = ("kick ball", "run", "swim")
 FRAMES_OF = {"train": (6, 9, 12, 40), "val": (7, 30)}  # frames of each video of a class
@@ -442,15 +443,18 @@ def test_compiled_model_trains_to_the_weights_of_the_plain_one(experiment: Exper
         torch.testing.assert_close(ours[name], expected[name], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", golden_names("tokshift/c_in21k_*.npz"))
 def test_training_starts_from_the_weights_of_an_npz_file(
-    experiment: Experiment, golden_root: Path
+    name: str,
+    experiment: Experiment,
+    golden: Callable[[str], dict[str, Any]],
+    golden_path: Callable[[str], Path],
 ) -> None:
-    weights = golden_root / "tokshift/c_in21k_p.npz"
-    if not weights.exists():
-        pytest.skip("the golden weights are not here")
-    size = {"HIDDEN_SIZE": 48, "NUM_HEADS": 4, "MLP_DIM": 96, "PATCH_SIZE": 16}
-    words = [word for key, value in size.items() for word in (f"MODEL.VIT.{key}", value)]
-    words += ["DATA.IMAGE_SIZE", 48, "DATA.TEST_SHORT_SIDE", 48, "AUG.SHORT_SIDE_RANGE", [48, 60]]
+    weights, meta = golden_path(name), golden(name.replace("c_in21k", "c_loaded"))["meta"]
+    words: list[object] = released_words(meta["arch"])
+    side = meta["grid"] * released_sizes(meta["arch"])["patch_size"]
+    words += ["DATA.IMAGE_SIZE", side, "DATA.TEST_SHORT_SIDE", side]
+    words += ["AUG.SHORT_SIDE_RANGE", [side, side + 12]]
     words += ["OPTIM.LR", 0.0, "TRAIN.EPOCHS", 1]  # so that the weights stay as they come
     console = experiment.run("--tune_from", weights, *words)
     assert "(ImageNet-21k .npz)" in console

@@ -1,4 +1,3 @@
-import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import yaml
 from config import load_cfg, load_cfg_text
 from config.checks import value_at
 from config.legacy import LEGACY_KEYS, is_legacy, released_run_name
+from tests.conftest import released_words
 
 # The flat file of a released run. Values are unlike our defaults, wherever a key has an effect.
 TREE: dict[str, Any] = {
@@ -155,13 +155,10 @@ def test_released_run_loads_with_explicit_sizes(
     data = golden("tokshift/f_eval.npz")
     path = tmp_path / "cfg.yml"
     path.write_text(yaml.safe_dump(data["cfg"]))
-    sizes = {"PATCH_SIZE": 16, "HIDDEN_SIZE": 48, "MLP_DIM": 96, "NUM_HEADS": 4, "NUM_LAYERS": 2}
-    pairs = ((f"MODEL.VIT.{name}", str(value)) for name, value in sizes.items())
-    cfg = load_cfg(path, list(itertools.chain(*pairs)))
-    log_folder = data["meta"]["train_run"]["tb"][0][1]
-    name = "TokShift_ViT-Ti_16_toy_dense_cls6_segs4x4_e3_lr0.05_gd1.0_ShiftDiv4_bch2_VAL32"
+    cfg = load_cfg(path, released_words(data["arch"]))
+    _, log_folder, _ = data["meta"]["train_run"]["tb"][0]
+    name = released_run_name(cfg)
     assert log_folder == f"./LOG/{name}"
-    assert released_run_name(cfg) == name
     assert value_at(cfg, "OUTPUT_DIR") == f"runs/{name}"
     ours = {
         "DATA.NAME": "DATASET",
@@ -197,9 +194,14 @@ def test_released_run_loads_with_explicit_sizes(
     }
     for path, key in ours.items():
         assert value_at(cfg, path) == data["cfg"][key], path
-    assert cfg.MODEL.NAME == "tokshift"
-    assert cfg.LOSS.LABEL_SMOOTHING == 0.1
-    assert cfg.DATA.PIXEL_MEAN == [0.5, 0.5, 0.5]
+    released = data["cfg"]
+    converted = {
+        "MODEL.NAME": released["NET"].lower(),
+        "LOSS.LABEL_SMOOTHING": 0.1 if released["LABEL_SMOOTH"] else 0.0,
+        "DATA.PIXEL_MEAN": [value / 255 for value in released["PIXEL_MEAN"]],
+    }
+    for path, expected in converted.items():
+        assert value_at(cfg, path) == expected, path
 
 
 def test_keys_without_effect_and_surprising_keys_say_so_once(

@@ -1,12 +1,12 @@
 """PaddleVideo's whole pipelines: file, window, indices, resize, crops, normalised clip."""
 
-import json
+import functools
 import random
 import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -20,16 +20,21 @@ from datasets.annotations import VideoRecord
 from datasets.augment.scale_jitter import jitter_scale, uniform_boxes
 from datasets.augment.short_side import crop, normalize
 from datasets.decode.pyav_frames import decode_frames
+from datasets.decode.video_file import VideoFile
 from datasets.paddle_sampling import linspace_clip, paddle_window
 from datasets.view_crops import VIEW_CROPS
 from datasets.views import TestViews
+from tests.conftest import golden_arrays, golden_names, stated_number
 
 av = pytest.importorskip("av")
 
 Golden = Callable[[str], dict[str, Any]]
 
-VIDEOS = {"v300_30fps.mp4": 30.0, "v100_25fps.mp4": 25.0, "v20_30fps.mp4": 30.0}
-RECIPES = {  # reduced as the golden data are: short side 32 for 224, crops of 32
+DATA = "paddlevideo/data"
+VIDEOS = [
+    Path(name).name for suffix in ("mp4", "avi") for name in golden_names(f"{DATA}/*.{suffix}")
+]
+RECIPES = {
     "ppts": {
         "DATA.SAMPLING": "linspace",
         "TEST.CROPS": "uniform",
@@ -38,6 +43,7 @@ RECIPES = {  # reduced as the golden data are: short side 32 for 224, crops of 3
     },
     "tokenshift": {"DATA.SAMPLING": "paddle_dense", "TEST.CROPS": "multi_centre"},
 }
+NUM_CROPS = 3  # in a test of either
 RELEASED_ORDER = {"ppts": (1, 2, 0), "tokenshift": (0, 1, 2)}  # of our crops, the centre first
 FLOAT_TOLERANCE = 1e-6  # float32 in another order: 9e-7 as measured
 HALF_A_LEVEL = 0.501 / 255  # in units of 0..1, from the rounding to uint8; measured 0.50004
@@ -66,28 +72,29 @@ class PythonRng:
         return self.state.uniform(low, high)
 
 
+class Video(NamedTuple):
+    """A golden video: all its frames, uint8 (F, H, W, 3), and how many a second has."""
+
+    frames: np.ndarray
+    fps: float
+
+
 @pytest.fixture(scope="module")
-def decoded(golden_root: Path) -> dict[str, np.ndarray]:
-    paths = {name: golden_root / "paddlevideo/data" / name for name in VIDEOS}
-    if not all(path.exists() for path in paths.values()):
-        pytest.skip("the golden videos are not here")
-    return {
-        name: np.stack([np.asarray(image) for image in decode_frames(path)])
-        for name, path in paths.items()
-    }
+def decoded(golden_path: Callable[[str], Path]) -> Callable[[str], Video]:
+    @functools.cache
+    def decode(name: str) -> Video:
+        path = golden_path(f"{DATA}/{name}")
+        frames = np.stack([np.asarray(image) for image in decode_frames(path)])
+        return Video(frames, VideoFile(path).fps)
+
+    return decode
 
 
-def config(kind: str, video: str, **overrides: Any) -> CfgNode:
-    settings = {
-        "DATA.WINDOW": "paddle",
-        "DATA.FPS": VIDEOS[video],
-        "DATA.IMAGE_SIZE": 32,
-        "DATA.TEST_SHORT_SIDE": 32,
-        "TEST.NUM_CROPS": 3,
-        **RECIPES[kind],
-        **{key.replace("__", "."): value for key, value in overrides.items()},
-    }
-    return load_cfg_text("", "test", [str(word) for pair in settings.items() for word in pair])
+def config(kind: str, video: Video, **settings: Any) -> CfgNode:
+    """The config of a recipe on a video, with overrides given as SECTION__KEY=value."""
+    words = {key.replace("__", "."): value for key, value in settings.items()}
+    words = {"DATA.WINDOW": "paddle", "DATA.FPS": video.fps, **RECIPES[kind], **words}
+    return load_cfg_text("", "test", [str(word) for pair in words.items() for word in pair])
 
 
 def released_views(array: np.ndarray, num_crops: int) -> Tensor:
@@ -126,18 +133,17 @@ def float_views(cfg: CfgNode, frames: np.ndarray, num_crops: int) -> Tensor:
 assert_within = partial(torch.testing.assert_close, rtol=0)
 
 
-@pytest.mark.parametrize("video", VIDEOS)
+@pytest.mark.parametrize("name", VIDEOS)
 def test_decoded_frames_of_every_window_are_the_releases(
-    decoded: dict[str, np.ndarray], golden_root: Path, video: str
+    decoded: Callable[[str], Video], golden_json: Callable[[str], Any], name: str
 ) -> None:
-    frames = decoded[video]
-    rows = json.loads((golden_root / "paddlevideo/data/decoder.json").read_text())
-    rows = [row for row in rows if row["video"] == video and "mode" in row]
-    assert len(rows) == 10
-    for row in rows:
+    video = decoded(name)
+    rows = [row for row in golden_json(f"{DATA}/decoder.json") if row["video"] == name]
+    assert rows
+    for row in (row for row in rows if "mode" in row):
         rng: Any = PythonRng(row["seed"]) if row["mode"] != "test" else None
-        first, length, _ = paddle_window(len(frames), row["num_seg"], VIDEOS[video], rng)
-        kept = frames[first : first + length]
+        window = paddle_window(len(video.frames), row["num_seg"], video.fps, rng)
+        kept = video.frames[window.first : window.first + window.num_frames]
         # exact with the same FFmpeg; another may round a colour otherwise
         assert kept[0].mean() == pytest.approx(row["frame_mean_first"], abs=0.5)
         assert kept[-1].mean() == pytest.approx(row["frame_mean_last"], abs=0.5)
@@ -146,63 +152,81 @@ def test_decoded_frames_of_every_window_are_the_releases(
 
 
 def test_whole_videos_have_the_means_of_the_other_decoders(
-    decoded: dict[str, np.ndarray], golden_root: Path
+    decoded: Callable[[str], Video], golden_json: Callable[[str], Any]
 ) -> None:
-    rows = json.loads((golden_root / "paddlevideo/data/decoder.json").read_text())
-    for row in (row for row in rows if "backend" in row):
-        frames = decoded[row["video"]]
+    for row in (row for row in golden_json(f"{DATA}/decoder.json") if "backend" in row):
+        frames = decoded(row["video"]).frames
         assert len(frames) == row["frames_len"]
         np.testing.assert_allclose(frames.mean((0, 1, 2)), row["channel_means"], atol=0.5)
 
 
-@pytest.mark.parametrize("video", VIDEOS)
 @pytest.mark.parametrize(
-    ("source", "name"),
-    [("pipelines", "{}_test/{}"), ("predict", "helper/{}/{}")],
+    ("source", "key", "kind", "name"),
+    [
+        *(
+            ("pipelines", "{}_test/{}", *case)
+            for case in golden_arrays(f"{DATA}/pipelines.npz", rf"({'|'.join(RECIPES)})_test/(.+)")
+        ),
+        *(
+            ("predict", "helper/{}/{}", *case)
+            for case in golden_arrays(f"{DATA}/predict.npz", rf"helper/({'|'.join(RECIPES)})/(.+)")
+        ),
+    ],
 )
-@pytest.mark.parametrize("kind", RECIPES)
 def test_test_views_are_the_releases(
-    decoded: dict[str, np.ndarray], golden: Golden, kind: str, source: str, name: str, video: str
+    decoded: Callable[[str], Video], golden: Golden, source: str, key: str, kind: str, name: str
 ) -> None:
-    arrays, key = golden(f"paddlevideo/data/{source}.npz"), name.format(kind, video)
-    if key not in arrays:
-        pytest.skip(f"{key} is not in the part of the golden data that is here")
-    cfg, array = config(kind, video), arrays[key]
-    expected = released_views(array if array.ndim == 4 else array[0], num_crops=3)
+    array = golden(f"{DATA}/{source}.npz")[key.format(kind, name)]
+    expected = released_views(array if array.ndim == 4 else array[0], NUM_CROPS)
+    T, side, video = expected.shape[1], expected.shape[-1], decoded(name)
+    # the crops are as large as the short side, as in the recipes
+    cfg = config(
+        *(kind, video),
+        DATA__NUM_FRAMES=T,
+        DATA__IMAGE_SIZE=side,
+        DATA__TEST_SHORT_SIDE=side,
+        MODEL__VIT__PATCH_SIZE=side,
+        TEST__NUM_CROPS=NUM_CROPS,
+    )
     order = list(RELEASED_ORDER[kind])
-    exact = float_views(cfg, decoded[video], num_crops=3)[order]
+    exact = float_views(cfg, video.frames, NUM_CROPS)[order]
     assert_within(exact, expected, atol=FLOAT_TOLERANCE)
-    views = views_of(cfg, decoded[video], "test", num_crops=3)[order]
+    views = views_of(cfg, video.frames, "test", NUM_CROPS)[order]
     mean, std = cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD
     assert_within(normalize(views, mean, std), expected, atol=HALF_A_LEVEL / std[0])
 
 
-@pytest.mark.parametrize("video", VIDEOS)
+@pytest.mark.parametrize("name", golden_arrays(f"{DATA}/pipelines.npz", r"ppts_valid/(.+)"))
 def test_validation_clips_are_the_releases_from_its_random_start(
-    decoded: dict[str, np.ndarray], golden: Golden, video: str
+    decoded: Callable[[str], Video], golden: Golden, name: str
 ) -> None:
-    arrays, key = golden("paddlevideo/data/pipelines.npz"), f"ppts_valid/{video}"
-    if key not in arrays:
-        pytest.skip(f"{key} is not in the part of the golden data that is here")
-    expected = torch.from_numpy(arrays[key]).transpose(0, 1)  # (T, 3, 28, 28)
-    frames, rng = decoded[video], PythonRng(70)
-    clip = linspace_clip(len(frames), 8, VIDEOS[video], rng)  # type: ignore[arg-type]
+    arrays = golden(f"{DATA}/pipelines.npz")
+    expected = torch.from_numpy(arrays[f"ppts_valid/{name}"]).transpose(0, 1)  # (T, 3, H, W)
+    T, side, (frames, fps) = len(expected), expected.shape[-1], decoded(name)
+    [short_side] = {arrays[key].shape[-1] for key in arrays if key.startswith("ppts_test/")}
+    seed = stated_number("paddlevideo", r"both RNGs seeded with (\d+) first", default=70)
+    clip = linspace_clip(len(frames), T, fps, PythonRng(seed))  # type: ignore[arg-type]
     images = torch.from_numpy(frames[clip]).permute(0, 3, 1, 2).float() / 255
-    resized = jitter_scale(images, 32)
-    (box,) = uniform_boxes(*resized.shape[-2:], 28, num_crops=1)
-    assert_within(crop(resized, box, 28), expected, atol=FLOAT_TOLERANCE)
+    resized = jitter_scale(images, short_side)
+    (box,) = uniform_boxes(*resized.shape[-2:], side, num_crops=1)
+    assert_within(crop(resized, box, side), expected, atol=FLOAT_TOLERANCE)
 
 
-@pytest.mark.parametrize("video", VIDEOS)
+@pytest.mark.parametrize("name", VIDEOS)
 def test_our_validation_is_the_same_crop_from_the_first_frame(
-    decoded: dict[str, np.ndarray], video: str
+    decoded: Callable[[str], Video], name: str
 ) -> None:
-    overrides = {"DATA__IMAGE_SIZE": 28, "DATA__TEST_SHORT_SIDE": 28, "VAL__SHORT_SIDE": 32}
-    patch = {"MODEL__VIT__PATCH_SIZE": 14}  # a divisor of 28
-    cfg = config("ppts", video, VAL__NUM_CROPS=1, **overrides, **patch)
-    frames = decoded[video]
+    frames, fps = video = decoded(name)
+    cfg = config(
+        *("ppts", video),
+        DATA__IMAGE_SIZE=28,
+        DATA__TEST_SHORT_SIDE=28,
+        VAL__SHORT_SIDE=32,
+        VAL__NUM_CROPS=1,
+        MODEL__VIT__PATCH_SIZE=14,  # a divisor of 28
+    )
     (view,) = views_of(cfg, frames, "val", num_crops=1)
-    clip = linspace_clip(len(frames), 8, VIDEOS[video])
+    clip = linspace_clip(len(frames), cfg.DATA.NUM_FRAMES, fps)
     resized = jitter_scale(torch.from_numpy(frames[clip]).permute(0, 3, 1, 2), 32)
     (box,) = uniform_boxes(*resized.shape[-2:], 28, num_crops=1)
     assert torch.equal(view, crop(resized, box, 28))

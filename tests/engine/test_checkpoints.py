@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ MODEL:
 OPTIM: {LR: 0.05}
 """
 NAMES = ["walk", "run", "swim"]
+ReleasedCfg = Callable[..., CfgNode]
 
 
 def cfg_of(*overrides: str) -> CfgNode:
@@ -163,42 +165,33 @@ def test_weights_of_a_checkpoint_are_tested_as_they_were_trained(
     assert report.kind == "checkpoint, its ema"
 
 
-def cfg_of_released_run(*overrides: str) -> CfgNode:
-    size = "{PATCH_SIZE: 16, HIDDEN_SIZE: 48, MLP_DIM: 96, NUM_HEADS: 4, NUM_LAYERS: 2}"
-    text = f"{{DATA: {{IMAGE_SIZE: 32}}, MODEL: {{NUM_CLASSES: 6, VIT: {size}}}}}"
-    return load_cfg_text(text, "test", overrides)
-
-
-@pytest.fixture
-def released_checkpoint(golden_root: Path) -> str:
-    path = golden_root / "tokshift/f_e2e/legacy_ckpt_cuda_torch17.pth"
-    if not path.exists():
-        pytest.skip("the released checkpoint is not in the part of the golden data that is here")
-    return str(path)
-
-
-def test_released_checkpoint_is_taken_up_whole(released_checkpoint: str) -> None:
-    learner = new_learner(cfg_of_released_run("OPTIM.LR", "0.25"), seed=0)
-    assert resume(learner, released_checkpoint, WORLD) == (3, 50.0)
-    content = read_checkpoint(released_checkpoint)
+def test_released_checkpoint_is_taken_up_whole(
+    released_checkpoint: Path, released_cfg: ReleasedCfg
+) -> None:
+    cfg = released_cfg("OPTIM.LR", "0.25")
+    learner, content = new_learner(cfg, seed=0), read_checkpoint(released_checkpoint)
+    state = resume(learner, str(released_checkpoint), WORLD)
+    assert state == (content["epoch"], content["best_acc1"])
     weights = to_released(learner.model.state_dict())
     ours = {f"module.{name}": value for name, value in weights.items()}
     assert equal(ours, dict(content["state_dict"]))
     assert len(learner.optimizer.state) == len(list(learner.model.parameters()))
     group = learner.optimizer.param_groups[0]
-    assert (group["lr"], group["momentum"]) == (0.25, 0.9)  # the config wins
+    assert (group["lr"], group["momentum"]) == (0.25, cfg.OPTIM.MOMENTUM)  # the config wins
     train(learner, 0)
     moved = to_released(learner.model.state_dict())["base_model.head.bias"]
     assert not torch.equal(moved, content["state_dict"]["module.base_model.head.bias"])
 
 
-def test_released_momentum_finds_its_parameters_in_any_groups(released_checkpoint: str) -> None:
+def test_released_momentum_finds_its_parameters_in_any_groups(
+    released_checkpoint: Path, released_cfg: ReleasedCfg
+) -> None:
     learners = [
-        new_learner(cfg_of_released_run(*words), seed=0)
+        new_learner(released_cfg(*words), seed=0)
         for words in ((), ("OPTIM.GROUPS", "vit", "OPTIM.LAYER_DECAY", "0.5"))
     ]
     for learner in learners:
-        resume(learner, released_checkpoint, WORLD)
+        resume(learner, str(released_checkpoint), WORLD)
     one, many = learners
     assert len(many.optimizer.param_groups) > 2
     for ours, expected in zip(many.model.parameters(), one.model.parameters(), strict=True):
@@ -206,11 +199,14 @@ def test_released_momentum_finds_its_parameters_in_any_groups(released_checkpoin
         assert torch.equal(*(state["momentum_buffer"] for state in states))
 
 
-def test_checkpoint_in_released_layout_equals_the_released_one(released_checkpoint: str) -> None:
-    cfg = cfg_of_released_run("TRAIN.CHECKPOINT_LAYOUT", "released")
+def test_checkpoint_in_released_layout_equals_the_released_one(
+    released_checkpoint: Path, released_cfg: ReleasedCfg
+) -> None:
+    cfg = released_cfg("TRAIN.CHECKPOINT_LAYOUT", "released")
     learner = new_learner(cfg, seed=0)
-    resume(learner, released_checkpoint, WORLD)
-    ours = build_checkpoint(cfg, learner, 2, 50.0, NAMES * 2, WORLD)
+    epochs, best = resume(learner, str(released_checkpoint), WORLD)
+    names = [f"class {label}" for label in range(cfg.MODEL.NUM_CLASSES)]
+    ours = build_checkpoint(cfg, learner, epochs - 1, best, names, WORLD)
     assert ours is not None
     theirs = read_checkpoint(released_checkpoint)
     assert equal(ours["state_dict"], dict(theirs["state_dict"]))

@@ -1,6 +1,4 @@
-import json
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -72,9 +70,9 @@ def test_mixed_loss_has_the_gradient_of_its_numbers() -> None:
 
 
 @pytest.mark.parametrize("name", golden_names("paddlevideo/models/*/io.npz"))
-def test_losses_and_hits_of_paddlevideo(name: str, golden: Callable, golden_root: Path) -> None:
+def test_losses_and_hits_of_paddlevideo(name: str, golden: Callable, golden_json: Callable) -> None:
     data = golden(name)
-    config = json.loads((golden_root / name).with_name("config.json").read_text())
+    config = golden_json(name.replace("io.npz", "config.json"))
     objective = Objective(config["model"]["head"].get("ls_eps", 0.0))
     if "mix_loss" not in data:
         pytest.skip("its labels are not mixed, and its losses are with batch statistics")

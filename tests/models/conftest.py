@@ -1,9 +1,8 @@
 """Models with random weights, and those of the TSM golden data: weights by rule, clips."""
 
-import json
+import re
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ from torch import Tensor, nn
 
 from models.pretrained import fit_weights, weights_of
 from models.resnet_tsm import ResNetTSM, TSMOptions
+
+_BLOCK = re.compile(r"^layer(\d)\.(\d+)\.")
 
 
 def randomized(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -43,6 +44,56 @@ def filled(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
             value = 0.1 * n if name.endswith("bias") else 1 + 0.1 * n
         state[name] = torch.from_numpy(np.asarray(value, dtype=np.float32))
     return state
+
+
+def tsm_of(cfg: dict[str, Any], **options: Any) -> ResNetTSM:
+    """Build the model of an entry of golden tsm/models; what it leaves out is the release's."""
+    options |= {
+        "temporal_pool": cfg.get("tpool", False),
+        "non_local": cfg.get("nl", False),
+        "modality": cfg.get("modality", "RGB"),
+        "dropout": cfg.get("dropout", 0.5),
+        "consensus": cfg.get("consensus", "avg"),
+    }
+    return ResNetTSM(
+        int(cfg["arch"].removeprefix("resnet")),
+        cfg["C"],
+        cfg.get("div", 8) if cfg.get("shift", True) else 0,
+        cfg.get("place", "blockres"),
+        TSMOptions(**options),
+    )
+
+
+def tsm_sizes(shapes: dict[str, list[int]]) -> dict[str, Any]:
+    """Read width, blocks in each stage and number of classes off the tensors of a checkpoint.
+
+    Args:
+        shapes: Shapes by the release's names, of a ResNet of bottleneck blocks.
+    """
+    shapes = {
+        key.removeprefix("module.").removeprefix("base_model."): shapes[key] for key in shapes
+    }
+    blocks = {tuple(map(int, found)) for key in shapes for found in _BLOCK.findall(key)}
+    return {
+        "layers": [sum(of == stage for of, _ in blocks) for stage in (1, 2, 3, 4)],
+        "width": shapes["conv1.weight"][0],
+        "num_classes": shapes["new_fc.weight" if "new_fc.weight" in shapes else "fc.weight"][0],
+    }
+
+
+def tsm_of_shapes(shapes: dict[str, list[int]]) -> ResNetTSM:
+    sizes = tsm_sizes(shapes)
+    num_classes = sizes.pop("num_classes")
+    return ResNetTSM(50, num_classes, options=TSMOptions(**sizes))
+
+
+def tsm_words(shapes: dict[str, list[int]]) -> list[str]:
+    """Return the sizes of such a checkpoint's model as overrides of a config."""
+    sizes = tsm_sizes(shapes)
+    return [
+        *("MODEL.NUM_CLASSES", str(sizes["num_classes"])),
+        *("MODEL.TSM.LAYERS", str(sizes["layers"]), "MODEL.TSM.WIDTH", str(sizes["width"])),
+    ]
 
 
 def official_name(name: str, model: ResNetTSM) -> str:
@@ -99,37 +150,11 @@ def normalised() -> Callable[..., Tensor]:
 
 
 @pytest.fixture
-def golden_json(golden_root: Path) -> Callable[[str], Any]:
-    def load(name: str) -> Any:
-        path = golden_root / name
-        if not path.exists():
-            pytest.skip(f"{name} is not in the part of the golden data that is here")
-        return json.loads(path.read_text())
-
-    return load
-
-
-@pytest.fixture
 def golden_tsm(golden_json: Callable[[str], Any]) -> Callable[[str], ResNetTSM]:
     """Build a model of golden tsm/models with its weights, in evaluation."""
 
     def build(name: str, order: str = "future_first") -> ResNetTSM:
-        cfg = golden_json("tsm/models/index.json")[name]["cfg"]
-        options = TSMOptions(
-            order=order,
-            temporal_pool=cfg.get("tpool", False),
-            non_local=cfg.get("nl", False),
-            modality=cfg.get("modality", "RGB"),
-            dropout=cfg.get("dropout", 0.5),
-            consensus=cfg.get("consensus", "avg"),
-        )
-        model = ResNetTSM(
-            int(cfg["arch"].removeprefix("resnet")),
-            cfg["C"],
-            cfg.get("div", 8) if cfg.get("shift", True) else 0,
-            cfg.get("place", "blockres"),
-            options,
-        )
+        model = tsm_of(golden_json("tsm/models/index.json")[name]["cfg"], order=order)
         weights = filled(golden_json(f"tsm/models/{name}.keys.json"))
         content = {"state_dict": {f"module.{key}": value for key, value in weights.items()}}
         state, report = weights_of(content, name)

@@ -1,6 +1,8 @@
 """The released models: what they compute and what they make of ImageNet-21k weights."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from models.pretrained import load_weights
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
 from models.weights.released_tokshift import from_released, to_released
-from tests.conftest import golden_names
+from tests.conftest import golden_arrays, golden_names, released_sizes
 
 Golden = Callable[[str], dict[str, Any]]
 
@@ -25,23 +27,15 @@ GRADIENT_SHARE = 1e-5
 KEY_BIAS_ATOL = 1e-6
 
 
-def size_of(arch: dict[str, int]) -> ViTSize:
-    return ViTSize(
-        patch_size=arch.get("patch", 16),
-        hidden_size=arch.get("hidden", 48),
-        mlp_dim=arch.get("mlp", 96),
-        num_heads=arch.get("heads", 4),
-        num_layers=arch.get("layers", 2),
-    )
-
-
 def model_of(data: dict[str, Any]) -> VisionTransformer:
     """Build the model of a file and load its weights, in their released form, strictly."""
-    meta, over = data["meta"], data["meta"]["over"]
-    size = size_of(meta["arch"])
-    image_size, num_classes = over["VAL_PATCH_SIZE"], over["NUM_CLASS"]
-    if "tokshift" in meta["yml"]:
-        model = tokshift(size, image_size, num_classes, fold_div=over.get("SHIFT_DIV", 4))
+    meta = data["meta"]
+    size = ViTSize(**released_sizes(meta["arch"]))
+    image_size, num_classes = data["input"].shape[-1], data["logits_eval"].shape[-1]
+    shift = re.search(r"tokshift_div(\d+)", meta["yml"])
+    if shift:
+        fold_div = meta["over"].get("SHIFT_DIV", int(shift[1]))
+        model = tokshift(size, image_size, num_classes, fold_div)
     else:
         model = vit(size, image_size, num_classes)
     model.load_state_dict(from_released(tensors(data, "sd.")))
@@ -64,7 +58,9 @@ def assert_near(ours: Tensor, theirs: Any, atol: float, name: str) -> None:
 
 
 def test_golden_models_are_here() -> None:
-    assert len(MODELS) >= 2
+    if not golden_names("tokshift/*"):
+        pytest.skip("nothing of the release is in the part of the golden data that is here")
+    assert MODELS
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -124,13 +120,23 @@ def test_loss_and_gradients_equal_the_release(
     ours = {name: parameter.grad for name, parameter in model.named_parameters()}
     gradients = to_released(ours) | {"input": clips.grad}
     expected = tensors(data, f"grad_{kind}.")
-    assert len(expected) >= (len(gradients) - 1 if kind == "ls" and "div4" in name else 3)
+    assert len(expected) >= 3
     expected["input"] = torch.from_numpy(data[f"grad_{kind}_input"])
     for key, theirs in expected.items():
         atol = GRADIENT_SHARE * theirs.abs().max().item()
         if key.endswith("attn.key.bias"):
             atol = KEY_BIAS_ATOL
         assert_near(gradients[key], theirs, atol, f"gradient of {key}")
+
+
+def test_some_model_has_the_gradient_of_every_parameter() -> None:
+    missing = [
+        {*golden_arrays(name, r"sd\.(.+)")} - {*golden_arrays(name, r"grad_ls\.(.+)")}
+        for name in MODELS
+    ]
+    if len(missing) < 2:
+        pytest.skip("too few models are in the part of the golden data that is here")
+    assert not all(missing)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -144,21 +150,26 @@ def test_state_dict_in_released_form_has_the_released_names_in_order(
     assert all(torch.equal(ours[key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize("net", ["ViT", "TokShift"])
-@pytest.mark.parametrize("image_size", [48, 64, 32, 80])
-@pytest.mark.parametrize("name", golden_names("tokshift/c_in21k_*.npz"))
+@pytest.mark.parametrize(
+    ("name", "net", "image_size"),
+    [
+        (name, *case)
+        for name in golden_names("tokshift/c_loaded_*.npz")
+        for case in golden_arrays(name, r"(ViT|TokShift)_(\d+):logits")
+    ],
+)
 def test_imagenet_weights_load_as_in_the_release(
-    name: str, image_size: int, net: str, golden: Golden, golden_root: Any
+    name: str, net: str, image_size: int, golden: Golden, golden_path: Callable[[str], Path]
 ) -> None:
-    data = golden(name.replace("c_in21k", "c_loaded"))
+    data = golden(name)
     meta = data["meta"]
     assert image_size in meta["sizes"]
-    size, num_classes = size_of(meta["arch"]), meta["num_class"]
+    size, num_classes = ViTSize(**released_sizes(meta["arch"])), meta["num_class"]
     if net == "TokShift":
         model = tokshift(size, image_size, num_classes, fold_div=meta["shift_div"])
     else:
         model = vit(size, image_size, num_classes)
-    report = load_weights(model, golden_root / name)
+    report = load_weights(model, golden_path(name.replace("c_loaded", "c_in21k")))
 
     # entries that are not stored for a net and size equal those of the first
     expected = tensors(data, f"ViT_{meta['sizes'][0]}.") | tensors(data, f"{net}_{image_size}.")

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
+from models import build_model
 from models.pretrained import fit_weights, load_weights, read_weights
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
 from models.weights.embeddings import resize_pos_embed
 from models.weights.load_report import LoadReport
 from models.weights.released_tokshift import to_released
+from tests.conftest import RELEASED_CHECKPOINTS, golden_arrays, golden_names
 from tests.models.conftest import randomized
 
 SIZE = ViTSize(patch_size=8, hidden_size=12, mlp_dim=20, num_heads=3, num_layers=2)
-NO_GOLDEN_CHECKPOINT = "the released checkpoint is not in the part of the golden data that is here"
 
 
 def toy_model(
@@ -166,12 +168,11 @@ def test_weights_of_half_precision_become_those_of_the_model(tmp_path: Path) -> 
     assert_equal(weights(model), {name: value.float() for name, value in half.items()})
 
 
-def test_released_checkpoint_loads_whole_on_a_machine_without_gpu(golden_root: Path) -> None:
-    path = golden_root / "tokshift/f_e2e/legacy_ckpt_cuda_torch17.pth"
-    if not path.exists():
-        pytest.skip(NO_GOLDEN_CHECKPOINT)
-    size = ViTSize(patch_size=16, hidden_size=48, mlp_dim=96, num_heads=4, num_layers=2)
-    model = tokshift(size, 32, 6, fold_div=4)
+@pytest.mark.parametrize("name", RELEASED_CHECKPOINTS)
+def test_released_checkpoint_loads_whole_on_a_machine_without_gpu(
+    name: str, golden_path: Callable[[str], Path], released_cfg: Callable[..., CfgNode]
+) -> None:
+    path, model = golden_path(name), build_model(released_cfg())
     report = load_weights(model, path, head_may_differ=False)
     assert report.loaded == list(model.state_dict())
     stored = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
@@ -370,8 +371,9 @@ def test_npz_with_objects_in_it_is_refused(tmp_path: Path) -> None:
         load_weights(toy_model(), path)
 
 
+@pytest.mark.parametrize("name", golden_names("tokshift/c_in21k_*.npz"))
 def test_golden_fixture_and_flax_layout_of_these_tests_agree(
-    golden: Callable[[str], dict[str, Any]],
+    name: str, golden: Callable[[str], dict[str, Any]]
 ) -> None:
-    names = golden("tokshift/c_in21k_p.npz").keys()
-    assert set(flax_arrays(toy_model())) == set(names)
+    num_layers = len(golden_arrays(name, r"(Transformer/encoderblock_\d+)/LayerNorm_0/bias"))
+    assert set(flax_arrays(toy_model(num_layers=num_layers))) == set(golden(name))

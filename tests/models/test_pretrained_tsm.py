@@ -1,7 +1,6 @@
 """ResNet weights of every origin load with a full account, and what does not fit is named."""
 
 import importlib.util
-import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,11 @@ from models.pretrained import load_weights
 from models.resnet_tsm import ResNetTSM, TSMOptions
 from models.weights.checkpoint_file import read_checkpoint
 from models.weights.paddle import tsm_from_paddle
+from tests.conftest import golden_content, paddle_names
+from tests.models.conftest import tsm_of, tsm_of_shapes
+
+CASES: dict[str, Any] = golden_content("tsm/models/index.json")
+PADDLE_SMALL = paddle_names("Recognizer2D", "weights.pdparams")
 
 
 def build(
@@ -25,9 +29,9 @@ def build(
     return ResNetTSM(depth, num_classes, fold_div, placement, TSMOptions(**options)).eval()
 
 
-def tiny(fold_div: int = 8, num_classes: int = 6, **options: Any) -> ResNetTSM:
-    """The ResNet of the end-to-end golden data: ResNet-50's widths over 8."""
-    return build(50, num_classes, fold_div, layers=(2, 2, 2, 2), width=8, **options)
+def tiny(fold_div: int = 8) -> ResNetTSM:
+    """ResNet-50's blocks, two in each stage, and its widths over 8."""
+    return build(50, fold_div=fold_div, layers=(2, 2, 2, 2), width=8)
 
 
 def saved(path: Path, content: object) -> Path:
@@ -102,18 +106,17 @@ def test_a_checkpoint_without_shift_loads_into_a_model_with_and_back(tmp_path: P
     )
 
 
-def test_release_checkpoint_of_the_step_schedule(golden_root: Path) -> None:
-    path = golden_root / "tsm/e2e/ckpt.pth.tar"
-    if not path.exists():
-        pytest.skip("tsm/e2e/ckpt.pth.tar is not in the part of the golden data that is here")
-    keys = json.loads((path.parent / "ckpt_keys.json").read_text())
-    model = tiny()
+def test_release_checkpoint_of_the_step_schedule(
+    golden_path: Callable, golden_json: Callable
+) -> None:
+    path, keys = golden_path("tsm/e2e/ckpt.pth.tar"), golden_json("tsm/e2e/ckpt_keys.json")
+    model = tsm_of_shapes(keys).eval()
     report = load_weights(model, path, head_may_differ=False)
-    assert len(report.loaded) == len(keys) == 176
+    assert len(report.loaded) == len(keys) == len(model.state_dict())
     content = read_checkpoint(path)
-    assert content["epoch"] == 3
-    first = content["state_dict"]["module.base_model.layer1.0.conv1.net.weight"]
-    assert torch.equal(model.layer1[0].conv1.weight, first)
+    assert content["epoch"] == golden_json("tsm/e2e/notes.json")["ckpt_meta"]["epoch"]
+    [first] = [key for key in keys if "layer1.0." in key and "conv1" in key]
+    assert torch.equal(model.layer1[0].conv1.weight, content["state_dict"][first])
 
 
 def test_numpy_scalars_load_without_running_code(tmp_path: Path) -> None:
@@ -124,19 +127,24 @@ def test_numpy_scalars_load_without_running_code(tmp_path: Path) -> None:
         read_checkpoint(saved(tmp_path / "code.pth", {"path": tmp_path}))
 
 
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name]["cfg"].get("nl")])
 def test_non_local_checkpoint_loads_under_our_names(
-    golden_json: Callable, fill: Callable, tmp_path: Path
+    name: str, golden_json: Callable, fill: Callable, tmp_path: Path
 ) -> None:
-    state = fill(golden_json("tsm/models/r50_blockres8_t4_nl.keys.json"))
+    facts = golden_json("tsm/models/index.json")[name]
+    state = fill(golden_json(f"tsm/models/{name}.keys.json"))
     path = saved(tmp_path / "nl.pth", {"state_dict": state})
-    model = build(50, 51, non_local=True)
+    model = tsm_of(facts["cfg"])
     report = load_weights(model, path, head_may_differ=False)
-    assert len(report.loaded) == 385
-    assert torch.equal(
-        model.layer3[4].non_local.out.weight, state["base_model.layer3.4.nl.W.0.weight"]
-    )
-    with pytest.raises(ValueError, match=r"left over: layer2\.0\.non_local\.g\.weight"):
-        load_weights(build(50, 51), path)
+    assert len(report.loaded) == facts["n_keys"]
+    blocks = [key.removesuffix(".nl.W.0.weight") for key in state if key.endswith(".nl.W.0.weight")]
+    assert blocks
+    for block in blocks:
+        out = model.get_submodule(block.removeprefix("base_model.")).non_local.out
+        assert torch.equal(out.weight, state[f"{block}.nl.W.0.weight"])
+    first = blocks[0].removeprefix("base_model.").replace(".", r"\.")
+    with pytest.raises(ValueError, match=rf"left over: {first}\.non_local\.g\.weight"):
+        load_weights(tsm_of(facts["cfg"] | {"nl": False}), path)
 
 
 def test_new_temporal_modules_are_reported_and_needed_for_a_test(tmp_path: Path) -> None:
@@ -191,17 +199,20 @@ def test_another_depth_is_named(tmp_path: Path) -> None:
 # --- PaddleVideo ---------------------------------------------------------------------------------
 
 
-def paddle_model(folder: Path, order: str) -> tuple[ResNetTSM, dict[str, Any]]:
-    config = json.loads((folder / "config.json").read_text())
+def paddle_tsm(config: dict[str, Any], order: str) -> ResNetTSM:
+    """Build the model of a golden config; without width and layers it is a whole ResNet."""
     backbone, head = config["model"]["backbone"], config["model"]["head"]
+    T = backbone["num_seg"]
     options = TSMOptions(
         order=order,
-        ratio=1 / backbone["num_seg"],
+        ratio=1 / T,
         dropout=0.0,
-        layers=backbone["layers"],
-        width=backbone["width"],
+        layers=backbone.get("layers", (0, 0, 0, 0)),
+        width=backbone.get("width", 64),
     )
-    return ResNetTSM(50, head["num_classes"], options=options).eval(), config
+    if order == "future_first" and options.width % T:
+        pytest.skip(f"groups of 1/{T} of the channels have unequal sizes and cannot be swapped")
+    return ResNetTSM(backbone.get("depth", 50), head["num_classes"], options=options).eval()
 
 
 def paddle_name(name: str) -> str:
@@ -209,14 +220,15 @@ def paddle_name(name: str) -> str:
 
 
 @pytest.mark.parametrize("order", ["past_first", "future_first"])
-@pytest.mark.parametrize("name", ["tsm_mini_a_8f", "tsm_mini_b_4f_nowd"])
+@pytest.mark.parametrize("name", PADDLE_SMALL)
 def test_paddle_weights_compute_paddles_logits(
-    name: str, order: str, golden: Callable, golden_root: Path
+    name: str, order: str, golden: Callable, golden_json: Callable, golden_path: Callable
 ) -> None:
-    arrays = golden(f"paddlevideo/models/{name}/io.npz")
-    folder = golden_root / f"paddlevideo/models/{name}"
-    model, _ = paddle_model(folder, order)
-    report = load_weights(model, folder / "weights.pdparams", head_may_differ=False)
+    folder = f"paddlevideo/models/{name}"
+    arrays = golden(f"{folder}/io.npz")
+    model = paddle_tsm(golden_json(f"{folder}/config.json"), order)
+    path = golden_path(f"{folder}/weights.pdparams")
+    report = load_weights(model, path, head_may_differ=False)
     with torch.no_grad():
         logits = model(torch.from_numpy(arrays["x"])).numpy()
     scale = np.abs(arrays["logits"]).max()  # logits of 5 to 35: relative to the largest (README)
@@ -225,50 +237,66 @@ def test_paddle_weights_compute_paddles_logits(
     assert "PaddleVideo shifts 1/T of the channels" in str(report)
 
 
-@pytest.mark.parametrize("name", ["tsm_mini_a_8f", "tsm_mini_b_4f_nowd"])
-def test_paddle_gradients(name: str, golden: Callable, golden_root: Path) -> None:
-    arrays = golden(f"paddlevideo/models/{name}/io.npz")
-    model, _ = paddle_model(golden_root / f"paddlevideo/models/{name}", "past_first")
-    load_weights(model, golden_root / f"paddlevideo/models/{name}/weights.pdparams")
+@pytest.mark.parametrize("name", PADDLE_SMALL)
+def test_paddle_gradients(
+    name: str, golden: Callable, golden_json: Callable, golden_path: Callable
+) -> None:
+    folder = f"paddlevideo/models/{name}"
+    arrays, config = golden(f"{folder}/io.npz"), golden_json(f"{folder}/config.json")
+    model = paddle_tsm(config, "past_first")
+    load_weights(model, golden_path(f"{folder}/weights.pdparams"))
     loss = torch.nn.functional.cross_entropy(
         model.train()(torch.from_numpy(arrays["x"])), torch.from_numpy(arrays["y"])[:, 0]
     )
     loss.backward()
     assert loss.item() == pytest.approx(float(arrays["train_loss"]), rel=1e-4)
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-    for key in (key for key in arrays if key.startswith("grad/")):
-        ours = gradients[paddle_name(key.removeprefix("grad/"))].numpy()
-        theirs = arrays[key].T if arrays[key].ndim == 2 else arrays[key]
+    keys = [key.removeprefix("grad/") for key in arrays if key.startswith("grad/")]
+    assert sorted(keys) == sorted(config["grad_keys"])
+    for key in keys:
+        ours, theirs = gradients[paddle_name(key)].numpy(), arrays[f"grad/{key}"]
+        theirs = theirs.T if theirs.ndim == 2 else theirs
         # through batch statistics of tiny maps: up to 1e-3 between frameworks (spec, section 0)
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-3 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("order", ["past_first", "future_first"])
-def test_paddle_resnet50(order: str, golden: Callable, golden_root: Path, tmp_path: Path) -> None:
-    arrays = golden("paddlevideo/models/tsm_full_r50/io.npz")
-    folder = golden_root / "paddlevideo/models/tsm_full_r50"
-    layout = json.loads((folder / "state_dict_layout.json").read_text())
-    [script] = golden_root.glob("paddlevideo/**/formula_weights.py")
+@pytest.mark.parametrize("name", paddle_names("Recognizer2D", "state_dict_layout.json"))
+def test_paddle_resnet50(
+    name: str,
+    order: str,
+    golden: Callable,
+    golden_json: Callable,
+    golden_path: Callable,
+    tmp_path: Path,
+) -> None:
+    folder = f"paddlevideo/models/{name}"
+    arrays, config = golden(f"{folder}/io.npz"), golden_json(f"{folder}/config.json")
+    layout = golden_json(f"{folder}/state_dict_layout.json")
+    script = golden_path("paddlevideo/formula_weights.py")
     spec = importlib.util.spec_from_file_location("formula_weights", script)
     formula = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(formula)
-    seed = json.loads((folder / "config.json").read_text())["seed"]
+    seed = config["seed"]
     state = {key: formula.tsm_formula(key, shape, seed) for key, (shape, _) in layout.items()}
     state["StructuredToParameterName@@"] = {key: name for key, (_, name) in layout.items()}
     path = tmp_path / "TSM_k400.pdparams"
     path.write_bytes(pickle.dumps(state, protocol=4))
-    model = build(50, 10, order=order)
+    model = paddle_tsm(config, order)
     report = load_weights(model, path, head_may_differ=False)
-    assert len(report.loaded) == 267
+    assert len(report.loaded) == len(layout)
     with torch.no_grad():
         logits = model(torch.from_numpy(arrays["x"])).numpy()
     scale = np.abs(arrays["logits"]).max()
     np.testing.assert_allclose(logits, arrays["logits"], rtol=0, atol=1e-5 * scale)
 
 
-def test_paddle_image_weights_load_but_for_the_head(golden_root: Path, tmp_path: Path) -> None:
-    folder = golden_root / "paddlevideo/models/tsm_mini_b_4f_nowd"
-    state = pickle.loads((folder / "weights.pdparams").read_bytes())
+@pytest.mark.parametrize("name", PADDLE_SMALL)
+def test_paddle_image_weights_load_but_for_the_head(
+    name: str, golden_json: Callable, golden_path: Callable, tmp_path: Path
+) -> None:
+    folder = f"paddlevideo/models/{name}"
+    state = pickle.loads(golden_path(f"{folder}/weights.pdparams").read_bytes())
     image = {
         name.removeprefix("backbone."): array
         for name, array in state.items()
@@ -276,7 +304,7 @@ def test_paddle_image_weights_load_but_for_the_head(golden_root: Path, tmp_path:
     }
     path = tmp_path / "ResNet50_pretrain.pdparams"
     path.write_bytes(pickle.dumps(image, protocol=2))
-    model, _ = paddle_model(folder, "past_first")
+    model = paddle_tsm(golden_json(f"{folder}/config.json"), "past_first")
     report = load_weights(model, path)
     assert set(report.reinitialised) == {"fc.weight", "fc.bias"}
     np.testing.assert_array_equal(model.conv1.weight.detach().numpy(), image["conv._conv.weight"])

@@ -1,8 +1,6 @@
 """ResNetTSM computes what the released models compute, and says what it is."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,22 +11,10 @@ from torch import Tensor, nn
 
 from models.resnet_tsm import OPS, ResNetTSM, TSMOptions
 from models.temporal import NonLocal, temporal_pool
+from tests.conftest import golden_arrays, golden_content
+from tests.models.conftest import tsm_of
 
-CASES = [
-    "r18_blockres8_t4",
-    "r18_flow_t3",
-    "r18_dropout0_t4",
-    "r18_identity_t4",
-    "r50_blockres8_t8",
-    "r50_blockres4_t8",
-    "r50_block8_t8",
-    "r50_noshift_t3",
-    "r50_blockres8_t8_tpool",
-    "r50_blockres8_t4_nl",
-    "r101_blockres8_t4",
-]
-# In these, the maps after the stem and the four stages, too.
-HOOKED = ["conv1", "layer1.0.conv1", "layer1", "layer2", "layer3", "layer4"]
+CASES: dict[str, Any] = golden_content("tsm/models/index.json")
 
 
 def small(
@@ -43,6 +29,18 @@ def small(
     return model
 
 
+def clips_of(
+    arrays: dict[str, Any], cfg: dict[str, Any], model: ResNetTSM, normalised: Callable
+) -> Tensor:
+    """The clips of a golden case, (B, T, C, H, W); those of flow are stored image by image."""
+    clips = normalised(arrays["clip_u8"], model.options.modality == "Flow")
+    return clips.reshape(len(clips), cfg["T"], model.in_channels, *clips.shape[-2:])
+
+
+def logits_atol(cfg: dict[str, Any]) -> float:
+    return 1e-3 if cfg.get("nl") else 1e-4  # README; the sums' order is the machine's
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_release_logits_and_maps(
     name: str, golden: Callable, golden_json: Callable, golden_tsm: Callable, normalised: Callable
@@ -52,11 +50,9 @@ def test_release_logits_and_maps(
     cfg = facts["cfg"]
     model = golden_tsm(name)
     assert sum(parameter.numel() for parameter in model.parameters()) == facts["n_params"]
-    is_flow = model.options.modality == "Flow"
-    clips = normalised(arrays["clip_u8"], is_flow)
-    clips = clips.reshape(cfg["N"], cfg["T"], model.in_channels, *cfg["hw"])
-    means = {}
-    for part in HOOKED:
+    clips = clips_of(arrays, cfg, model, normalised)
+    suffix, means = ".spatial_mean", {}
+    for part in (key.removesuffix(suffix) for key in arrays if key.endswith(suffix)):
         module = model.get_submodule(part)
         (module[-1] if isinstance(module, nn.ModuleList) else module).register_forward_hook(
             lambda _, __, maps, part=part: means.update({part: maps.mean((2, 3))})
@@ -64,29 +60,21 @@ def test_release_logits_and_maps(
     with torch.no_grad():
         logits = model(clips)
         frame_logits = model.frame_logits(clips)
-    tolerance = 1e-3 if cfg.get("nl") else 1e-4  # README; the sums' order is the machine's
+    tolerance = logits_atol(cfg)
     np.testing.assert_allclose(logits, arrays["logits"], rtol=0, atol=tolerance)
     np.testing.assert_allclose(
         frame_logits.flatten(0, 1), arrays["frame_logits"], rtol=0, atol=tolerance
     )
-    for part in HOOKED:
-        np.testing.assert_allclose(
-            means[part], arrays[f"{part}.spatial_mean"], rtol=1e-4, atol=1e-4
-        )
+    assert means.keys() >= {"conv1", "layer1", "layer2", "layer3", "layer4"}
+    for part, mean in means.items():
+        np.testing.assert_allclose(mean, arrays[f"{part}{suffix}"], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_shift_stands_where_the_release_has_it(name: str, golden_json: Callable) -> None:
     facts = golden_json("tsm/models/index.json")[name]
-    cfg = facts["cfg"]
     with torch.device("meta"):
-        model = ResNetTSM(
-            int(cfg["arch"].removeprefix("resnet")),
-            cfg["C"],
-            cfg.get("div", 8) if cfg.get("shift", True) else 0,
-            cfg.get("place", "blockres"),
-            TSMOptions(non_local=cfg.get("nl", False), temporal_pool=cfg.get("tpool", False)),
-        )
+        model = tsm_of(facts["cfg"])
     places = [
         place.replace(".net", "").replace(".block", "").removesuffix(".conv1")
         for place in facts["shift_at"]
@@ -95,16 +83,19 @@ def test_shift_stands_where_the_release_has_it(name: str, golden_json: Callable)
     assert [name for name, block in blocks.items() if block.temporal is not None] == places
 
 
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name]["shift_at"]])
 def test_swapped_directions_are_noticed(
-    golden: Callable, golden_json: Callable, golden_tsm: Callable, normalised: Callable
+    name: str, golden: Callable, golden_json: Callable, golden_tsm: Callable, normalised: Callable
 ) -> None:
-    name = "r18_blockres8_t4"
     arrays = golden(f"tsm/models/{name}.npz")
-    change = golden_json("tsm/models/index.json")[name]["negative_controls_max_abs_logit_change"]
+    facts = golden_json("tsm/models/index.json")[name]
+    change = facts["negative_controls_max_abs_logit_change"]["directions_swapped"]
+    model = golden_tsm(name, order="past_first")
     with torch.no_grad():
-        logits = golden_tsm(name, order="past_first")(normalised(arrays["clip_u8"]))
+        logits = model(clips_of(arrays, facts["cfg"], model, normalised))
     swapped = np.abs(logits.numpy() - arrays["logits"]).max()
-    assert swapped == pytest.approx(change["directions_swapped"], abs=1e-4)
+    atol = logits_atol(facts["cfg"])
+    assert swapped == pytest.approx(change, abs=atol)
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
@@ -170,10 +161,10 @@ def test_a_new_non_local_block_changes_nothing() -> None:
     assert torch.equal(NonLocal(8)(x, 2), x)
 
 
-@pytest.mark.parametrize("case", range(3))
-def test_release_temporal_pool(case: int, golden: Callable, golden_root: Path) -> None:
+@pytest.mark.parametrize("case", golden_arrays("tsm/ops/temporal_pool.npz", r"y(\d+)"))
+def test_release_temporal_pool(case: int, golden: Callable, golden_json: Callable) -> None:
     arrays = golden("tsm/ops/temporal_pool.npz")
-    facts = json.loads((golden_root / "tsm/ops/ops.json").read_text())["temporal_pool"][case]
+    facts = golden_json("tsm/ops/ops.json")["temporal_pool"][case]
     pooled = temporal_pool(torch.from_numpy(arrays[f"x{case}"]), facts["T"])
     np.testing.assert_array_equal(pooled.numpy(), arrays[f"y{case}"])
 

@@ -1,5 +1,6 @@
 """Frame by frame, a one-directional model answers what it answers on the whole clip."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from models.resnet_tsm import ResNetTSM, TSMOptions
 from models.streaming import build_online, num_bytes
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
+from tests.conftest import golden_arrays
 from tests.models.conftest import randomized
 
 SIZE = ViTSize(patch_size=8, hidden_size=16, mlp_dim=24, num_heads=4, num_layers=3)
@@ -85,16 +87,26 @@ def test_every_prefix_has_the_answer_of_tsm(depth: int, placement: str, fold_div
     check_every_prefix(small(depth, fold_div, placement), torch.randn(2, 6, 3, 64, 64))
 
 
+@pytest.mark.parametrize(
+    "name", golden_arrays("tsm/online/online.npz", r"(.+)\.clip_logits_mean_over_frames")
+)
 def test_release_per_frame_logits(
-    golden: Callable, golden_json: Callable, filled_like: Callable, normalised: Callable
+    name: str,
+    golden: Callable,
+    golden_json: Callable,
+    filled_like: Callable,
+    normalised: Callable,
 ) -> None:
     arrays = golden("tsm/online/online.npz")
-    facts = golden_json("tsm/online/online.json")["r50_blockres8"]
-    model = filled_like(ResNetTSM(50, 27, options=TSMOptions(direction="past"))).eval()
-    clips = normalised(arrays["r50_blockres8.clip_u8"])
-    online = frame_by_frame(model, clips)
-    np.testing.assert_allclose(online[0], arrays["r50_blockres8.frame_logits"], rtol=0, atol=1e-5)
-    mean = arrays["r50_blockres8.clip_logits_mean_over_frames"]
+    facts = golden_json("tsm/online/online.json")[name]
+    mean = arrays[f"{name}.clip_logits_mean_over_frames"]
+    [depth] = re.findall(r"r(\d+)_", name)
+    options = TSMOptions(direction="past")
+    model = ResNetTSM(int(depth), mean.shape[-1], facts["div"], facts["place"], options)
+    clips = normalised(arrays[f"{name}.clip_u8"])
+    online = frame_by_frame(filled_like(model).eval(), clips)
+    frame_logits = arrays[f"{name}.frame_logits"]
+    np.testing.assert_allclose(online.flatten(0, 1), frame_logits, rtol=0, atol=1e-5)
     np.testing.assert_allclose(online.mean(1), mean, rtol=0, atol=1e-5)
     state = OnlineTSM(model).initial_state(clips[:, 0])
     assert [cache.shape[1] for cache in state] == facts["cache_channels"]

@@ -1,5 +1,5 @@
-import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from datasets.augment.multi_scale import (
     tsm_resize,
 )
 from datasets.augment.short_side import crop, normalize
+from tests.conftest import golden_arrays
 
 Golden = Callable[[str], dict[str, Any]]
 
+PIXELS, PADDLE_PIXELS = "tsm/data/transforms.npz", "paddlevideo/data/transforms.npz"
 # Pillow and torchvision round the same weights at different places: at most 2 as measured.
 MOST_GREY_LEVELS = 2
 
@@ -39,16 +41,20 @@ class PythonRng:
 
 
 @pytest.fixture(scope="module")
-def tables(golden_root: Path) -> dict[str, Any]:
-    path = golden_root / "tsm/data/transforms.json"
-    if not path.exists():
-        pytest.skip("tsm/data/transforms.json is not in the part of the golden data that is here")
-    return json.loads(path.read_text())
+def tables(golden_json: Callable[[str], Any]) -> dict[str, Any]:
+    return golden_json("tsm/data/transforms.json")
+
+
+@pytest.fixture(scope="module")
+def table_size(tables: dict[str, Any]) -> int:
+    """The side of the crops in the tables, which is part of their names."""
+    [size] = (found[1] for key in tables if (found := re.fullmatch(r"crop_tables_(\d+)", key)))
+    return int(size)
 
 
 @pytest.fixture(scope="module")
 def pixels(golden: Golden) -> dict[str, Any]:
-    return golden("tsm/data/transforms.npz")
+    return golden(PIXELS)
 
 
 def frames_of(array: np.ndarray) -> Tensor:
@@ -61,17 +67,17 @@ def grey_levels_apart(ours: Tensor, released: np.ndarray) -> int:
     return int(np.abs(ours_THWC - released.astype(int)).max())
 
 
-def test_sizes_and_places_are_the_releases(tables: dict[str, Any]) -> None:
-    for row in tables["crop_tables_224"]:
+def test_sizes_and_places_are_the_releases(tables: dict[str, Any], table_size: int) -> None:
+    for row in tables[f"crop_tables_{table_size}"]:
         width, height = row["image_wh"]
-        sizes = crop_sizes(height, width, 224, row["scales"])
+        sizes = crop_sizes(height, width, table_size, row["scales"])
         assert [[wide, tall] for tall, wide in sizes] == row["pairs_wh"]
         for tall, wide in sizes:
             places = [[box.left, box.top] for box in crop_places(height, width, tall, wide)]
             assert places == row["offsets13"][f"{wide}x{tall}"]
-        if "offsets5_224" in row:
-            boxes = tsm_crop_boxes(height, width, 224, num_crops=5)
-            assert [[left, top] for top, left in boxes] == row["offsets5_224"]
+        if f"offsets5_{table_size}" in row:
+            boxes = tsm_crop_boxes(height, width, table_size, num_crops=5)
+            assert [[left, top] for top, left in boxes] == row[f"offsets5_{table_size}"]
 
 
 def test_full_resolution_crops_go_left_right_centre(tables: dict[str, Any]) -> None:
@@ -81,21 +87,22 @@ def test_full_resolution_crops_go_left_right_centre(tables: dict[str, Any]) -> N
         assert [[left, top] for top, left in boxes] == row["offsets_left_right_center"]
 
 
-def test_draws_are_the_releases(tables: dict[str, Any]) -> None:
-    transform = MultiScaleTransform(224)
-    for seed, *expected in tables["sampled_crops_python_seed"]["rows"]:
+def test_draws_are_the_releases(tables: dict[str, Any], table_size: int) -> None:
+    transform, table = MultiScaleTransform(table_size), tables["sampled_crops_python_seed"]
+    images = [re.search(r"(\d+)x(\d+)", column) for column in table["columns"][1:]]
+    for seed, *expected in table["rows"]:
         rng = PythonRng(seed)
-        for (width, height), crop_of in zip(((340, 256), (320, 240)), expected, strict=True):
+        for image, crop_of in zip(images, expected, strict=True):
+            width, height = map(int, image.groups())
             top, left, tall, wide = transform.draw_box(height, width, rng)  # type: ignore[arg-type]
             assert [wide, tall, left, top] == crop_of
 
 
-def test_crops_of_a_released_run_are_among_ours(golden_root: Path) -> None:
-    path = golden_root / "tsm/e2e/train_run.json"
-    frames = golden_root / "tsm/e2e/dataset/something/v1/20bn-something-something-v1"
-    if not path.exists() or not frames.exists():
-        pytest.skip("tsm/e2e is not in the part of the golden data that is here")
-    run = json.loads(path.read_text())["run"]
+def test_crops_of_a_released_run_are_among_ours(
+    golden_json: Callable[[str], Any], golden_path: Callable[[str], Path]
+) -> None:
+    run = golden_json("tsm/e2e/train_run.json")["run"]
+    frames = golden_path("tsm/e2e/dataset/something/v1/20bn-something-something-v1")
     assert run["samples_flip"] == []  # its data set is one that the release never mirrors
     videos = [video for split, video, _ in run["samples"] if split == "train"]
     for video, (wide, tall, left, top) in zip(videos, run["samples_crop"], strict=True):
@@ -105,8 +112,7 @@ def test_crops_of_a_released_run_are_among_ours(golden_root: Path) -> None:
         assert (top, left, tall, wide) in crop_places(height, width, tall, wide)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("clip", [0, 1])
+@pytest.mark.parametrize(("clip", "seed"), golden_arrays(PIXELS, r"msc(\d+)_seed(\d+)"))
 def test_training_crops_hold_the_releases_pixels(
     pixels: dict[str, Any], tables: dict[str, Any], clip: int, seed: int
 ) -> None:
@@ -121,15 +127,17 @@ def test_training_crops_hold_the_releases_pixels(
     assert [box.width, box.height, box.left, box.top] == drawn
 
 
-@pytest.mark.parametrize("clip", [0, 1])
-def test_crop_and_mirror_draw_in_the_releases_order(pixels: dict[str, Any], clip: int) -> None:
-    expected = pixels[f"trainaug{clip}_seed31"]
+@pytest.mark.parametrize(("clip", "seed"), golden_arrays(PIXELS, r"trainaug(\d+)_seed(\d+)"))
+def test_crop_and_mirror_draw_in_the_releases_order(
+    pixels: dict[str, Any], clip: int, seed: int
+) -> None:
+    expected = pixels[f"trainaug{clip}_seed{seed}"]
     transform = MultiScaleTransform(expected.shape[1])
-    ours = transform(frames_of(pixels[f"clip{clip}"]), PythonRng(31))  # type: ignore[arg-type]
+    ours = transform(frames_of(pixels[f"clip{clip}"]), PythonRng(seed))  # type: ignore[arg-type]
     assert grey_levels_apart(ours, expected) <= MOST_GREY_LEVELS
 
 
-@pytest.mark.parametrize("clip", [0, 1])
+@pytest.mark.parametrize("clip", golden_arrays(PIXELS, r"clip(\d+)"))
 @pytest.mark.parametrize(
     ("name", "num_crops", "is_full"),
     [
@@ -158,12 +166,10 @@ def test_test_crops_hold_the_releases_pixels(
     assert grey_levels_apart(views, pixels[key]) <= MOST_GREY_LEVELS
 
 
-@pytest.mark.parametrize("clip", [0, 1])
+@pytest.mark.parametrize("clip", golden_arrays(PIXELS, r"over10_(\d+)"))
 def test_ten_crops_are_each_of_five_then_its_mirror_image(
     pixels: dict[str, Any], tables: dict[str, Any], clip: int
 ) -> None:
-    if f"over10_{clip}" not in pixels:
-        pytest.skip(f"over10_{clip} is not in the part of the golden data that is here")
     resized = tsm_resize(frames_of(pixels[f"clip{clip}"]), tables["scale_size"])
     size, views = tables["crop_size"], []
     for box in tsm_crop_boxes(*resized.shape[-2:], size, num_crops=5):
@@ -172,12 +178,10 @@ def test_ten_crops_are_each_of_five_then_its_mirror_image(
     assert grey_levels_apart(torch.cat(views), pixels[f"over10_{clip}"]) <= MOST_GREY_LEVELS
 
 
-@pytest.mark.parametrize("clip", [0, 1])
+@pytest.mark.parametrize("clip", golden_arrays(PIXELS, r"tensor(\d+)"))
 def test_normalised_frames_are_the_releases(
     pixels: dict[str, Any], tables: dict[str, Any], clip: int
 ) -> None:
-    if f"tensor{clip}" not in pixels:
-        pytest.skip(f"tensor{clip} is not in the part of the golden data that is here")
     resized = tsm_resize(frames_of(pixels[f"clip{clip}"]), tables["scale_size"])
     size = tables["crop_size"]
     (box,) = tsm_crop_boxes(*resized.shape[-2:], size, num_crops=1)
@@ -187,30 +191,33 @@ def test_normalised_frames_are_the_releases(
     torch.testing.assert_close(ours, expected, atol=1.01 * one_grey_level, rtol=0)
 
 
-@pytest.mark.parametrize("seed", range(30, 36))
-@pytest.mark.parametrize("clip", ["land", "port", "sq", "odd"])
-def test_paddlevideos_crops_hold_its_pixels(golden: Golden, clip: str, seed: int) -> None:
-    pixels = golden("paddlevideo/data/transforms.npz")
-    if f"{clip}/in" not in pixels:
-        pytest.skip(f"{clip} is not in the part of the golden data that is here")
-    transform = MultiScaleTransform(28, flip=False, rounds_places=True)
+@pytest.mark.parametrize(
+    ("clip", "size", "seed"),
+    golden_arrays(PADDLE_PIXELS, r"(.+)/MultiScaleCrop(\d+)_seed(\d+)"),
+)
+def test_paddlevideos_crops_hold_its_pixels(
+    golden: Golden, clip: str, size: int, seed: int
+) -> None:
+    pixels = golden(PADDLE_PIXELS)
+    transform = MultiScaleTransform(size, flip=False, rounds_places=True)
     ours = transform(frames_of(pixels[f"{clip}/in"]), PythonRng(seed))  # type: ignore[arg-type]
-    expected = pixels[f"{clip}/MultiScaleCrop28_seed{seed}"]
+    expected = pixels[f"{clip}/MultiScaleCrop{size}_seed{seed}"]
     assert grey_levels_apart(ours, expected) <= MOST_GREY_LEVELS
 
 
-@pytest.mark.parametrize("clip", ["land", "port", "sq", "odd"])
-def test_paddlevideos_test_frames_hold_its_pixels(golden: Golden, clip: str) -> None:
-    pixels = golden("paddlevideo/data/transforms.npz")
-    if f"{clip}/in" not in pixels:
-        pytest.skip(f"{clip} is not in the part of the golden data that is here")
+@pytest.mark.parametrize(("clip", "side"), golden_arrays(PADDLE_PIXELS, r"(.+)/Scale(\d+)_keep"))
+def test_paddlevideos_resized_frames_hold_its_pixels(golden: Golden, clip: str, side: int) -> None:
+    pixels = golden(PADDLE_PIXELS)
+    ours = tsm_resize(frames_of(pixels[f"{clip}/in"]), side)
+    assert grey_levels_apart(ours, pixels[f"{clip}/Scale{side}_keep"]) <= MOST_GREY_LEVELS
+
+
+@pytest.mark.parametrize(("clip", "side"), golden_arrays(PADDLE_PIXELS, r"(.+)/CenterCrop(\d+)"))
+def test_paddlevideos_centre_crops_hold_its_pixels(golden: Golden, clip: str, side: int) -> None:
+    pixels = golden(PADDLE_PIXELS)
     frames = frames_of(pixels[f"{clip}/in"])
-    for side in (32, 40):
-        expected = pixels[f"{clip}/Scale{side}_keep"]
-        assert grey_levels_apart(tsm_resize(frames, side), expected) <= MOST_GREY_LEVELS
-    for side in (24, 31):
-        (box,) = tsm_crop_boxes(*frames.shape[-2:], side, num_crops=1)
-        assert grey_levels_apart(crop(frames, box, side), pixels[f"{clip}/CenterCrop{side}"]) == 0
+    (box,) = tsm_crop_boxes(*frames.shape[-2:], side, num_crops=1)
+    assert grey_levels_apart(crop(frames, box, side), pixels[f"{clip}/CenterCrop{side}"]) == 0
 
 
 def test_one_draw_serves_all_frames() -> None:

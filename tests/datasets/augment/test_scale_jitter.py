@@ -15,11 +15,17 @@ from datasets.augment.scale_jitter import (
     uniform_boxes,
 )
 from datasets.augment.short_side import Box, ColourChanges, crop, normalize
+from tests.conftest import golden_arrays
 
 Golden = Callable[[str], dict[str, Any]]
 Boxes = Callable[[int, int, int, int], list[Box]]
 
-CLIPS = ["land", "port", "sq", "odd"]
+PIXELS = "paddlevideo/data/transforms.npz"
+BOXES: dict[str, tuple[Boxes, tuple[int, ...]]] = {
+    "UniformCrop": (uniform_boxes, (1, 2, 0)),  # left, right, centre; ours the centre first
+    "MultiCenterCrop": (multi_centre_boxes, (0, 1, 2)),
+    "CenterCrop": (uniform_boxes, (0,)),
+}
 # Paddle and torch order the same float32 operations otherwise: 5e-7 as measured, in units of 1.
 FLOAT_TOLERANCE = 1e-6
 HALF_A_LEVEL = 0.501 / 255  # what the rounding to uint8 can cost; of 0.5 measured 0.50002
@@ -44,18 +50,16 @@ class ReleasedRng:
 
 @pytest.fixture(scope="module")
 def pixels(golden: Golden) -> dict[str, Any]:
-    return golden("paddlevideo/data/transforms.npz")
+    return golden(PIXELS)
 
 
 def expected_of(pixels: dict[str, Any], name: str) -> Tensor:
-    if name not in pixels:
-        pytest.skip(f"{name} is not in the part of the golden data that is here")
     return torch.from_numpy(pixels[name]).transpose(0, 1)  # (T, 3, H, W)
 
 
 def frames_of(pixels: dict[str, Any], clip: str) -> Tensor:
     if f"{clip}/in" not in pixels:
-        pytest.skip(f"{clip} is not in the part of the golden data that is here")
+        pytest.skip(f"{clip}/in is not in the part of the golden data that is here")
     return torch.from_numpy(pixels[f"{clip}/in"]).permute(0, 3, 1, 2)
 
 
@@ -70,14 +74,13 @@ def assert_near(ours: Tensor, expected: Tensor, tolerance: float) -> None:
 # Golden pixels
 
 
-@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize("clip", golden_arrays(PIXELS, r"(.+)/pyav_norm_cthw"))
 def test_normalised_frames_are_the_releases(pixels: dict[str, Any], clip: str) -> None:
     expected = expected_of(pixels, f"{clip}/pyav_norm_cthw")
     assert_near(normalized(frames_of(pixels, clip), 0.45, 0.225), expected, FLOAT_TOLERANCE)
 
 
-@pytest.mark.parametrize("side", [24, 32])
-@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize(("clip", "side"), golden_arrays(PIXELS, r"(.+)/pyav_JitterScale(\d+)"))
 def test_resized_frames_are_the_releases(pixels: dict[str, Any], clip: str, side: int) -> None:
     expected = expected_of(pixels, f"{clip}/pyav_JitterScale{side}")
     frames = frames_of(pixels, clip)
@@ -85,36 +88,29 @@ def test_resized_frames_are_the_releases(pixels: dict[str, Any], clip: str, side
     assert_near(normalized(jitter_scale(frames, side), 0, 1), expected, HALF_A_LEVEL)
 
 
-@pytest.mark.parametrize("side", [24, 32])
-@pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize(
-    ("name", "boxes", "order"),
-    [
-        ("UniformCrop", uniform_boxes, (1, 2, 0)),  # left, right, centre; ours the centre first
-        ("MultiCenterCrop", multi_centre_boxes, (0, 1, 2)),
-        ("CenterCrop", uniform_boxes, (0,)),
-    ],
+    ("clip", "side", "name"),
+    golden_arrays(PIXELS, rf"(.+)/pyav_JitterScale(\d+)_({'|'.join(BOXES)})"),
 )
-def test_crops_are_the_releases(
-    pixels: dict[str, Any],
-    clip: str,
-    side: int,
-    name: str,
-    boxes: Boxes,
-    order: tuple[int, ...],
-) -> None:
+def test_crops_are_the_releases(pixels: dict[str, Any], clip: str, side: int, name: str) -> None:
     expected = expected_of(pixels, f"{clip}/pyav_JitterScale{side}_{name}")
     resized = jitter_scale(normalized(frames_of(pixels, clip), 0, 1), side)
+    boxes, order = BOXES[name]
     ours = boxes(*resized.shape[-2:], side, len(order))
     views = torch.cat([crop(resized, ours[place], side) for place in order])  # (3T, 3, H, W)
     assert_near(views, expected, FLOAT_TOLERANCE)
 
 
-@pytest.mark.parametrize("seed", [40, 41])
-@pytest.mark.parametrize("clip", CLIPS)
-def test_training_clips_are_the_releases(pixels: dict[str, Any], clip: str, seed: int) -> None:
-    expected = expected_of(pixels, f"{clip}/pyav_Jitter26_34_RandomCrop20_Flip_seed{seed}")
-    transform, frames = ScaleJitterTransform(20, [26, 34]), frames_of(pixels, clip)
+@pytest.mark.parametrize(
+    ("clip", "low", "high", "side", "seed"),
+    golden_arrays(PIXELS, r"(.+)/pyav_Jitter(\d+)_(\d+)_RandomCrop(\d+)_Flip_seed(\d+)"),
+)
+def test_training_clips_are_the_releases(
+    pixels: dict[str, Any], clip: str, low: int, high: int, side: int, seed: int
+) -> None:
+    name = f"{clip}/pyav_Jitter{low}_{high}_RandomCrop{side}_Flip_seed{seed}"
+    expected = expected_of(pixels, name)
+    transform, frames = ScaleJitterTransform(side, [low, high]), frames_of(pixels, clip)
     rng: Any = ReleasedRng(seed)
     assert_near(transform(normalized(frames, 0.5, 0.5), rng), expected, FLOAT_TOLERANCE)
     rng = ReleasedRng(seed)

@@ -2,6 +2,7 @@ import os
 import pickle
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 
 from engine.checkpoint_folder import write_checkpoint
 from models.weights.checkpoint_file import read_checkpoint, read_safetensors
+from tests.conftest import RELEASED_CHECKPOINTS
 
 
 def content_of(epoch: int) -> dict[str, Any]:
@@ -109,11 +111,11 @@ def test_checkpoint_that_is_no_dict_is_an_error(value: Any, name: str, tmp_path:
         read_checkpoint(path)
 
 
-def test_tensors_of_a_gpu_are_read_onto_the_cpu(golden_root: Path) -> None:
-    path = golden_root / "tokshift/f_e2e/legacy_ckpt_cuda_torch17.pth"
-    if not path.exists():
-        pytest.skip("the released checkpoint is not in the part of the golden data that is here")
-    content = read_checkpoint(path)
+@pytest.mark.parametrize("name", RELEASED_CHECKPOINTS)
+def test_tensors_of_a_gpu_are_read_onto_the_cpu(
+    name: str, golden_path: Callable[[str], Path]
+) -> None:
+    content = read_checkpoint(golden_path(name))
     assert {tensor.device.type for tensor in content["state_dict"].values()} == {"cpu"}
 
 

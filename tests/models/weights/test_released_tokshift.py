@@ -1,9 +1,11 @@
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
+from models import build_model
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize
 from models.weights.released_tokshift import (
@@ -92,13 +94,11 @@ def test_momentum_of_frozen_parameters_may_be_missing() -> None:
     assert momentum_from_released(content, model).keys() == states.keys()
 
 
-def test_momentum_of_the_released_checkpoint_reaches_its_parameters(golden_root: Path) -> None:
-    path = golden_root / "tokshift/f_e2e/legacy_ckpt_cuda_torch17.pth"
-    if not path.exists():
-        pytest.skip("the released checkpoint is not in the golden data that is here")
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    size = ViTSize(patch_size=16, hidden_size=48, mlp_dim=96, num_heads=4, num_layers=2)
-    model = tokshift(size, 32, 6, fold_div=4)
+def test_momentum_of_the_released_checkpoint_reaches_its_parameters(
+    released_checkpoint: Path, released_cfg: Callable[..., CfgNode]
+) -> None:
+    content = torch.load(released_checkpoint, map_location="cpu", weights_only=True)
+    model = build_model(released_cfg())
     ours = momentum_from_released(content, model)
     names = [name.removeprefix("module.base_model.") for name in content["state_dict"]]
     theirs = {
@@ -109,9 +109,10 @@ def test_momentum_of_the_released_checkpoint_reaches_its_parameters(golden_root:
         name: ours[index]["momentum_buffer"]
         for index, (name, _) in enumerate(model.named_parameters())
     }
-    layer = "transformer.encoder.layer.1."
+    last = len(model.blocks) - 1
+    layer = f"transformer.encoder.layer.{last}."
     assert torch.equal(buffers["head.weight"], theirs["head.weight"])
-    assert torch.equal(buffers["blocks.1.norm2.bias"], theirs[f"{layer}ffn_norm.bias"])
+    assert torch.equal(buffers[f"blocks.{last}.norm2.bias"], theirs[f"{layer}ffn_norm.bias"])
     parts = [theirs[f"{layer}attn.{part}.weight"] for part in ("query", "key", "value")]
-    assert torch.equal(buffers["blocks.1.attn.qkv.weight"], torch.cat(parts))
+    assert torch.equal(buffers[f"blocks.{last}.attn.qkv.weight"], torch.cat(parts))
     assert len(ours) == len(list(model.parameters()))
