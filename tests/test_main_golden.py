@@ -20,10 +20,10 @@ from engine.learner import build_learner
 from engine.run_log import NullRunLog
 from models import build_model
 from models.weights.released_tokshift import from_released, to_released
-from tests.test_main import Experiment, assert_same, scalars_of, start
+from tests.ranks import Ranks
+from tests.test_main import Experiment, assert_same, scalars_of
 
 Golden = Callable[[str], dict[str, Any]]
-Torchrun = Callable[[int], list[str]]
 
 CHECKPOINTS = ("legacy_ckpt.pth", "legacy_ckpt_cuda_torch17.pth")
 # The release's backbone of these files, ViT-Ti_16, is not one of ours: its sizes are given.
@@ -31,6 +31,8 @@ SIZES = {"HIDDEN_SIZE": 48, "NUM_HEADS": 4, "MLP_DIM": 96, "NUM_LAYERS": 2, "PAT
 # The resize rounds some pixels otherwise, by a grey level, 1 / 127.5 in the model's units.
 # Measured: 1.5e-3 in the means and 3.1e-3 in single views, of logits up to 2.
 LOGITS_ATOL = 5e-3
+# So that the same numbers are multiplied whoever scores a video.
+ONE_BY_ONE = ("VAL.VIDEOS_PER_GPU", 1)
 TRAJECTORIES = ("tokshift/g_traj_tokshift.npz", "tokshift/g_traj_vit_noacc_ce.npz")
 
 
@@ -60,7 +62,7 @@ def experiment(tmp_path: Path, golden_root: Path, released: dict[str, Any]) -> R
     return ReleasedExperiment(tmp_path, golden_root / "tokshift", released["cfg"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def checkpoint(golden_root: Path) -> Path:
     """A released checkpoint, whichever is here; their contents are the same."""
     folder = golden_root / "tokshift/f_e2e"
@@ -68,6 +70,20 @@ def checkpoint(golden_root: Path) -> Path:
     if not found:
         pytest.skip("the golden checkpoints are not here")
     return found[0]
+
+
+@pytest.fixture(scope="module")
+def alone(
+    tmp_path_factory: pytest.TempPathFactory,
+    golden_root: Path,
+    released: dict[str, Any],
+    checkpoint: Path,
+) -> np.ndarray:
+    """The logits of the views from a single process; to be looked at only."""
+    folder = tmp_path_factory.mktemp("alone")
+    experiment = ReleasedExperiment(folder, golden_root / "tokshift", released["cfg"])
+    experiment.run(*experiment.words("--evaluate", "--resume", checkpoint, *ONE_BY_ONE))
+    return assert_as_released(experiment.run_folder, released)
 
 
 def assert_as_released(folder: Path, released: dict[str, Any]) -> np.ndarray:
@@ -107,16 +123,13 @@ def test_released_checkpoint_scores_the_same_on_any_number_of_processes(
     experiment: ReleasedExperiment,
     released: dict[str, Any],
     checkpoint: Path,
-    repository: Path,
-    torchrun: Torchrun,
+    alone: np.ndarray,
+    ranks: Ranks,
 ) -> None:
-    # one video at a time, so that the same numbers are multiplied whoever scores it
-    words = experiment.words("--evaluate", "--resume", checkpoint, "VAL.VIDEOS_PER_GPU", 1)
-    experiment.run(*words)
-    alone = assert_as_released(experiment.run_folder, released)
-    command = [*torchrun(num_processes), "--cfg", str(experiment.config)]
-    done = start(command, repository, *words, "--output", experiment.folder / "shared")
-    assert done.returncode == 0, done.stdout + done.stderr
+    words = experiment.words("--evaluate", "--resume", checkpoint, *ONE_BY_ONE)
+    words = ("--cfg", experiment.config, *words, "--output", experiment.folder / "shared")
+    done = ranks.run(num_processes, "main_ddp_shift.py", *words)
+    assert done.returncode == 0, done.stdout
     shared = assert_as_released(experiment.folder / "shared", released)
     np.testing.assert_array_equal(shared, alone)
 
