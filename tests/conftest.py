@@ -17,6 +17,7 @@ from yacs.config import CfgNode
 
 from config import load_cfg_text
 from tests.clip_files import clip_kind, make_clip  # noqa: F401 - fixtures
+from tests.ranks import Ranks
 
 GOLDEN_ROOT = Path(os.environ.get("GOLDEN_ROOT") or Path(__file__).parent / "golden")
 # The tiny ViT of the released golden data; a file's `arch` names only what differs from it.
@@ -194,7 +195,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def torchrun() -> Callable[[int], list[str]]:
-    """The command that starts the main script in so many processes."""
+    """The command that starts the main script in so many processes, where that is tested itself."""
 
     def command(num_processes: int) -> list[str]:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -202,3 +203,9 @@ def torchrun() -> Callable[[int], list[str]]:
         return [sys.executable, *processes, "main_ddp_shift.py"]
 
     return command
+
+
+@pytest.fixture(scope="session")
+def ranks(repository: Path) -> Ranks:
+    """Runs a script in several processes, without seconds of imports in each."""
+    return Ranks(repository)

@@ -12,7 +12,8 @@ from config import load_cfg
 from engine import training
 from engine.teachers import FrozenTeacher
 from models import build_model
-from tests.test_main import CLASSES, Experiment, assert_same, start
+from tests.ranks import Ranks
+from tests.test_main import CLASSES, Experiment, assert_same
 from tests.test_main_errors import assert_clear
 from tests.test_main_resume import KEPT, run_cut_short
 
@@ -210,17 +211,16 @@ def test_two_processes_with_half_the_batch_train_as_one(
     mode: str,
     taught: Taught,
     tmp_path: Path,
-    repository: Path,
-    torchrun: Callable[[int], list[str]],
+    ranks: Ranks,
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     words = (*taught.modes()[mode], "MODEL.VIT.DROPOUT", 0.0, "TRAIN.EPOCHS", 1)
     if mode == "dml":  # whose teacher's dropout is its config's
         words = (*words, "DISTILL.TEACHER_CFG", without_dropout(taught, tmp_path))
     taught.run("--output", one, *words)
-    command = [*torchrun(2), "--cfg", str(taught.config)]
-    done = start(command, repository, "--output", two, *words, "TRAIN.CLIPS_PER_GPU", 2)
-    assert done.returncode == 0, done.stdout + done.stderr
+    halved = (*words, "TRAIN.CLIPS_PER_GPU", 2)
+    done = ranks.run(2, "main_ddp_shift.py", "--cfg", taught.config, "--output", two, *halved)
+    assert done.returncode == 0, done.stdout
     ours, expected = (taught.checkpoint(folder=folder) for folder in (two, one))
     for name, weight in expected["state_dict"].items():
         # the gradient is summed in another order, see tests/test_main_processes.py

@@ -14,7 +14,8 @@ import main_ddp_shift
 from datasets.decode.pyav_frames import MissingDecoderError
 from engine.scores import Scores
 from engine.user_errors import user_errors_shown
-from tests.test_main import Experiment, assert_same, start
+from tests.ranks import Ranks
+from tests.test_main import Experiment, assert_same
 
 Breakage = Callable[[Path], None]
 
@@ -343,16 +344,13 @@ def test_loss_that_is_not_finite_ends_the_run_and_the_last_checkpoint_stays(
 
 
 def test_training_that_diverges_ends_with_an_exit_code_and_no_traceback(
-    experiment: Experiment, repository: Path
+    experiment: Experiment, ranks: Ranks
 ) -> None:
     experiment.run("TRAIN.EPOCHS", 1)
     before = experiment.checkpoint()
-    done = start(
-        [sys.executable, "main_ddp_shift.py"],
-        repository,
-        *("--cfg", experiment.config, "--resume", "OPTIM.LR", 1e30, "OPTIM.CLIP_GRAD_NORM", 0.0),
-        *("TRAIN.EPOCHS", 3),
-    )
+    words = ("--resume", "OPTIM.LR", 1e30, "OPTIM.CLIP_GRAD_NORM", 0.0, "TRAIN.EPOCHS", 3)
+    words = ("main_ddp_shift.py", "--cfg", experiment.config, *words)
+    done = ranks.run(1, *words, is_launched=False)
     assert done.returncode == 1
-    assert_clear(done.stdout + done.stderr, r"loss (nan|inf) in epoch 2, .*Videos of the batch: \w")
+    assert_clear(done.stdout, r"loss (nan|inf) in epoch 2, .*Videos of the batch: \w")
     assert_same(experiment.checkpoint(), before)

@@ -11,6 +11,7 @@ import torch
 
 from datasets.annotations import read_list
 from datasets.loaders import EpochSampler
+from tests.ranks import Ranks
 from tests.test_main import Experiment, assert_same, scalars_of, start
 from tests.test_main_errors import assert_clear, truncate
 
@@ -63,22 +64,22 @@ def test_two_processes_with_half_the_batch_train_as_one(
 
 
 def test_run_resumed_in_two_processes_ends_as_the_unbroken_one_to_the_last_bit(
-    experiment: Experiment, repository: Path, torchrun: Torchrun
+    experiment: Experiment, ranks: Ranks
 ) -> None:
     # one video under every label: each epoch is as good as the first, whose checkpoint stays best
     listed = experiment.folder / "undecided.txt"
     listed.write_text("".join(f"run/val_0 7 {label}\n" for label in range(3)))
-    words: tuple[object, ...] = ("DATA.VAL_LIST", listed, "TRAIN.CLIPS_PER_GPU", 2)
+    words: tuple[object, ...] = ("--cfg", experiment.config, "DATA.VAL_LIST", listed)
+    words = ("main_ddp_shift.py", *words, "TRAIN.CLIPS_PER_GPU", 2)
     unbroken, resumed = experiment.folder / "unbroken", experiment.folder / "resumed"
-    code, text = start_two(experiment, repository, torchrun, *words, "--output", unbroken)
-    assert code == 0, text
+    done = ranks.run(2, *words, "--output", unbroken)
+    assert done.returncode == 0, done.stdout
     assert experiment.checkpoint("best.pth", unbroken)["epoch"] == 1
     resumed.mkdir()
     for name in ("best.pth", "last.pth"):
         shutil.copy(unbroken / "best.pth", resumed / name)
-    words = (*words, "--output", resumed, "--resume")
-    code, text = start_two(experiment, repository, torchrun, *words)
-    assert code == 0, text
+    done = ranks.run(2, *words, "--output", resumed, "--resume")
+    assert done.returncode == 0, done.stdout
     ours, expected = (experiment.checkpoint(folder=folder) for folder in (resumed, unbroken))
     for key in ("state_dict", "ema", "optimizer", "best_acc1", "epoch", "rng"):
         assert_same(ours[key], expected[key], key)

@@ -1,6 +1,5 @@
 """Stochastic weight averaging and kept checkpoints, through the main script."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from datasets.loaders import build_train_loader, read_records
 from models import build_model
 from models.weights.released_tokshift import from_released
 from ops.pixels import normalize
-from tests.test_main import Experiment, assert_same, scalars_of, start
+from tests.ranks import Ranks
+from tests.test_main import Experiment, assert_same, scalars_of
 from tests.test_main_errors import assert_clear
 from tests.test_main_resume import PowerCutError, run_cut_short
 
@@ -282,15 +282,13 @@ def test_averaging_that_begins_after_the_last_epoch_is_an_error(experiment: Expe
 
 @pytest.mark.ddp
 @pytest.mark.parametrize("model", ["tokshift", "tsm"])
-def test_two_processes_average_as_one(
-    model: str, experiment: Experiment, repository: Path, torchrun: Callable[[int], list[str]]
-) -> None:
+def test_two_processes_average_as_one(model: str, experiment: Experiment, ranks: Ranks) -> None:
     one, two = experiment.folder / "one", experiment.folder / "two"
     words = (*SWA, "MODEL.VIT.DROPOUT", 0.0, *(TSM if model == "tsm" else ()))
     experiment.run("--output", one, *words)
-    command = [*torchrun(2), "--cfg", str(experiment.config)]
-    done = start(command, repository, "--output", two, *words, "TRAIN.CLIPS_PER_GPU", 2)
-    assert done.returncode == 0, done.stdout + done.stderr
+    halved = (*words, "TRAIN.CLIPS_PER_GPU", 2)
+    done = ranks.run(2, "main_ddp_shift.py", "--cfg", experiment.config, "--output", two, *halved)
+    assert done.returncode == 0, done.stdout
     assert done.stdout.count("mean of the weights of 3 epochs: ") == 1
     assert done.stdout.count("batch norms set by a pass") == (model == "tsm")
     ours, expected = (experiment.checkpoint("swa.pth", folder) for folder in (two, one))

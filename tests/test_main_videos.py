@@ -18,15 +18,14 @@ from datasets.readers import FrameFolder, VideoFile
 from engine.scores import Scores
 from models import build_model
 from ops.pixels import normalize
-from tests.test_main import Experiment, assert_same, start
+from tests.ranks import Ranks
+from tests.test_main import Experiment, assert_same
 from tests.test_main_errors import assert_clear
 from tools.extract_frames import FrameOptions, write_frames
 
 av = pytest.importorskip("av")
 
 TESTED = ("TEST.AFTER_TRAINING", True)
-
-Torchrun = Callable[[int], list[str]]
 
 
 def encode(folder: Path, target: Path) -> None:
@@ -196,7 +195,7 @@ def test_uncounted_broken_file_ends_the_test_and_not_the_training(
 
 @pytest.mark.ddp
 def test_process_whose_whole_batch_is_broken_keeps_step_with_the_other(
-    experiment: VideoExperiment, repository: Path, torchrun: Torchrun
+    experiment: VideoExperiment, ranks: Ranks
 ) -> None:
     records = read_list(experiment.folder / "train_files.txt", num_classes=3)
     first_batch = list(EpochSampler(len(records), rank=1, world_size=2, seed=0))[:2]
@@ -204,9 +203,8 @@ def test_process_whose_whole_batch_is_broken_keeps_step_with_the_other(
     for path in broken:
         cut(experiment.frames / path, share=0.3)
     words = (*experiment.files, "TRAIN.CLIPS_PER_GPU", 2, "TRAIN.MAX_BAD_SHARE", 0.2)
-    command = [*torchrun(2), "--cfg", str(experiment.config)]
-    done = start(command, repository, *words)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = ranks.run(2, "main_ddp_shift.py", "--cfg", experiment.config, *words)
+    assert done.returncode == 0, done.stdout
     assert sorted(experiment.bad_videos()) == sorted(broken)
     assert "epoch 2 validated" in done.stdout
     weights: dict[str, Any] = experiment.checkpoint()["state_dict"]

@@ -1,11 +1,10 @@
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.ranks import Ranks
 
 
 @pytest.fixture(scope="session")
@@ -21,32 +20,17 @@ def free_port() -> Callable[[], int]:
 
 
 @pytest.fixture
-def run_processes(
-    tmp_path: Path, repository: Path, free_port: Callable[[], int]
-) -> Callable[..., list[int]]:
-    """Run a script in several processes on the CPU and return their ids.
+def run_processes(tmp_path: Path, ranks: Ranks) -> Callable[..., None]:
+    """Run a script's text in several processes on the CPU.
 
     Each gets `{rank}` in its arguments filled in, and, if it is launched, what a launcher puts into
     the environment.
     """
 
-    def run(script: str, *arguments: str, num: int = 1, is_launched: bool = False) -> list[int]:
+    def run(script: str, *arguments: str, num: int, is_launched: bool = False) -> None:
         path = tmp_path / "worker.py"
         path.write_text(script)
-        shared = {"PYTHONPATH": str(repository), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-        inherited = {k: v for k, v in os.environ.items() if "RANK" not in k and k != "WORLD_SIZE"}
-        processes = []
-        for rank in range(num):
-            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num)}
-            environment = inherited | shared | (place if is_launched else {})
-            words = [sys.executable, str(path), *(word.format(rank=rank) for word in arguments)]
-            processes.append(subprocess.Popen(words, env=environment))
-        try:
-            assert [process.wait(timeout=120) for process in processes] == [0] * num
-        finally:
-            for process in processes:
-                process.kill()  # only those that still run
-        return [process.pid for process in processes]
+        done = ranks.run(num, path, *arguments, is_launched=is_launched)
+        assert done.returncode == 0, done.stdout
 
     return run

@@ -130,7 +130,7 @@ def test_model_without_norms_looks_at_no_clip() -> None:
 
 @pytest.mark.ddp
 def test_two_processes_have_the_statistics_of_all_their_batches(
-    tmp_path: Path, run_processes: Callable[..., list[int]]
+    tmp_path: Path, run_processes: Callable[..., None]
 ) -> None:
     run_processes(DDP, str(tmp_path), num=2, is_launched=True)
     torch.manual_seed(0)

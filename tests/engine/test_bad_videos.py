@@ -88,7 +88,7 @@ def test_share_of_zero_is_an_error_at_the_first_and_of_one_never(tmp_path: Path)
 
 @pytest.mark.ddp
 def test_videos_of_all_processes_are_kept_and_counted_together(
-    tmp_path: Path, run_processes: Callable[..., list[int]]
+    tmp_path: Path, run_processes: Callable[..., None]
 ) -> None:
     run_processes(TWO_PROCESSES, str(tmp_path), num=2, is_launched=True)
     lines = (tmp_path / "bad_videos.txt").read_text().splitlines()

@@ -1,6 +1,8 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,11 +34,12 @@ def run(world, folder, kind):
     (Path(folder) / f"{kind}{world.rank}.json").write_text(json.dumps(facts))
 
 if __name__ == "__main__":
-    folder, rank, port = sys.argv[1:]
+    folder, rank, port, port_of_launcher = sys.argv[1:]
     options = LaunchOptions(world_size=2, rank=int(rank), url=f"tcp://127.0.0.1:{port}")
     launch(run, options, folder, "flags")
     assert not torch.distributed.is_initialized()
     os.environ |= {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port_of_launcher}
     launch(run, LaunchOptions(world_size=5, rank=4), folder, "environment")
 """
 SPAWNED = """
@@ -108,9 +111,10 @@ def test_only_rank_0_is_main() -> None:
 
 @pytest.mark.ddp
 def test_two_processes_add_up_and_gather_in_order_of_rank(
-    tmp_path: Path, run_processes: Callable[..., list[int]], free_port: Callable[[], int]
+    tmp_path: Path, run_processes: Callable[..., None], free_port: Callable[[], int]
 ) -> None:
-    run_processes(TWO_PROCESSES, str(tmp_path), "{rank}", str(free_port()), num=2)
+    ports = (str(free_port()), str(free_port()))
+    run_processes(TWO_PROCESSES, str(tmp_path), "{rank}", *ports, num=2)
     for kind, local_rank in (("flags", 0), ("environment", 1)):
         first, second = (
             json.loads((tmp_path / f"{kind}{rank}.json").read_text()) for rank in range(2)
@@ -124,13 +128,15 @@ def test_two_processes_add_up_and_gather_in_order_of_rank(
 
 
 @pytest.mark.ddp
-def test_spawn_starts_one_process_on_a_host_without_gpus(
-    tmp_path: Path, run_processes: Callable[..., list[int]]
-) -> None:
-    folder = tmp_path / "out"
+def test_spawn_starts_one_process_on_a_host_without_gpus(tmp_path: Path, repository: Path) -> None:
+    folder, script = tmp_path / "out", tmp_path / "spawns.py"
     folder.mkdir()
-    (parent,) = run_processes(SPAWNED, str(folder))
-    assert [path.name for path in folder.iterdir()] == [f"{parent} 0 1 cpu True"]
+    script.write_text(SPAWNED)
+    hidden = {"PYTHONPATH": str(repository), "CUDA_VISIBLE_DEVICES": ""}
+    # a main module of its own, which the spawned process imports
+    with subprocess.Popen([sys.executable, script, folder], env=os.environ | hidden) as parent:
+        assert parent.wait(timeout=120) == 0
+    assert [path.name for path in folder.iterdir()] == [f"{parent.pid} 0 1 cpu True"]
 
 
 def test_host_exits_with_the_code_of_the_process_that_failed(

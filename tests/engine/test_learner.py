@@ -460,7 +460,7 @@ def test_learner_has_the_settings_of_the_config() -> None:
 
 @pytest.mark.ddp
 def test_two_processes_train_like_one_on_twice_the_batch(
-    tmp_path: Path, run_processes: Callable[..., list[int]]
+    tmp_path: Path, run_processes: Callable[..., None]
 ) -> None:
     run_processes(DDP, str(tmp_path), num=2, is_launched=True)
     results = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
@@ -511,7 +511,7 @@ if __name__ == "__main__":
 
 @pytest.mark.ddp
 def test_process_without_a_clip_adds_zero_and_keeps_the_others_from_waiting(
-    tmp_path: Path, run_processes: Callable[..., list[int]]
+    tmp_path: Path, run_processes: Callable[..., None]
 ) -> None:
     run_processes(DDP_WITHOUT_CLIPS, str(tmp_path), num=2, is_launched=True)
     ours, theirs = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))

@@ -73,7 +73,7 @@ if __name__ == '__main__':
 
 @pytest.mark.ddp
 def test_two_processes_mix_and_accumulate_to_the_global_batch_of_one(
-    tmp_path: Path, run_processes: Callable[..., list[int]]
+    tmp_path: Path, run_processes: Callable[..., None]
 ) -> None:
     run_processes(PROCESSES, str(tmp_path), num=2, is_launched=True)
     results = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]

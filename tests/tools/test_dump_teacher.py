@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,8 @@ from config import load_cfg
 from engine.scores import Scores
 from engine.teachers import cached_logits
 from models import build_model
-from tests.test_main import Experiment, process_restored, start
+from tests.ranks import Ranks
+from tests.test_main import Experiment, process_restored
 from tools.dump_teacher import main
 
 VIEWS = ("TEST.NUM_CLIPS", "2", "TEST.NUM_CROPS", "1")
@@ -35,13 +34,15 @@ def dump(teacher: Path, output: Path, *words: object) -> None:
         main(argv)
 
 
-def test_every_training_video_has_the_logits_of_the_test(teacher: Path, tmp_path: Path) -> None:
+def test_every_training_video_has_the_logits_of_the_test(
+    teacher: Path, tmp_path: Path, ranks: Ranks
+) -> None:
     output = tmp_path / "new folder/scores.npz"
     dump(teacher, output, *VIEWS)
     ours = Scores.load(output)
     experiment_words = ("DATA.TEST_LIST", tmp_path / "train.txt", *VIEWS)
     words = ("--evaluate", "--resume", teacher, "--output", tmp_path / "test", *experiment_words)
-    done = start([sys.executable, "main_ddp_shift.py"], Path(__file__).parents[2], *words)
+    done = ranks.run(1, "main_ddp_shift.py", *words, is_launched=False)
     assert done.returncode == 0, done.stdout
     expected = Scores.load(tmp_path / "test/scores.npz")
     assert ours.videos.tolist() == expected.videos.tolist()
@@ -66,13 +67,11 @@ def test_students_list_stands_for_the_teachers(
 
 
 @pytest.mark.ddp
-def test_processes_share_the_videos(teacher: Path, tmp_path: Path, repository: Path) -> None:
+def test_processes_share_the_videos(teacher: Path, tmp_path: Path, ranks: Ranks) -> None:
     dump(teacher, tmp_path / "one.npz", *VIEWS)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [sys.executable, *launcher, "tools/dump_teacher.py"]
     words = ("--checkpoint", teacher, "--output", tmp_path / "two.npz", *VIEWS)
-    done: subprocess.CompletedProcess[str] = start(command, repository, *words)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = ranks.run(2, "tools/dump_teacher.py", *words)
+    assert done.returncode == 0, done.stdout
     one, two = (Scores.load(tmp_path / name) for name in ("one.npz", "two.npz"))
     assert two.videos.tolist() == one.videos.tolist()
     # the views go through the model in other batches: float32 rounding

@@ -3,8 +3,6 @@
 import contextlib
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from engine.distributed import World
 from engine.scores import Scores
 from main_ddp_shift import main as train_or_test
 from models import build_model
+from tests.ranks import Ranks
 from tools.export import main as export
 from tools.predict import classify, main
 from tools.predicting.find_videos import find_videos
@@ -293,23 +292,16 @@ def test_words_that_do_not_go_together_are_refused(
 
 @pytest.mark.ddp
 def test_processes_share_the_videos_and_the_answers_come_in_order(
-    checkpoint: Path, videos: Path, tmp_path: Path, repository: Path
+    checkpoint: Path, videos: Path, tmp_path: Path, ranks: Ranks
 ) -> None:
     whole = (videos / "x264.mp4").read_bytes()
     shutil.copytree(videos, tmp_path / "in")
     (tmp_path / "in/n_cut.mp4").write_bytes(whole[: len(whole) // 2])
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     printed = []
-    for start in ([], launcher):
+    for num in (1, 2):
         words = ["--checkpoint", checkpoint, "--input", tmp_path / "in"]
-        ran = subprocess.run(
-            [sys.executable, *start, "tools/predict.py", *map(str, words)],
-            cwd=repository,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert ran.returncode == 1, ran.stderr
+        ran = ranks.run(num, "tools/predict.py", *words, is_launched=num > 1)
+        assert ran.returncode == 1, ran.stdout
         printed.append(ran.stdout)
     assert printed[0] == printed[1]
     assert printed[0].count("Current video file") == 8

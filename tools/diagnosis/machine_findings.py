@@ -1,6 +1,5 @@
 """What `tools/doctor.py` finds of the Python and the machine."""
 
-import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -13,7 +12,13 @@ import torch.distributed as dist
 from engine.learner import amp_dtype
 from tools.diagnosis.examination import Examination
 from tools.diagnosis.findings import ERROR, OK, WARNING, Finding
-from tools.launching.check_environment import installed_version, missing, read_requirements, untried
+from tools.launching.check_environment import (
+    installed_version,
+    missing,
+    num_cores,
+    read_requirements,
+    untried,
+)
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 SHARED_MEMORY = Path("/dev/shm")
@@ -40,7 +45,7 @@ def check_python(examination: Examination) -> Iterator[Finding]:
 def check_devices(examination: Examination) -> Iterator[Finding]:
     """Yield what there is to compute on, and whether the processes and the precision go with it."""
     cfg, num_processes = examination.cfg, examination.num_processes
-    num_gpus, num_cores = torch.cuda.device_count(), len(os.sched_getaffinity(0))
+    num_gpus, cores = torch.cuda.device_count(), num_cores()
     for index in range(num_gpus):
         gpu = torch.cuda.get_device_properties(index)
         free = torch.cuda.mem_get_info(index)[0]
@@ -48,7 +53,7 @@ def check_devices(examination: Examination) -> Iterator[Finding]:
         text = f"GPU {index}: {gpu.name}, {_gb(gpu.total_memory)}, {_gb(free)} of it free"
         yield Finding(level, text, "" if level is OK else "end what else runs on it: nvidia-smi")
     if not num_gpus:
-        yield Finding(OK, f"no CUDA GPU: the run computes on the CPU, {num_cores} cores")
+        yield Finding(OK, f"no CUDA GPU: the run computes on the CPU, {cores} cores")
     elif num_processes > num_gpus:
         yield Finding(
             ERROR,
@@ -62,11 +67,11 @@ def check_devices(examination: Examination) -> Iterator[Finding]:
     except ValueError as error:
         yield Finding(ERROR, str(error), "TRAIN.AMP none")
     yield from _backends(num_processes, num_gpus)
-    if num_processes * cfg.DATA.WORKERS > num_cores:
+    if num_processes * cfg.DATA.WORKERS > cores:
         yield Finding(
             WARNING,
-            f"{num_processes} processes x {cfg.DATA.WORKERS} DATA.WORKERS on {num_cores} CPU cores",
-            f"DATA.WORKERS {max(num_cores // num_processes, 1)}; more take turns on the same cores",
+            f"{num_processes} processes x {cfg.DATA.WORKERS} DATA.WORKERS on {cores} CPU cores",
+            f"DATA.WORKERS {max(cores // num_processes, 1)}; more take turns on the same cores",
         )
 
 

@@ -32,10 +32,10 @@ fi
 # Runs a script under torchrun in PROCESSES processes: by default one for each GPU, two on a CPU.
 # With MASTER_ADDR set, this host is one of NODES (README, "Several hosts").
 launch() {
-  local processes
-  processes="${PROCESSES:-$("$python" tools/launching/check_environment.py --processes)}"
-  local threads=$(($(nproc) / processes))
-  export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}"
+  local numbers processes threads
+  numbers="$("$python" tools/launching/check_environment.py --processes ${PROCESSES:+"$PROCESSES"})"
+  read -r processes threads <<<"$numbers"
+  export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$threads}"
   local rendezvous=(--standalone)
   if [[ -n "${MASTER_ADDR:-}" ]]; then
     rendezvous=(--nnodes "${NODES:?set NODES to the number of hosts}" --rdzv-backend c10d
