@@ -53,7 +53,10 @@ class ModelRules:
 
 
 def transformer_faults(cfg: CfgNode) -> list[str]:
-    """Complete MODEL.VIT from the backbone's name; an unknown name may stand if all is explicit."""
+    """Return what a transformer cannot be; complete MODEL.VIT from the backbone's name.
+
+    An unknown name may stand if all sizes are explicit.
+    """
     faults, sizes, name = [], cfg.MODEL.VIT, cfg.MODEL.BACKBONE
     test_size, image_size = cfg.TEST.IMAGE_SIZE, cfg.DATA.IMAGE_SIZE
     if test_size not in (0, image_size):

@@ -205,7 +205,8 @@ def _resized(
         grids = f"{_grid(value.shape[1])} to {_grid(target.shape[1])} patches"
         resized = resize_pos_embed(value, target.shape[1])
         return resized, f"{grids}, bilinear with aligned corners"
-    if name == "time_embed" and value.shape[-1] == target.shape[-1]:
+    is_time = name == "time_embed" and hasattr(model, "time_resize")
+    if is_time and value.shape[-1] == target.shape[-1]:
         how = str(model.time_resize)
         frames = f"{value.shape[1]} to {target.shape[1]} frames"
         return resize_time_embed(value, target.shape[1], how), f"{frames}, {how}"

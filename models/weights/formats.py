@@ -11,7 +11,7 @@ from torch import nn
 
 from models.weights import State
 from models.weights.image_vit import from_npz, from_torchvision, is_torchvision, without_unused
-from models.weights.paddle import in_order_of, is_transformer, tsm_from_paddle, vit_from_paddle
+from models.weights.paddle import in_order_of, tsm_from_paddle, vit_from_paddle
 from models.weights.released_tokshift import from_released, is_released
 from models.weights.released_tsm import (
     from_released_tsm,
@@ -60,91 +60,79 @@ class WeightFormat:
     adapt: Callable[[nn.Module, State], tuple[State, str]] | None = None
 
 
+def _named(is_kind: Callable[[Mapping[str, Any]], bool]) -> Callable[[Found], bool]:
+    return lambda found: is_kind(found.tensors)
+
+
+def _pdparams(*ends: str) -> Callable[[Found], bool]:
+    """Match a file of PaddleVideo with a name for each of these ends."""
+    return lambda found: (
+        found.place == ".pdparams"
+        and all(any(name.endswith(end) for name in found.tensors) for end in ends)
+    )
+
+
 def _all(rename: Callable[[Mapping[str, Any]], State]) -> Callable[[Found], tuple[State, list]]:
     return lambda found: (rename(found.tensors), [])
 
 
-def _is_pdparams(found: Found) -> bool:
-    return found.place == ".pdparams"
-
-
-def _has(found: Found, end: str) -> bool:
-    return any(name.endswith(end) for name in found.tensors)
-
-
-def _is_official_timesformer(found: Found) -> bool:
-    return found.place.startswith(PYSLOWFAST) and "time_embed" in found.tensors
-
-
-def _is_ours(found: Found) -> bool:
-    """Tell whether our names are there, which are timm's for a ViT, torchvision's for a ResNet."""
-    return "cls_token" in found.tensors or "layer1.0.bn1.weight" in found.tensors
+def _used(found: Found) -> tuple[State, list[str]]:
+    return without_unused(found.tensors)
 
 
 FORMATS = [
     WeightFormat(
         "ImageNet-21k {place}",
-        matches=lambda found: found.place == ".npz",
-        convert=lambda found: from_npz(found.tensors, found.source),
-    ),
-    WeightFormat(
-        "PaddleVideo {place}",
-        matches=lambda found: _is_pdparams(found) and not is_transformer(found.tensors),
-        convert=_all(tsm_from_paddle),
-        adapt=in_order_of,
+        lambda found: found.place == ".npz",
+        lambda found: from_npz(found.tensors, found.source),
     ),
     WeightFormat(
         "PaddleVideo TimeSformer, {place}",
-        matches=lambda found: (
-            _is_pdparams(found) and _has(found, "time_embed") and _has(found, "qkv.bias")
-        ),
-        convert=_all(vit_from_paddle),
+        _pdparams("time_embed", "qkv.bias"),
+        _all(vit_from_paddle),
         pixels=([0.45] * 3, [0.225] * 3),
     ),
     WeightFormat(
         "PaddleVideo PP-TimeSformer, {place}",
-        matches=lambda found: _is_pdparams(found) and _has(found, "time_embed"),
-        convert=_all(vit_from_paddle),
+        _pdparams("time_embed"),
+        _all(vit_from_paddle),
         pixels=([0.0] * 3, [1.0] * 3),
     ),
     WeightFormat(
         "PaddleVideo TokenShift, {place}",
-        matches=lambda found: _is_pdparams(found) and _has(found, "backbone.cls_token"),
-        convert=_all(vit_from_paddle),
+        _pdparams("backbone.cls_token"),
+        _all(vit_from_paddle),
         pixels=([0.5] * 3, [0.5] * 3),
     ),
-    WeightFormat("Paddle image ViT, {place}", matches=_is_pdparams, convert=_all(vit_from_paddle)),
-    WeightFormat(
-        "released TokShift {place}",
-        matches=lambda found: is_released(found.tensors),
-        convert=_all(from_released),
-    ),
+    WeightFormat("Paddle image ViT, {place}", _pdparams("cls_token"), _all(vit_from_paddle)),
+    WeightFormat("PaddleVideo {place}", _pdparams(), _all(tsm_from_paddle), adapt=in_order_of),
+    WeightFormat("released TokShift {place}", _named(is_released), _all(from_released)),
     WeightFormat(
         "released TSM {place}, shift placed blockres",
-        matches=lambda found: is_released_tsm(found.tensors) and shifts_branches(found.tensors),
-        convert=_all(from_released_tsm),
+        lambda found: is_released_tsm(found.tensors) and shifts_branches(found.tensors),
+        _all(from_released_tsm),
     ),
     WeightFormat(
         "released TSM {place}, shift placed block",
-        matches=lambda found: is_released_tsm(found.tensors) and shifts_blocks(found.tensors),
-        convert=_all(from_released_tsm),
+        lambda found: is_released_tsm(found.tensors) and shifts_blocks(found.tensors),
+        _all(from_released_tsm),
     ),
     WeightFormat(
-        "released TSM {place}, no shift",
-        matches=lambda found: is_released_tsm(found.tensors),
-        convert=_all(from_released_tsm),
+        "released TSM {place}, no shift", _named(is_released_tsm), _all(from_released_tsm)
     ),
     WeightFormat(
         "torchvision ViT {place}",
-        matches=lambda found: is_torchvision(found.tensors),
-        convert=lambda found: without_unused(from_torchvision(found.tensors)),
+        _named(is_torchvision),
+        lambda found: without_unused(from_torchvision(found.tensors)),
         pixels=([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     ),
     WeightFormat(
         "official TimeSformer {place}",
-        matches=_is_official_timesformer,
-        convert=lambda found: without_unused(found.tensors),
+        lambda found: found.place == PYSLOWFAST and "time_embed" in found.tensors,
+        _used,
         pixels=([0.45] * 3, [0.225] * 3),
     ),
-    WeightFormat("{place}", matches=_is_ours, convert=lambda found: without_unused(found.tensors)),
+    # timm's names are those of our transformers, torchvision's those of our ResNets
+    WeightFormat("{place}", lambda found: "cls_token" in found.tensors, _used),
+    WeightFormat("{place}", lambda found: "layer1.0.bn1.weight" in found.tensors, _used),
 ]

@@ -62,11 +62,6 @@ def read_pdparams(path: str | Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: the slices of a big array do not join: {error}") from error
 
 
-def is_transformer(arrays: Mapping[str, np.ndarray]) -> bool:
-    """Tell whether the arrays are those of a ViT, TokenShift or TimeSformer."""
-    return any(name.removeprefix("backbone.") == "cls_token" for name in arrays)
-
-
 def vit_from_paddle(arrays: Mapping[str, np.ndarray]) -> State:
     """Rename the arrays of a transformer to ours and turn the linear weights."""
     state = {}
