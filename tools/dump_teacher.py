@@ -19,14 +19,14 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.command_line import parse_args  # noqa: E402 - the path comes first
-from datasets.loaders import build_view_loader, describe_protocol, read_records  # noqa: E402
-from engine.distributed import LaunchOptions, World, launch  # noqa: E402
-from engine.learner import autocast  # noqa: E402
-from engine.run_log import set_up_console  # noqa: E402
-from main_ddp_shift import evaluate, load_experiment, user_errors_shown  # noqa: E402
-from models import build_model  # noqa: E402
-from models.pretrained import load_weights  # noqa: E402
+from config.command_line import parse_args
+from datasets.loaders import build_view_loader, describe_protocol, read_records
+from engine.distributed import LaunchOptions, World, launch
+from engine.learner import autocast
+from engine.run_log import set_up_console
+from main_ddp_shift import evaluate, load_experiment, user_errors_shown
+from models import build_model
+from models.pretrained import load_weights
 
 _log = logging.getLogger("dump_teacher")
 

@@ -30,15 +30,15 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.command_line import parse_args  # noqa: E402 - the path comes first
-from datasets.annotations import read_class_names  # noqa: E402
-from datasets.protocols import test_image_size  # noqa: E402
-from engine.checkpoints import describe_preprocessing  # noqa: E402
-from engine.run_log import set_up_console  # noqa: E402
-from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
-from models import build_model  # noqa: E402
-from models.clip_classifier import ClipClassifier  # noqa: E402
-from models.exported import (  # noqa: E402
+from config.command_line import parse_args
+from datasets.annotations import read_class_names
+from datasets.protocols import test_image_size
+from engine.checkpoints import describe_preprocessing
+from engine.run_log import set_up_console
+from main_ddp_shift import load_experiment, user_errors_shown
+from models import build_model
+from models.clip_classifier import ClipClassifier
+from models.exported import (
     CLIPS,
     SUFFIXES,
     ExportedModel,
@@ -46,11 +46,11 @@ from models.exported import (  # noqa: E402
     load_exported,
     needed_package,
 )
-from models.pretrained import load_weights  # noqa: E402
-from models.weights.checkpoint_file import read_checkpoint  # noqa: E402
-from tools.exporting.export_check import prove, read_clips  # noqa: E402
-from tools.exporting.int8 import quantize, report_int8  # noqa: E402
-from tools.predicting.view_option import num_views, view_keys  # noqa: E402
+from models.pretrained import load_weights
+from models.weights.checkpoint_file import read_checkpoint
+from tools.exporting.export_check import prove, read_clips
+from tools.exporting.int8 import quantize, report_int8
+from tools.predicting.view_option import num_views, view_keys
 
 LEAST_OPSET = 18  # torch's exporter knows no older one
 RUNTIMES = {".pt2": "torch.export", ".onnx": "ONNX Runtime"}

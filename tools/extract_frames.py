@@ -30,13 +30,13 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from datasets.decode.pyav_frames import (  # noqa: E402 - the path comes first
+from datasets.decode.pyav_frames import (
     decode_frames,
     reading_errors,
     require_av,
 )
-from tools.extracting.process_pool import JobProgress, run_jobs  # noqa: E402
-from tools.extracting.video_jobs import VideoJob, plan_jobs  # noqa: E402
+from tools.extracting.process_pool import JobProgress, run_jobs
+from tools.extracting.video_jobs import VideoJob, plan_jobs
 
 FRAME_NAME = "img_{:05d}.jpg"  # 1-based
 

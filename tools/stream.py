@@ -38,10 +38,10 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.command_line import parse_args  # noqa: E402 - the path comes first
-from datasets.annotations import read_class_names  # noqa: E402
-from datasets.growing_folder import GrowingFolder  # noqa: E402
-from datasets.live import (  # noqa: E402
+from config.command_line import parse_args
+from datasets.annotations import read_class_names
+from datasets.growing_folder import GrowingFolder
+from datasets.live import (
     Every,
     LiveFrame,
     Newest,
@@ -50,15 +50,15 @@ from datasets.live import (  # noqa: E402
     camera_frames,
     video_frames,
 )
-from datasets.readers import UnreadableVideoError  # noqa: E402
-from datasets.sampling import TSM_WINDOW  # noqa: E402
-from engine.run_log import set_up_console  # noqa: E402
-from main_ddp_shift import load_experiment, user_errors_shown  # noqa: E402
-from models import VideoModel, build_model  # noqa: E402
-from models.pretrained import load_weights  # noqa: E402
-from models.weights.checkpoint_file import read_checkpoint  # noqa: E402
-from ops.running_mean import FadingMean, RunningMean, WholeMean, WindowMean  # noqa: E402
-from tools.streaming.frame_classifier import Answer, FrameClassifier  # noqa: E402
+from datasets.readers import UnreadableVideoError
+from datasets.sampling import TSM_WINDOW
+from engine.run_log import set_up_console
+from main_ddp_shift import load_experiment, user_errors_shown
+from models import VideoModel, build_model
+from models.pretrained import load_weights
+from models.weights.checkpoint_file import read_checkpoint
+from ops.running_mean import FadingMean, RunningMean, WholeMean, WindowMean
+from tools.streaming.frame_classifier import Answer, FrameClassifier
 
 Source = Iterable[LiveFrame]
 
