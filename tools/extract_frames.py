@@ -35,6 +35,7 @@ from datasets.decode.pyav_frames import (
     reading_errors,
     require_av,
 )
+from engine.whole_file import whole_file
 from tools.extracting.process_pool import JobProgress, run_jobs
 from tools.extracting.video_jobs import VideoJob, plan_jobs
 
@@ -336,10 +337,8 @@ def _int_between(low: int, high: int) -> Any:
 
 def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # surrogateescape: a file name need not be UTF-8.
-    unfinished = path.with_name(f".{path.name}.partial")
-    unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")
-    unfinished.replace(path)
+    with whole_file(path) as file:
+        file.write(text.encode(errors="surrogateescape"))  # a file name need not be UTF-8
 
 
 if __name__ == "__main__":
