@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.distributed import World, gather_objects
+from engine.whole_file import whole_file
 
 FILE_NAME = "bad_videos.txt"
 
@@ -85,6 +86,5 @@ class BadVideos:
         for index in sorted(reasons):
             lines[self.videos[index]] = " ".join(reasons[index].split())
         text = "".join(f"{video}\t{reason}\n" for video, reason in lines.items())
-        part = self.file.with_name(f".{self.file.name}.{self.world.rank}.part")
-        part.write_text(text, encoding="utf-8", errors="surrogateescape")
-        part.replace(self.file)
+        with whole_file(self.file, writer=f".{self.world.rank}") as file:
+            file.write(text.encode(errors="surrogateescape"))

@@ -1,10 +1,11 @@
 """The checkpoints of a run: each written whole or not at all, superseded ones removed."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from engine.whole_file import whole_file
 
 
 class CheckpointFolder:
@@ -90,15 +91,11 @@ class CheckpointFolder:
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint under a temporary name, then rename it, so that a crash leaves the old.
+    """Write a checkpoint; a crash leaves the one before.
 
     Args:
         path: Final name.
         content: Tensors and plain Python values only, so that ``weights_only`` loading works.
     """
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
+    with whole_file(path) as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.run_log import NullRunLog, RunLog
 from engine.scores import Scores
+from engine.whole_file import whole_file
 
 _log = logging.getLogger(__name__)
 
@@ -78,9 +79,8 @@ def write_results(
         **source,
         "per_class_accuracy": dict(per_class),
     }
-    part = folder / ".results.json.part"
-    part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / "results.json")
+    with whole_file(folder / "results.json") as file:
+        file.write((json.dumps(results, indent=2) + "\n").encode())
     for line in unreadable:
         _log.warning("left out: %s", line)
     _log.info(

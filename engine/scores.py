@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from engine.whole_file import whole_file
 from ops.metrics import class_accuracy, confusion_matrix, topk_hits
 
 # A single array in place of an archive gives a TypeError, on Python 3.10 an AttributeError.
@@ -91,8 +92,7 @@ class Scores:
 
     def save(self, path: Path, mean_logits: np.ndarray) -> None:
         """Write an ``.npz`` file that `load` reads, the averaged logits beside the views."""
-        part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as file:
+        with whole_file(path) as file:
             np.savez(
                 file,
                 videos=self.videos,
@@ -102,7 +102,6 @@ class Scores:
                 num_clips=self.num_clips,
                 num_crops=self.num_crops,
             )
-        part.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> "Scores":

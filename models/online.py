@@ -75,8 +75,10 @@ class OnlineViT(nn.Module):
         x = self.model.embed(frames[:, None])  # (B, 1, N, C)
         for block in self.model.blocks:
             assert isinstance(block, Block)
-            x = block.attend(x, _shifted_tokens(block, block.attn_shift, x, caches, following))
-            x = block.transform(x, _shifted_tokens(block, block.mlp_shift, x, caches, following))
+            shifted = _shifted_tokens(block, block.attn_shift, x, caches, following)
+            x = block.stream(x, shifted) + block.update(block.attn, block.norm1(shifted))
+            shifted = _shifted_tokens(block, block.mlp_shift, x, caches, following)
+            x = block.stream(x, shifted) + block.update(block.mlp, block.norm2(shifted))
         return self.model.classify(x)[:, 0], following
 
 

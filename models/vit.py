@@ -162,22 +162,20 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode (B, T, N, C) tokens; T = 1 where all tokens of a clip attend to each other."""
-        x = self.attend(x, self.attn_shift(x))
-        return self.transform(x, self.mlp_shift(x))
+        shifted = self.attn_shift(x)
+        x = self.stream(x, shifted) + self.update(self.attn, self.norm1(shifted))
+        shifted = self.mlp_shift(x)
+        return self.stream(x, shifted) + self.update(self.mlp, self.norm2(shifted))
 
-    def attend(self, x: Tensor, shifted: Tensor) -> Tensor:
-        """Return the tokens after the attention half, (B, T, N, C), from both sorts before it."""
-        return self._add_branch(x, shifted, self.norm1, self.attn)
+    def stream(self, x: Tensor, shifted: Tensor) -> Tensor:
+        """Return the tokens that an update is added to, of those before and behind a shift."""
+        return shifted if self.shifts_residual else x
 
-    def transform(self, x: Tensor, shifted: Tensor) -> Tensor:
-        """Return the tokens after the MLP half, (B, T, N, C), from both sorts before it."""
-        return self._add_branch(x, shifted, self.norm2, self.mlp)
-
-    def _add_branch(self, x: Tensor, shifted: Tensor, norm: nn.Module, branch: nn.Module) -> Tensor:
-        stream = shifted if self.shifts_residual else x
-        update = branch(norm(shifted).flatten(0, 1))  # (B*T, N, C)
+    def update(self, branch: nn.Module, x: Tensor) -> Tensor:
+        """Apply a branch to each frame's tokens, (B, T, N, C), or for some frames give zeros."""
+        update = branch(x.flatten(0, 1))  # (B*T, N, C)
         update = stochastic_depth(update, self.drop_path, mode="row", training=self.training)
-        return stream + update.unflatten(0, x.shape[:2])  # (B, T, N, C)
+        return update.unflatten(0, x.shape[:2])  # (B, T, N, C)
 
 
 def encode(x: Tensor, blocks: Iterable[nn.Module], recomputes: bool) -> Tensor:

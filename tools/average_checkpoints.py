@@ -23,21 +23,21 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config import is_key, load_cfg, load_cfg_text  # noqa: E402 - the path comes first
-from config.loading import all_leaves  # noqa: E402
-from datasets.annotations import read_class_names  # noqa: E402
-from datasets.loaders import build_train_loader, read_records  # noqa: E402
-from engine.averaging import update_average  # noqa: E402
-from engine.checkpoint_folder import write_checkpoint  # noqa: E402
-from engine.checkpoints import build_description  # noqa: E402
-from engine.distributed import World  # noqa: E402
-from engine.run import Run  # noqa: E402
-from engine.run_log import set_up_console  # noqa: E402
-from engine.user_errors import user_errors_shown  # noqa: E402
-from models import build_model  # noqa: E402
-from models.pretrained import State, fit_weights, weights_of  # noqa: E402
-from models.weights.checkpoint_file import read_checkpoint  # noqa: E402
-from models.weights.load_report import LoadReport  # noqa: E402
+from config import is_key, load_cfg, load_cfg_text
+from config.loading import all_leaves
+from datasets.annotations import read_class_names
+from datasets.loaders import build_train_loader, read_records
+from engine.averaging import update_average
+from engine.checkpoint_folder import write_checkpoint
+from engine.checkpoints import build_description
+from engine.distributed import World
+from engine.run import Run
+from engine.run_log import set_up_console
+from engine.user_errors import user_errors_shown
+from models import build_model
+from models.pretrained import State, fit_weights, weights_of
+from models.weights.checkpoint_file import read_checkpoint
+from models.weights.load_report import LoadReport
 
 _log = logging.getLogger("average")
 

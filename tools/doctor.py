@@ -17,16 +17,16 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config import load_cfg  # noqa: E402 - the path comes first
-from engine.run_log import set_up_console  # noqa: E402
-from engine.user_errors import user_errors_shown  # noqa: E402
-from tools.diagnosis.data_findings import check_classes, check_files, check_lists  # noqa: E402
-from tools.diagnosis.examination import Examination  # noqa: E402
-from tools.diagnosis.findings import ERROR, Check, Diagnosis, findings_of  # noqa: E402
-from tools.diagnosis.machine_findings import check_devices, check_python, check_shared_memory  # noqa: E402
-from tools.diagnosis.speed_findings import check_speed  # noqa: E402
-from tools.diagnosis.training_findings import check_batch, check_disk, check_teacher, check_weights  # noqa: E402
-from tools.launching.check_environment import num_processes  # noqa: E402
+from config import load_cfg
+from engine.run_log import set_up_console
+from engine.user_errors import user_errors_shown
+from tools.diagnosis.data_findings import check_classes, check_files, check_lists
+from tools.diagnosis.examination import Examination
+from tools.diagnosis.findings import ERROR, Check, Diagnosis, findings_of
+from tools.diagnosis.machine_findings import check_devices, check_python, check_shared_memory
+from tools.diagnosis.speed_findings import check_speed
+from tools.diagnosis.training_findings import check_batch, check_disk, check_teacher, check_weights
+from tools.launching.check_environment import num_processes
 
 CHECKS: dict[str, Check[Examination]] = {  # in this order: later ones use what earlier ones read
     "Python": check_python,

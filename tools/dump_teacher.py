@@ -17,14 +17,14 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from datasets.loaders import build_view_loader, describe_protocol, read_records  # noqa: E402
-from engine.distributed import LaunchOptions, World, launch  # noqa: E402
-from engine.run import Run  # noqa: E402
-from engine.run_log import set_up_console  # noqa: E402
-from engine.training import Videos  # noqa: E402
-from engine.user_errors import user_errors_shown  # noqa: E402
-from main_ddp_shift import evaluate  # noqa: E402
-from models import load_model  # noqa: E402
+from datasets.loaders import build_view_loader, describe_protocol, read_records
+from engine.distributed import LaunchOptions, World, launch
+from engine.run import Run
+from engine.run_log import set_up_console
+from engine.training import Videos
+from engine.user_errors import user_errors_shown
+from main_ddp_shift import evaluate
+from models import load_model
 
 _log = logging.getLogger("dump_teacher")
 

@@ -29,14 +29,14 @@ from torch.export import Dim, ExportedProgram
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.model_checks import MODEL_RULES  # noqa: E402 - the path comes first
-from datasets.protocols import test_image_size  # noqa: E402
-from engine.checkpoints import describe_preprocessing  # noqa: E402
-from engine.run_log import set_up_console  # noqa: E402
-from engine.user_errors import user_errors_shown  # noqa: E402
-from models import LoadedModel, load_model  # noqa: E402
-from models.clip_classifier import ClipClassifier  # noqa: E402
-from models.exported import (  # noqa: E402
+from config.model_checks import MODEL_RULES
+from datasets.protocols import test_image_size
+from engine.checkpoints import describe_preprocessing
+from engine.run_log import set_up_console
+from engine.user_errors import user_errors_shown
+from models import LoadedModel, load_model
+from models.clip_classifier import ClipClassifier
+from models.exported import (
     CLIPS,
     SUFFIXES,
     ExportedModel,
@@ -44,9 +44,9 @@ from models.exported import (  # noqa: E402
     load_exported,
     needed_package,
 )
-from tools.exporting.export_check import prove, read_clips  # noqa: E402
-from tools.exporting.int8 import quantize, report_int8  # noqa: E402
-from tools.predicting.view_option import num_views, view_keys  # noqa: E402
+from tools.exporting.export_check import prove, read_clips
+from tools.exporting.int8 import quantize, report_int8
+from tools.predicting.view_option import num_views, view_keys
 
 LEAST_OPSET = 18  # torch's exporter knows no older one
 RUNTIMES = {".pt2": "torch.export", ".onnx": "ONNX Runtime"}

@@ -30,13 +30,14 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from datasets.decode.pyav_frames import (  # noqa: E402 - the path comes first
+from datasets.decode.pyav_frames import (
     decode_frames,
     reading_errors,
     require_av,
 )
-from tools.extracting.process_pool import JobProgress, run_jobs  # noqa: E402
-from tools.extracting.video_jobs import VideoJob, plan_jobs  # noqa: E402
+from engine.whole_file import whole_file
+from tools.extracting.process_pool import JobProgress, run_jobs
+from tools.extracting.video_jobs import VideoJob, plan_jobs
 
 FRAME_NAME = "img_{:05d}.jpg"  # 1-based
 
@@ -336,10 +337,8 @@ def _int_between(low: int, high: int) -> Any:
 
 def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # surrogateescape: a file name need not be UTF-8.
-    unfinished = path.with_name(f".{path.name}.partial")
-    unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")
-    unfinished.replace(path)
+    with whole_file(path) as file:
+        file.write(text.encode(errors="surrogateescape"))  # a file name need not be UTF-8
 
 
 if __name__ == "__main__":

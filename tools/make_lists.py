@@ -27,8 +27,8 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from datasets.readers import FrameFolder, UnreadableVideoError, VideoFile  # noqa: E402 - the path comes first
-from tools.listing.official_annotations import (  # noqa: E402
+from datasets.readers import FrameFolder, UnreadableVideoError, VideoFile
+from tools.listing.official_annotations import (
     FORMATS,
     OFFICIAL_CLASSES,
     OFFICIAL_COUNTS,

@@ -23,17 +23,17 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config import load_cfg  # noqa: E402
-from datasets.live import Every, LiveFrame  # noqa: E402
-from datasets.loaders import open_frames, read_records  # noqa: E402
-from datasets.protocols import test_image_size  # noqa: E402
-from engine.run_log import set_up_console  # noqa: E402
-from engine.user_errors import user_errors_shown  # noqa: E402
-from models import MODELS, LoadedModel, build_model, load_model  # noqa: E402
-from models.streaming import build_online  # noqa: E402
-from ops.running_mean import RunningMean, WholeMean, WindowMean  # noqa: E402
-from tools.stream import build_pace  # noqa: E402
-from tools.streaming.frame_classifier import FrameClassifier  # noqa: E402
+from config import load_cfg
+from datasets.live import Every, LiveFrame
+from datasets.loaders import open_frames, read_records
+from datasets.protocols import test_image_size
+from engine.run_log import set_up_console
+from engine.user_errors import user_errors_shown
+from models import MODELS, LoadedModel, build_model, load_model
+from models.streaming import build_online
+from ops.running_mean import RunningMean, WholeMean, WindowMean
+from tools.stream import build_pace
+from tools.streaming.frame_classifier import FrameClassifier
 
 WARM_UP = 3  # pairs that do not count
 

@@ -36,16 +36,16 @@ from torch.utils.data import DataLoader
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.loading import is_key  # noqa: E402 - the path comes first
-from datasets.loaders import build_view_loader, describe_protocol  # noqa: E402
-from datasets.views import Views  # noqa: E402
-from engine.distributed import LaunchOptions, World, gather_objects, launch  # noqa: E402
-from engine.run_log import set_up_console  # noqa: E402
-from engine.user_errors import user_errors_shown  # noqa: E402
-from tools.predicting.find_videos import NO_LABEL, FoundVideo, find_videos  # noqa: E402
-from tools.predicting.overlay import write_overlay  # noqa: E402
-from tools.predicting.timeline import build_timeline  # noqa: E402
-from tools.predicting.video_classifier import (  # noqa: E402
+from config.loading import is_key
+from datasets.loaders import build_view_loader, describe_protocol
+from datasets.views import Views
+from engine.distributed import LaunchOptions, World, gather_objects, launch
+from engine.run_log import set_up_console
+from engine.user_errors import user_errors_shown
+from tools.predicting.find_videos import NO_LABEL, FoundVideo, find_videos
+from tools.predicting.overlay import write_overlay
+from tools.predicting.timeline import build_timeline
+from tools.predicting.video_classifier import (
     ClassifierOptions,
     Result,
     VideoClassifier,

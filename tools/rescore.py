@@ -16,7 +16,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from engine.scores import Scores  # noqa: E402 - the path comes first
+from engine.scores import Scores
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -38,8 +38,8 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from datasets.growing_folder import GrowingFolder  # noqa: E402
-from datasets.live import (  # noqa: E402
+from datasets.growing_folder import GrowingFolder
+from datasets.live import (
     Every,
     LiveFrame,
     Newest,
@@ -48,13 +48,13 @@ from datasets.live import (  # noqa: E402
     camera_frames,
     video_frames,
 )
-from datasets.readers import UnreadableVideoError  # noqa: E402
-from datasets.sampling import TSM_WINDOW  # noqa: E402
-from engine.run_log import set_up_console  # noqa: E402
-from engine.user_errors import user_errors_shown  # noqa: E402
-from models import load_model  # noqa: E402
-from ops.running_mean import FadingMean, RunningMean, WholeMean, WindowMean  # noqa: E402
-from tools.streaming.frame_classifier import Answer, FrameClassifier  # noqa: E402
+from datasets.readers import UnreadableVideoError
+from datasets.sampling import TSM_WINDOW
+from engine.run_log import set_up_console
+from engine.user_errors import user_errors_shown
+from models import load_model
+from ops.running_mean import FadingMean, RunningMean, WholeMean, WindowMean
+from tools.streaming.frame_classifier import Answer, FrameClassifier
 
 Source = Iterable[LiveFrame]
 

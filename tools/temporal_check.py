@@ -21,15 +21,15 @@ from torch import Tensor, nn
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from datasets.loaders import describe_protocol  # noqa: E402
-from engine.distributed import World  # noqa: E402
-from engine.run import Run  # noqa: E402
-from engine.run_log import set_up_console  # noqa: E402
-from engine.scores import Scores  # noqa: E402
-from engine.training import open_videos  # noqa: E402
-from engine.user_errors import user_errors_shown  # noqa: E402
-from main_ddp_shift import evaluate  # noqa: E402
-from models import LoadedModel, load_model  # noqa: E402
+from datasets.loaders import describe_protocol
+from engine.distributed import World
+from engine.run import Run
+from engine.run_log import set_up_console
+from engine.scores import Scores
+from engine.training import open_videos
+from engine.user_errors import user_errors_shown
+from main_ddp_shift import evaluate
+from models import LoadedModel, load_model
 
 MEANING = (
     "Accuracy that is lost when the frames are shuffled or reversed came from their order; a model "

@@ -34,20 +34,20 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from datasets.annotations import VideoRecord  # noqa: E402
-from datasets.protocols import test_image_size, test_short_side  # noqa: E402
-from datasets.readers import UnreadableVideoError  # noqa: E402
-from datasets.records import open_frames  # noqa: E402
-from datasets.view_crops import VIEW_CROPS  # noqa: E402
-from datasets.views import TestViews  # noqa: E402
-from datasets.windows import build_windows  # noqa: E402
-from engine.run_log import set_up_console  # noqa: E402
-from engine.user_errors import user_errors_shown  # noqa: E402
-from models import MODELS, load_model  # noqa: E402
-from models.explain.grad_cam import STAGES  # noqa: E402
-from tools.looking.animations import write_gif, write_mp4  # noqa: E402
-from tools.looking.looks import Look, look  # noqa: E402
-from tools.looking.pictures import beside, enlarge_frames, overlay, strip, time_map, with_caption  # noqa: E402
+from datasets.annotations import VideoRecord
+from datasets.protocols import test_image_size, test_short_side
+from datasets.readers import UnreadableVideoError
+from datasets.records import open_frames
+from datasets.view_crops import VIEW_CROPS
+from datasets.views import TestViews
+from datasets.windows import build_windows
+from engine.run_log import set_up_console
+from engine.user_errors import user_errors_shown
+from models import MODELS, load_model
+from models.explain.grad_cam import STAGES
+from tools.looking.animations import write_gif, write_mp4
+from tools.looking.looks import Look, look
+from tools.looking.pictures import beside, enlarge_frames, overlay, strip, time_map, with_caption
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from ops.channel_shift import (
+    FROM_NEXT,
+    FROM_PREVIOUS,
     ChannelBlend,
     ChannelShift,
     channel_blend,
     channel_shift,
     channel_shift_,
+    move_groups,
 )
 from tests.conftest import golden_arrays, paddle_names
 
@@ -87,6 +90,25 @@ def test_ratio_ends_the_groups_where_paddle_does() -> None:
     x = torch.randn(12, 19, 2, 2)  # int(19 / 12) = 1, int(38 / 12) = 3: the second group is larger
     expected = slow_shift(x, 12, 1, 3, "past_first", "both")
     assert torch.equal(channel_shift(x, 12, order="past_first", ratio=1 / 12), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "groups"),
+    [
+        ({}, [(2, FROM_NEXT), (2, FROM_PREVIOUS)]),
+        ({"order": "past_first"}, [(2, FROM_PREVIOUS), (2, FROM_NEXT)]),
+        ({"direction": "past"}, [(2, FROM_PREVIOUS)]),
+    ],
+)
+def test_one_copy_equals_the_definition_forward_and_backward(
+    options: dict[str, Any], groups: list[tuple[int, int]]
+) -> None:
+    x, cotangent = torch.randn(2, 6, 9, 2, 3).unbind(0)
+    x.requires_grad_()
+    y, expected = channel_shift(x, 3, fold_div=4, **options), move_groups(x, 3, groups)
+    assert torch.equal(y, expected)
+    grads = [torch.autograd.grad(out, x, cotangent)[0] for out in (y, expected)]
+    assert torch.equal(*grads)
 
 
 def test_clips_do_not_leak_into_each_other() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.command_line import check_command_line  # noqa: E402 - the path comes first
+from config.command_line import check_command_line
 
 MAIN_SCRIPT = "main_ddp_shift.py"
 
