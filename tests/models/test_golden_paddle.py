@@ -223,7 +223,7 @@ def test_image_weights_become_what_paddle_makes_of_them(
 ) -> None:
     expected = renamed(golden("paddlevideo/pretrain/converted.npz"), f"{net}/")
     path = golden_path("paddlevideo/pretrain/vit_src.pdparams")
-    source = vit_from_paddle(read_pdparams(path))[0]
+    source = vit_from_paddle(read_pdparams(path))
     model = model_of(backbone_of(expected), num_classes=len(source["head.bias"]) + 1)
     with torch.no_grad():
         for parameter in model.parameters():
