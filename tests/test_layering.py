@@ -1,5 +1,6 @@
 import ast
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,23 @@ def test_tests_are_no_packages(repository: Path) -> None:
 def test_no_two_files_have_the_same_name(repository: Path) -> None:
     names = [path.stem for path in source_files(repository) if path.stem != "__init__"]
     assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("config", "load_cfg"),
+        ("models", "build_model load_model"),
+        ("models.pretrained", "load_weights"),
+        ("models.resnet_tsm", "ResNetTSM"),
+        ("models.timesformer", "TimeSformer"),
+        ("models.streaming", "build_online"),
+        ("ops.token_shift", "token_shift"),
+        ("ops.channel_shift", "channel_shift"),
+        ("datasets.sampling", "dense_clips"),
+        ("datasets.readers", "VideoFile FrameFolder"),
+        ("datasets.annotations", "read_list read_class_names"),
+    ],
+)
+def test_names_that_users_import_stay_where_they_are(module: str, names: str) -> None:
+    assert not set(names.split()) - set(vars(import_module(module)))

@@ -1,8 +1,12 @@
 import argparse
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from config.command_line import parse_args
+from config import load_cfg
+from config.command_line import check_command_line, parse_args
 
 CFG = ["--cfg", "exp.yml"]
 
@@ -134,3 +138,53 @@ def test_unknown_flag_and_wrong_number_are_errors(capsys: pytest.CaptureFixture[
     assert "--epochs" in error_of(capsys, [*CFG, "--epochs", "3"])
     assert "invalid int value: 'many'" in error_of(capsys, [*CFG, "-j", "many"])
     assert "invalid choice: 'mpi'" in error_of(capsys, [*CFG, "--dist-backend", "mpi"])
+
+
+WITHOUT_TORCH = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    heavy = {"torch", "torchvision", "numpy"} & set(sys.modules)
+    sys.exit(f"imported {heavy}" if heavy else end.code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["--help"], 0, "yml file of the experiment"),
+        (["--cfg", "config/quickstart.yml", "OPTIM.LRR", "1"], 1, "unknown key 'OPTIM.LRR'"),
+        (["--cfg", "config/no_such.yml"], 1, "cannot read the config 'config/no_such.yml'"),
+        (["--cfg", "config/quickstart.yml", "--gpu", "x"], 2, "argument --gpu: invalid int"),
+        (["--evaluate"], 2, "--evaluate tests the checkpoint that --resume names"),
+    ],
+)
+@pytest.mark.parametrize(
+    "script",
+    [
+        ["main_ddp_shift.py"],
+        ["tools/launching/torchrun.py", "--nproc-per-node", "2", "main_ddp_shift.py"],
+    ],
+    ids=["main", "torchrun"],
+)
+def test_fault_in_the_command_line_is_told_before_torch_is_imported(
+    script: list[str], words: list[str], code: int, text: str, repository: Path
+) -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, *script, *words]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert text in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_checked_command_line_says_nothing_and_warnings_stay_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.yml"
+    path.write_text("AUG: {SHORT_SIDE_RANGE: [100, 200]}\n")  # which warns of black borders
+    check_command_line(["--cfg", str(path)])
+    assert (capsys.readouterr().out, caplog.messages) == ("", [])
+    load_cfg(path)
+    assert len(caplog.messages) == 1
