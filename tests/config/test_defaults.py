@@ -38,8 +38,8 @@ def test_missing_comments_are_found() -> None:
 def sources(repository: Path) -> dict[Path, str]:
     """The text of every source file but the defaults; of legacy.py what reads a config."""
     files = [*repository.glob("*.py")]
-    for folder in ("config", "datasets", "models", "ops", "tools"):
-        files += (repository / folder).glob("*.py")
+    for folder in ("config", "datasets", "engine", "models", "ops", "tools"):
+        files += (repository / folder).rglob("*.py")
     return {
         path: path.read_text(encoding="utf-8")
         for path in files
