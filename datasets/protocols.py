@@ -1,30 +1,53 @@
 """From the config to a split's sampling and augmentation; `datasets.loaders` builds the loaders."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from yacs.config import CfgNode
 
+from config.checks import value_at
 from datasets import paddle_sampling, sampling
 from datasets.augment.multi_scale import MultiScaleTransform
 from datasets.augment.random_changes import ClipTransform, RandomChanges
 from datasets.augment.scale_jitter import ScaleJitterTransform
 from datasets.augment.short_side import ColourChanges, TrainTransform
 
-SEGMENT_SAMPLINGS = ("uniform", "tsn")
-PADDLE_SAMPLINGS = ("linspace", "paddle_dense")
+Sample = Callable[..., np.ndarray]
+BuildSample = Callable[[CfgNode], Sample]
+
+T = "DATA.NUM_FRAMES"
+LAST_START = "DATA.DRAWS_LAST_START"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a choice of DATA.SAMPLING takes of a video; each function has the config.
+
+    Attributes:
+        train: Returns the function from (number of frames, rng=generator) to a training clip's
+            indices, (T,).
+        val: Returns that from the number of frames to the clips of a validation, (num_clips, T).
+        test: The same of a test.
+        stride: Returns the frames from one frame of a clip to the next; None: they depend on the
+            video, over which the clip is spread.
+        span: Returns the frames that a clip spans; None: it spans the video.
+        reads_stride: DATA.FRAME_STRIDE and TEST.EVEN_STARTS have a meaning.
+    """
+
+    train: BuildSample
+    val: BuildSample
+    test: BuildSample
+    stride: Callable[[CfgNode], int | None] = lambda cfg: None
+    span: Callable[[CfgNode], int | None] = lambda cfg: None
+    reads_stride: bool = False
 
 
 def num_test_clips(cfg: CfgNode, split: str) -> int:
     """Count the clips in time of each video in a split's protocol, ``val`` or ``test``."""
-    if cfg.DATA.SAMPLING == "tsn" and split == "val":
-        return 1
-    if cfg.DATA.SAMPLING in SEGMENT_SAMPLINGS:
-        return 2 if cfg.DATA.UNIFORM_TWICE else 1
-    if cfg.DATA.SAMPLING in PADDLE_SAMPLINGS:
-        return 1
-    return cfg.VAL.NUM_CLIPS if split == "val" else cfg.TEST.NUM_CLIPS
+    return len(build_test_sampling(cfg, split)(1))  # as many of any video
 
 
 def test_image_size(cfg: CfgNode, split: str) -> int:
@@ -40,18 +63,16 @@ def test_short_side(cfg: CfgNode, split: str) -> int:
 def describe_protocol(cfg: CfgNode) -> str:
     """Say in one line what the test's views are and how they are combined."""
     data, clips = cfg.DATA, num_test_clips(cfg, "test")
-    frames = f"{data.NUM_FRAMES}"
-    if data.SAMPLING == "dense":
-        frames += f"x{data.FRAME_STRIDE}"
+    reads_stride = SAMPLINGS[data.SAMPLING].reads_stride
+    frames = f"{data.NUM_FRAMES}" + (f"x{data.FRAME_STRIDE}" if reads_stride else "")
     seconds = paddle_sampling.window_seconds(data.NUM_FRAMES)
     window = f" of the first {seconds:.2f} s" if data.WINDOW == "paddle" else ""
-    spreads = cfg.TEST.EVEN_STARTS and data.SAMPLING == "dense"
     return (
         f"{clips}x{cfg.TEST.NUM_CROPS} views{' and their mirror images' if cfg.TEST.FLIP else ''}, "
         f"{data.SAMPLING} {frames}{window}, short side {data.TEST_SHORT_SIDE}, "
         f"crop {test_image_size(cfg, 'test')}, "
         f"{'logits' if cfg.TEST.AVERAGE_LOGITS else 'probabilities'} averaged"
-        f"{', clips spread evenly' if spreads else ''}"
+        f"{', clips spread evenly' if cfg.TEST.EVEN_STARTS and reads_stride else ''}"
         f"{f', videos of {data.MIN_FRAMES} frames or more' if data.MIN_FRAMES > 1 else ''}"
     )
 
@@ -59,7 +80,7 @@ def describe_protocol(cfg: CfgNode) -> str:
 def build_train_transform(cfg: CfgNode) -> ClipTransform:
     """Build the augmentation of the training clips."""
     aug = cfg.AUG
-    transform = _build_crop(cfg)
+    transform = TRAIN_CROPS[aug.CROP](cfg)
     if not (aug.RANDAUG_NUM_OPS or aug.ERASING_PROB):
         return transform
     return RandomChanges(
@@ -71,113 +92,142 @@ def build_train_transform(cfg: CfgNode) -> ClipTransform:
     )
 
 
-def _build_crop(cfg: CfgNode) -> ClipTransform:
-    """Build what AUG.CROP names, with its mirror and colours."""
-    aug, image_size = cfg.AUG, cfg.DATA.IMAGE_SIZE
-    colours = (aug.JITTER_ONE_IN, aug.BRIGHTNESS, aug.SATURATION, aug.GAMMA, aug.HUE)
-    if aug.CROP == "short_side":
-        return TrainTransform(image_size, aug.SHORT_SIDE_RANGE, aug.FLIP, *colours)
-    if aug.CROP == "scale_jitter":
-        return ScaleJitterTransform(
-            image_size, aug.SHORT_SIDE_RANGE, aug.FLIP, ColourChanges(*colours)
-        )
-    return MultiScaleTransform(
-        image_size,
-        aug.CROP_SCALES,
-        flip=aug.FLIP,
-        rounds_places=aug.CROP == "multi_scale_rounded",
-        colours=ColourChanges(*colours),
-    )
-
-
-def build_train_sampling(cfg: CfgNode) -> Callable[..., np.ndarray]:
+def build_train_sampling(cfg: CfgNode) -> Sample:
     """Build the function from (number of frames, rng=generator) to a training clip's indices."""
-    data = cfg.DATA
-    if data.SAMPLING == "dense":
-        return partial(
-            sampling.random_dense_clip,
-            clip_len=data.NUM_FRAMES,
-            stride=data.FRAME_STRIDE,
-            draws_last_start=data.DRAWS_LAST_START,
-        )
-    if data.SAMPLING == "tsm_dense":
-        return partial(
-            sampling.tsm_dense_clip,
-            num_segments=data.NUM_FRAMES,
-            draws_last_start=data.DRAWS_LAST_START,
-        )
-    if data.SAMPLING == "paddle_dense":
-        return partial(
-            paddle_sampling.dense_clip,
-            num_segments=data.NUM_FRAMES,
-            fps=_window_fps(cfg),
-            draws_last_start=data.DRAWS_LAST_START,
-        )
-    if data.WINDOW == "paddle":
-        fps = _window_fps(cfg)
-        return partial(paddle_sampling.linspace_clip, num_segments=data.NUM_FRAMES, fps=fps)
-    pick = sampling.tsm_segments if data.SAMPLING == "tsn" else sampling.tsn_uniform
-    return partial(pick, num_segments=data.NUM_FRAMES)
+    return SAMPLINGS[cfg.DATA.SAMPLING].train(cfg)
 
 
-def build_test_sampling(cfg: CfgNode, split: str) -> Callable[[int], np.ndarray]:
+def build_test_sampling(cfg: CfgNode, split: str) -> Sample:
     """Build the function from the number of frames to a video's indices, (num_clips, T).
 
     Args:
         cfg: The config.
         split: ``val`` or ``test``.
     """
-    data, num_clips = cfg.DATA, num_test_clips(cfg, split)
-    if data.SAMPLING == "dense":
-        return partial(
-            sampling.dense_clips,
-            clip_len=data.NUM_FRAMES,
-            stride=data.FRAME_STRIDE,
-            num_clips=num_clips,
-            even_starts=cfg.TEST.EVEN_STARTS,
-        )
-    if data.SAMPLING == "uniform":
-        return partial(
-            sampling.tsn_uniform_clips,
-            num_segments=data.NUM_FRAMES,
-            twice=data.UNIFORM_TWICE,
-            as_released=data.UNIFORM_AS_RELEASED,
-        )
-    if data.SAMPLING in PADDLE_SAMPLINGS:
-        return _build_paddle_test_sampling(cfg)
-    if data.SAMPLING == "tsn":
-        return _build_tsn_test_sampling(cfg, split)
-    if split == "val" and num_clips == 1:
-        return partial(_validation_window, num_segments=data.NUM_FRAMES, seed=cfg.SEED)
-    return partial(sampling.tsm_dense_clips, num_segments=data.NUM_FRAMES, num_clips=num_clips)
+    chosen = SAMPLINGS[cfg.DATA.SAMPLING]
+    return (chosen.val if split == "val" else chosen.test)(cfg)
 
 
-def _build_paddle_test_sampling(cfg: CfgNode) -> Callable[[int], np.ndarray]:
-    is_spread = cfg.DATA.SAMPLING == "linspace"
-    pick: Callable[..., np.ndarray] = (
-        paddle_sampling.linspace_clip if is_spread else paddle_sampling.uniform_clip
+def _pick(function: Sample, **keys: str) -> BuildSample:
+    """Name the keys of the config that give a function of frame indices its arguments."""
+    return lambda cfg: partial(function, **{name: value_at(cfg, key) for name, key in keys.items()})
+
+
+def _in_window(function: Sample, **keys: str) -> BuildSample:
+    """Do so for one of PaddleVideo's, which picks from its decoder's window or the whole video."""
+    build = _pick(function, num_segments=T, **keys)
+    return lambda cfg: partial(
+        build(cfg), fps=cfg.DATA.FPS if cfg.DATA.WINDOW == "paddle" else None
     )
-    fps = _window_fps(cfg)
-    return partial(_one_clip, pick=partial(pick, num_segments=cfg.DATA.NUM_FRAMES, fps=fps))
 
 
-def _build_tsn_test_sampling(cfg: CfgNode, split: str) -> Callable[[int], np.ndarray]:
-    T = cfg.DATA.NUM_FRAMES
-    if split == "test":
-        return partial(sampling.tsm_clips, num_segments=T, twice=cfg.DATA.UNIFORM_TWICE)
-    return partial(_one_clip, pick=partial(sampling.tsm_centres, num_segments=T))
+def _one(build: BuildSample) -> BuildSample:
+    return lambda cfg: partial(_one_clip, pick=build(cfg))
 
 
-def _window_fps(cfg: CfgNode) -> float | None:
-    """Return the frames a second that PaddleVideo's window goes by; None for the whole video."""
-    return cfg.DATA.FPS if cfg.DATA.WINDOW == "paddle" else None
-
-
-def _one_clip(num_frames: int, pick: Callable[[int], np.ndarray]) -> np.ndarray:
+def _one_clip(num_frames: int, pick: Sample) -> np.ndarray:
     return pick(num_frames)[None]  # (1, T)
+
+
+def _linspace_clip(cfg: CfgNode) -> Sample:
+    if cfg.DATA.WINDOW == "paddle":
+        return _in_window(paddle_sampling.linspace_clip)(cfg)
+    return _pick(sampling.tsn_uniform, num_segments=T)(cfg)
+
+
+def _tsm_dense_val(cfg: CfgNode) -> Sample:
+    if cfg.VAL.NUM_CLIPS > 1:
+        return _pick(sampling.tsm_dense_clips, num_segments=T, num_clips="VAL.NUM_CLIPS")(cfg)
+    return partial(_validation_window, num_segments=cfg.DATA.NUM_FRAMES, seed=cfg.SEED)
 
 
 def _validation_window(num_frames: int, num_segments: int, seed: int) -> np.ndarray:
     """Draw the start of a dense validation clip, as released, but the same one in every epoch."""
     rng = np.random.default_rng((seed, num_frames))
     return sampling.tsm_dense_clip(num_frames, num_segments, rng)[None]
+
+
+def _window_span(cfg: CfgNode) -> int | None:
+    if cfg.DATA.WINDOW != "paddle":
+        return None
+    return round(paddle_sampling.window_seconds(cfg.DATA.NUM_FRAMES) * cfg.DATA.FPS)
+
+
+DENSE = {"clip_len": T, "stride": "DATA.FRAME_STRIDE"}
+EVEN_STARTS = "TEST.EVEN_STARTS"
+UNIFORM_CLIPS = _pick(
+    sampling.tsn_uniform_clips,
+    num_segments=T,
+    twice="DATA.UNIFORM_TWICE",
+    as_released="DATA.UNIFORM_AS_RELEASED",
+)
+LINSPACE_CLIP = _one(_in_window(paddle_sampling.linspace_clip))
+MIDDLES_CLIP = _one(_in_window(paddle_sampling.uniform_clip))
+SAMPLINGS = {
+    "dense": Sampling(
+        train=_pick(sampling.random_dense_clip, draws_last_start=LAST_START, **DENSE),
+        val=_pick(
+            sampling.dense_clips, num_clips="VAL.NUM_CLIPS", even_starts=EVEN_STARTS, **DENSE
+        ),
+        test=_pick(
+            sampling.dense_clips, num_clips="TEST.NUM_CLIPS", even_starts=EVEN_STARTS, **DENSE
+        ),
+        stride=lambda cfg: cfg.DATA.FRAME_STRIDE,
+        span=lambda cfg: cfg.DATA.NUM_FRAMES * cfg.DATA.FRAME_STRIDE,
+        reads_stride=True,
+    ),
+    "uniform": Sampling(
+        train=_pick(sampling.tsn_uniform, num_segments=T), val=UNIFORM_CLIPS, test=UNIFORM_CLIPS
+    ),
+    "tsn": Sampling(
+        train=_pick(sampling.tsm_segments, num_segments=T),
+        val=_one(_pick(sampling.tsm_centres, num_segments=T)),
+        test=_pick(sampling.tsm_clips, num_segments=T, twice="DATA.UNIFORM_TWICE"),
+    ),
+    "tsm_dense": Sampling(
+        train=_pick(sampling.tsm_dense_clip, num_segments=T, draws_last_start=LAST_START),
+        val=_tsm_dense_val,
+        test=_pick(sampling.tsm_dense_clips, num_segments=T, num_clips="TEST.NUM_CLIPS"),
+        stride=lambda cfg: sampling.TSM_WINDOW // cfg.DATA.NUM_FRAMES,
+        span=lambda cfg: sampling.TSM_WINDOW,
+    ),
+    "linspace": Sampling(
+        train=_linspace_clip, val=LINSPACE_CLIP, test=LINSPACE_CLIP, span=_window_span
+    ),
+    "paddle_dense": Sampling(
+        train=_in_window(paddle_sampling.dense_clip, draws_last_start=LAST_START),
+        val=MIDDLES_CLIP,
+        test=MIDDLES_CLIP,
+        span=_window_span,
+    ),
+}
+
+
+def _short_side(cfg: CfgNode) -> ClipTransform:
+    aug = cfg.AUG
+    return TrainTransform(cfg.DATA.IMAGE_SIZE, aug.SHORT_SIDE_RANGE, aug.FLIP, *_colours(cfg))
+
+
+def _scale_jitter(cfg: CfgNode) -> ClipTransform:
+    aug, colours = cfg.AUG, ColourChanges(*_colours(cfg))
+    return ScaleJitterTransform(cfg.DATA.IMAGE_SIZE, aug.SHORT_SIDE_RANGE, aug.FLIP, colours)
+
+
+def _multi_scale(cfg: CfgNode, rounds_places: bool = False) -> ClipTransform:
+    aug, colours = cfg.AUG, ColourChanges(*_colours(cfg))
+    size = cfg.DATA.IMAGE_SIZE
+    return MultiScaleTransform(size, aug.CROP_SCALES, aug.FLIP, rounds_places, colours)
+
+
+def _colours(cfg: CfgNode) -> tuple[Any, ...]:
+    aug = cfg.AUG
+    return aug.JITTER_ONE_IN, aug.BRIGHTNESS, aug.SATURATION, aug.GAMMA, aug.HUE
+
+
+# What AUG.CROP names, with its mirror and colours.
+TRAIN_CROPS: dict[str, Callable[[CfgNode], ClipTransform]] = {
+    "short_side": _short_side,
+    "multi_scale": _multi_scale,
+    "multi_scale_rounded": partial(_multi_scale, rounds_places=True),
+    "scale_jitter": _scale_jitter,
+}

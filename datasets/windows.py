@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 from yacs.config import CfgNode
 
-from datasets.protocols import build_test_sampling
-from datasets.sampling import TSM_WINDOW, dense_clips
+from datasets.protocols import SAMPLINGS, build_test_sampling
+from datasets.sampling import dense_clips
 
 
 def build_windows(cfg: CfgNode) -> Callable[[int], np.ndarray]:
@@ -16,12 +16,9 @@ def build_windows(cfg: CfgNode) -> Callable[[int], np.ndarray]:
     Where clips are dense, as many as the video takes; otherwise the test's first, whose frames are
     spread over the video.
     """
-    data = cfg.DATA
-    if data.SAMPLING == "dense":
-        return partial(successive_clips, clip_len=data.NUM_FRAMES, stride=data.FRAME_STRIDE)
-    if data.SAMPLING == "tsm_dense":
-        stride = TSM_WINDOW // data.NUM_FRAMES
-        return partial(successive_clips, clip_len=data.NUM_FRAMES, stride=stride)
+    stride = SAMPLINGS[cfg.DATA.SAMPLING].stride(cfg)
+    if stride:
+        return partial(successive_clips, clip_len=cfg.DATA.NUM_FRAMES, stride=stride)
     return partial(_first_clip, sample=build_test_sampling(cfg, "test"))
 
 

@@ -1,5 +1,6 @@
 """Records of a run, kept by rank 0: the console, train.log, log.jsonl and TensorBoard."""
 
+import atexit
 import itertools
 import json
 import logging
@@ -56,6 +57,8 @@ class RunLog:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # a run that an error ends: the writer's thread would meet the end of the interpreter
+        atexit.register(self.close)
         folder.mkdir(parents=True, exist_ok=True)
         self._file = logging.FileHandler(folder / "train.log", encoding="utf-8")
         self._file.setFormatter(logging.Formatter(_FORMAT))
@@ -95,6 +98,7 @@ class RunLog:
         self._writer.close()
         logging.getLogger().removeHandler(self._file)
         self._file.close()
+        atexit.unregister(self.close)
 
 
 class NullRunLog:

@@ -23,7 +23,6 @@ from models.weights.checkpoint_file import is_fault_of_call
 from ops.pixels import normalize
 
 SUFFIXES = (".onnx", ".pt2")
-INPUTS = ("uint8", "normalized")
 CLIPS = "clips"  # name of the graph's input
 
 _Clips = TypeVar("_Clips", Tensor, np.ndarray)

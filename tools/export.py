@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from torch.export import Dim, ExportedProgram
+from yacs.config import CfgNode
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
@@ -44,6 +45,7 @@ from models.exported import (
     load_exported,
     needed_package,
 )
+from models.loaded_model import read_experiment
 from tools.exporting.export_check import prove, read_clips
 from tools.exporting.int8 import quantize, report_int8
 from tools.predicting.view_option import num_views, view_keys
@@ -93,8 +95,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with user_errors_shown(is_common_shown=True):
         views = view_keys(options.views) if options.views != "none" else []
         _check_outputs(options)
-        loaded = load_model(args.checkpoint, args.cfg, [*args.overrides, *views])
-        export(loaded, options)
+        cfg, _ = read_experiment(args.checkpoint, args.cfg, [*args.overrides, *views])
+        check_takes_images(cfg)
+        export(load_model(args.checkpoint, cfg), options)
 
 
 def export(loaded: LoadedModel, options: ExportOptions) -> None:
@@ -137,16 +140,20 @@ def export(loaded: LoadedModel, options: ExportOptions) -> None:
             _move(path, output)
 
 
+def check_takes_images(cfg: CfgNode) -> None:
+    """Raise ValueError for a model of optical flow, or of several images a frame."""
+    other_input = MODEL_RULES[cfg.MODEL.NAME].other_input(cfg)
+    if other_input:
+        raise ValueError(f"{other_input}: models of one RGB image a frame can be exported")
+
+
 def describe(loaded: LoadedModel, options: ExportOptions) -> ExportMetadata:
     """Return what the files say of themselves.
 
     Raises:
-        ValueError: The test's sampling has not the views asked for, or the model takes flow.
+        ValueError: The test's sampling has not the views asked for.
     """
     cfg = loaded.cfg
-    other_input = MODEL_RULES[cfg.MODEL.NAME].other_input(cfg)
-    if other_input:
-        raise ValueError(f"{other_input}: models of one RGB image a frame can be exported")
     size = test_image_size(cfg, "test")
     shape = [cfg.DATA.NUM_FRAMES, 3, size, size]
     if options.views != "none":

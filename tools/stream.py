@@ -48,8 +48,8 @@ from datasets.live import (
     camera_frames,
     video_frames,
 )
+from datasets.protocols import SAMPLINGS
 from datasets.readers import UnreadableVideoError
-from datasets.sampling import TSM_WINDOW
 from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
 from models import load_model
@@ -116,10 +116,9 @@ def build_pace(args: argparse.Namespace, cfg: CfgNode) -> Pace:
         return Rate(args.fps)
     if args.every is not None:
         return Every(args.every)
-    if cfg.DATA.SAMPLING == "dense":
-        return Every(cfg.DATA.FRAME_STRIDE)
-    if cfg.DATA.SAMPLING == "tsm_dense":
-        return Every(TSM_WINDOW // cfg.DATA.NUM_FRAMES)
+    stride = SAMPLINGS[cfg.DATA.SAMPLING].stride(cfg)
+    if stride:
+        return Every(stride)
     raise ValueError(
         f"DATA.SAMPLING={cfg.DATA.SAMPLING!r} spread {cfg.DATA.NUM_FRAMES} frames over each "
         "training video, so the model has no pace of its own; give --every N or --fps R"

@@ -62,12 +62,11 @@ class MultiScaleTransform:
         self.rounds_places = rounds_places
         self.colours = colours
 
-    def __call__(self, frames: Tensor, rng: Rng) -> Tensor:
-        """Augment uint8 frames (T, 3, H, W) to (T, 3, image_size, image_size), uint8."""
-        return self.augment(frames, rng)[0]
-
     def augment(self, frames: Tensor, rng: Rng, may_mirror: bool = True) -> tuple[Tensor, bool]:
-        """Augment frames and tell whether they were mirrored; the draws are the same if not."""
+        """Augment uint8 frames (T, 3, H, W) and tell whether they were mirrored.
+
+        The draws are the same if they may not be.
+        """
         frames = TF.crop(frames, *self.draw_box(frames.shape[-2], frames.shape[-1], rng))
         side = [self.image_size, self.image_size]
         frames = TF.resize(frames, side, InterpolationMode.BILINEAR, antialias=True)

@@ -60,10 +60,6 @@ class RandomChanges:
         if erasing_prob:
             self.changes.append(v2.RandomErasing(erasing_prob, value=levels))
 
-    def __call__(self, frames: Tensor, rng: Rng) -> Tensor:
-        """Augment uint8 frames (T, 3, H, W)."""
-        return self.augment(frames, rng)[0]
-
     def augment(self, frames: Tensor, rng: Rng, may_mirror: bool = True) -> tuple[Tensor, bool]:
         """Augment uint8 frames (T, 3, H, W) and tell whether they were mirrored."""
         clip, is_mirrored = self.first.augment(frames, rng, may_mirror=may_mirror)

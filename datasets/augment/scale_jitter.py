@@ -96,12 +96,11 @@ class ScaleJitterTransform:
         self.flip = flip
         self.colours = colours
 
-    def __call__(self, frames: Tensor, rng: Rng) -> Tensor:
-        """Augment frames (T, 3, H, W) to (T, 3, image_size, image_size)."""
-        return self.augment(frames, rng)[0]
-
     def augment(self, frames: Tensor, rng: Rng, may_mirror: bool = True) -> tuple[Tensor, bool]:
-        """Augment frames and tell whether they were mirrored; the draws are the same if not."""
+        """Augment uint8 frames (T, 3, H, W) and tell whether they were mirrored.
+
+        The draws are the same if they may not be.
+        """
         if self.colours:
             frames = self.colours(frames, rng)
         frames = jitter_scale(frames, round(float(rng.uniform(*self.short_side_range))))

@@ -97,12 +97,11 @@ class TrainTransform:
         self.flip = flip
         self.colours = ColourChanges(jitter_one_in, brightness, saturation, gamma, hue)
 
-    def __call__(self, frames: Tensor, rng: Rng) -> Tensor:
-        """Augment uint8 frames (T, 3, H, W) to (T, 3, image_size, image_size), uint8."""
-        return self.augment(frames, rng)[0]
-
     def augment(self, frames: Tensor, rng: Rng, may_mirror: bool = True) -> tuple[Tensor, bool]:
-        """Augment frames and tell whether they were mirrored; the draws are the same if not."""
+        """Augment uint8 frames (T, 3, H, W) and tell whether they were mirrored.
+
+        The draws are the same if they may not be.
+        """
         is_mirrored = self.flip and bool(rng.integers(2) == 0) and may_mirror
         if is_mirrored:
             frames = frames.flip(-1)

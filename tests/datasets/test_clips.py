@@ -79,7 +79,7 @@ def test_training_clip_is_sampled_and_transformed_with_draws_of_seed_epoch_and_i
         maker = clips.maker
         indices = maker.sample(records[index].num_frames, rng=rng)
         frames = maker.open_video(records[index]).read(indices)
-        expected = maker.transform(torch.from_numpy(frames).permute(0, 3, 1, 2), rng)
+        expected = maker.transform.augment(torch.from_numpy(frames).permute(0, 3, 1, 2), rng)[0]
         clip = clips[epoch, index]
         assert torch.equal(clip.clips, expected)
         assert clip.clips.dtype == torch.uint8

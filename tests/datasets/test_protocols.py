@@ -10,6 +10,7 @@ from PIL import Image
 from yacs.config import CfgNode
 
 from config import load_cfg_text
+from config.checks import CHOICES
 from datasets import paddle_sampling, sampling
 from datasets.annotations import VideoRecord
 from datasets.augment.multi_scale import MultiScaleTransform, tsm_crop_boxes, tsm_resize
@@ -18,6 +19,8 @@ from datasets.augment.scale_jitter import ScaleJitterTransform
 from datasets.augment.short_side import crop
 from datasets.loaders import TestViews, build_train_loader, build_view_loader, read_records
 from datasets.protocols import (
+    SAMPLINGS,
+    TRAIN_CROPS,
     build_test_sampling,
     build_train_sampling,
     build_train_transform,
@@ -33,17 +36,25 @@ def config(**overrides: Any) -> CfgNode:
     return load_cfg_text("", "test", [word.replace("__", ".") for word in words])
 
 
+def test_tables_hold_the_choices_of_the_config() -> None:
+    tables = {"DATA.SAMPLING": SAMPLINGS, "AUG.CROP": TRAIN_CROPS, "TEST.CROPS": VIEW_CROPS}
+    assert {key: CHOICES[key] for key in tables} == {key: (*tables[key],) for key in tables}
+
+
+@pytest.mark.parametrize("num_frames", [1, 7, 100])
 @pytest.mark.parametrize("split", ["val", "test"])
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize(
     "name", ["dense", "uniform", "tsn", "tsm_dense", "linspace", "paddle_dense"]
 )
-def test_the_protocol_has_as_many_clips_as_it_says(name: str, twice: bool, split: str) -> None:
+def test_the_protocol_has_as_many_clips_as_it_says(
+    name: str, twice: bool, split: str, num_frames: int
+) -> None:
     cfg = config(DATA__SAMPLING=name, DATA__UNIFORM_TWICE=twice)
-    clips = build_test_sampling(cfg, split)(100)
+    clips = build_test_sampling(cfg, split)(num_frames)
     assert clips.shape == (num_test_clips(cfg, split), 8)
     assert clips.dtype == np.int64
-    assert build_train_sampling(cfg)(100, rng=np.random.default_rng(0)).shape == (8,)
+    assert build_train_sampling(cfg)(num_frames, rng=np.random.default_rng(0)).shape == (8,)
 
 
 def test_tsm_samples_as_released_and_twice_in_the_test_alone() -> None:

@@ -132,7 +132,7 @@ def test_the_frames_are_those_that_the_model_sees(
         model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
         return model
 
-    monkeypatch.setattr("tools.stream.build_model", build_watched)
+    monkeypatch.setattr("models.loaded_model.build_model", build_watched)
     output = run(checkpoint, source, "--clip", "1")
     pixels = ((seen[0][0].permute(0, 2, 3, 1) * 0.5 + 0.5) * 255).numpy()
     drawn = np.asarray(Image.open(output / "clip_001.png"))

@@ -14,11 +14,9 @@ from yacs.config import CfgNode
 from datasets.annotations import VideoRecord
 from datasets.live import LiveFrame, video_frames
 from datasets.loaders import build_test_views
-from datasets.paddle_sampling import window_seconds
-from datasets.protocols import build_test_sampling
+from datasets.protocols import SAMPLINGS, build_test_sampling
 from datasets.readers import UnreadableVideoError, VideoFile, VideoReader
 from datasets.records import open_frames
-from datasets.sampling import TSM_WINDOW
 from datasets.views import Views
 from tools.predicting.plot import plot_lines
 from tools.predicting.video_classifier import VideoClassifier
@@ -183,18 +181,14 @@ def clip_span(cfg: CfgNode) -> int:
     Raises:
         ValueError: Its frames are spread over whole videos.
     """
-    data = cfg.DATA
-    if data.SAMPLING == "dense":
-        return data.NUM_FRAMES * data.FRAME_STRIDE
-    if data.SAMPLING == "tsm_dense":
-        return TSM_WINDOW
-    if data.WINDOW == "paddle":
-        return round(window_seconds(data.NUM_FRAMES) * data.FPS)
-    raise ValueError(
-        f"DATA.SAMPLING={data.SAMPLING!r} spread {data.NUM_FRAMES} frames over each training "
-        "video, so a clip has no length of its own; give --window SECONDS, about the length of "
-        "those videos"
-    )
+    span = SAMPLINGS[cfg.DATA.SAMPLING].span(cfg)
+    if span is None:
+        raise ValueError(
+            f"DATA.SAMPLING={cfg.DATA.SAMPLING!r} spread {cfg.DATA.NUM_FRAMES} frames over each "
+            "training video, so a clip has no length of its own; give --window SECONDS, about the "
+            "length of those videos"
+        )
+    return span
 
 
 def window_firsts(num_frames: int, length: int, hop: int) -> np.ndarray:

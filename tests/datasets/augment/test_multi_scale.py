@@ -118,7 +118,7 @@ def test_training_crops_hold_the_releases_pixels(
 ) -> None:
     frames, size = frames_of(pixels[f"clip{clip}"]), tables["crop_size"]
     transform = MultiScaleTransform(size, flip=False)
-    ours = transform(frames, PythonRng(seed))  # type: ignore[arg-type]
+    ours = transform.augment(frames, PythonRng(seed))[0]  # type: ignore[arg-type]
     expected = pixels[f"msc{clip}_seed{seed}"]
     assert grey_levels_apart(ours, expected) <= MOST_GREY_LEVELS
     height, width = frames.shape[-2:]
@@ -133,7 +133,7 @@ def test_crop_and_mirror_draw_in_the_releases_order(
 ) -> None:
     expected = pixels[f"trainaug{clip}_seed{seed}"]
     transform = MultiScaleTransform(expected.shape[1])
-    ours = transform(frames_of(pixels[f"clip{clip}"]), PythonRng(seed))  # type: ignore[arg-type]
+    ours = transform.augment(frames_of(pixels[f"clip{clip}"]), PythonRng(seed))[0]  # type: ignore[arg-type]
     assert grey_levels_apart(ours, expected) <= MOST_GREY_LEVELS
 
 
@@ -200,7 +200,7 @@ def test_paddlevideos_crops_hold_its_pixels(
 ) -> None:
     pixels = golden(PADDLE_PIXELS)
     transform = MultiScaleTransform(size, flip=False, rounds_places=True)
-    ours = transform(frames_of(pixels[f"{clip}/in"]), PythonRng(seed))  # type: ignore[arg-type]
+    ours = transform.augment(frames_of(pixels[f"{clip}/in"]), PythonRng(seed))[0]  # type: ignore[arg-type]
     expected = pixels[f"{clip}/MultiScaleCrop{size}_seed{seed}"]
     assert grey_levels_apart(ours, expected) <= MOST_GREY_LEVELS
 
@@ -222,7 +222,7 @@ def test_paddlevideos_centre_crops_hold_its_pixels(golden: Golden, clip: str, si
 
 def test_one_draw_serves_all_frames() -> None:
     frame = torch.randint(0, 256, (1, 3, 60, 80), dtype=torch.uint8)
-    clip = MultiScaleTransform(32)(frame.expand(4, -1, -1, -1), np.random.default_rng(0))
+    clip = MultiScaleTransform(32).augment(frame.expand(4, -1, -1, -1), np.random.default_rng(0))[0]
     assert clip.shape == (4, 3, 32, 32)
     assert all(torch.equal(clip[0], other) for other in clip)
 
@@ -241,6 +241,8 @@ def test_a_class_that_may_not_be_mirrored_draws_the_same_crop() -> None:
 
 def test_a_crop_snapped_beyond_the_frame_is_black_there() -> None:
     frames = torch.full((1, 3, 30, 30), 255, dtype=torch.uint8)
-    clip = MultiScaleTransform(32, scales=[1.0], flip=False)(frames, np.random.default_rng(0))
+    clip = MultiScaleTransform(32, scales=[1.0], flip=False).augment(
+        frames, np.random.default_rng(0)
+    )[0]
     assert clip.shape == (1, 3, 32, 32)
     assert clip.min() == 0

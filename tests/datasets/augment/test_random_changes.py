@@ -27,7 +27,7 @@ def frame() -> Tensor:
 def test_frames_of_a_clip_get_the_same_operations(frame: Tensor) -> None:
     clip, changed = frame.expand(4, -1, -1, -1), 0
     for seed in range(12):
-        result = changes(num_ops=2, erasing_prob=0.5)(clip, np.random.default_rng(seed))
+        result = changes(num_ops=2, erasing_prob=0.5).augment(clip, np.random.default_rng(seed))[0]
         assert (result.dtype, result.shape) == (torch.uint8, clip.shape)
         assert all(torch.equal(result[0], other) for other in result)
         changed += not torch.equal(result, clip)
@@ -40,7 +40,9 @@ def test_operations_are_torchvisions_from_a_seed_of_the_clips_own_draws(frame: T
         expected = v2.RandAugment(
             2, 9, interpolation=v2.InterpolationMode.BILINEAR, fill=[128, 64, 0]
         )(frame)
-        assert torch.equal(changes(num_ops=2)(frame, np.random.default_rng(seed)), expected)
+        assert torch.equal(
+            changes(num_ops=2).augment(frame, np.random.default_rng(seed))[0], expected
+        )
 
 
 def test_clips_depend_on_their_own_draws_alone_and_leave_torchs_generator_as_it_was(
@@ -50,17 +52,17 @@ def test_clips_depend_on_their_own_draws_alone_and_leave_torchs_generator_as_it_
     for state in (1, 2):
         torch.manual_seed(state)
         before = torch.random.get_rng_state()
-        results.append(transform(frame, np.random.default_rng(5)))
+        results.append(transform.augment(frame, np.random.default_rng(5))[0])
         assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(*results)
-    assert not torch.equal(results[0], transform(frame, np.random.default_rng(6)))
+    assert not torch.equal(results[0], transform.augment(frame, np.random.default_rng(6))[0])
 
 
 def test_erased_box_is_the_mean_in_all_frames() -> None:
     clip = torch.full((3, 3, 40, 40), 200, dtype=torch.uint8)
     shares = []
     for seed in range(30):
-        result = changes(erasing_prob=1.0)(clip, np.random.default_rng(seed))
+        result = changes(erasing_prob=1.0).augment(clip, np.random.default_rng(seed))[0]
         is_erased = (result != clip).any(1)  # (T, H, W)
         assert all(torch.equal(is_erased[0], other) for other in is_erased)
         rows, columns = is_erased[0].any(1), is_erased[0].any(0)
@@ -75,7 +77,8 @@ def test_so_many_clips_are_erased() -> None:
     clip = torch.full((1, 3, 16, 16), 200, dtype=torch.uint8)
     transform = changes(erasing_prob=0.25)
     erased = sum(
-        not torch.equal(transform(clip, np.random.default_rng(seed)), clip) for seed in range(400)
+        not torch.equal(transform.augment(clip, np.random.default_rng(seed))[0], clip)
+        for seed in range(400)
     )
     assert abs(erased - 100) < 35  # four standard deviations
 
@@ -83,7 +86,7 @@ def test_so_many_clips_are_erased() -> None:
 def test_strength_grows_with_the_magnitude(frame: Tensor) -> None:
     def change(magnitude: int) -> float:
         transform = changes(num_ops=1, magnitude=magnitude)
-        results = [transform(frame, np.random.default_rng(seed)) for seed in range(40)]
+        results = [transform.augment(frame, np.random.default_rng(seed))[0] for seed in range(40)]
         return sum(float((frame.float() - result.float()).abs().mean()) for result in results)
 
     assert change(2) < change(28)

@@ -112,9 +112,9 @@ def test_training_clips_are_the_releases(
     expected = expected_of(pixels, name)
     transform, frames = ScaleJitterTransform(side, [low, high]), frames_of(pixels, clip)
     rng: Any = ReleasedRng(seed)
-    assert_near(transform(normalized(frames, 0.5, 0.5), rng), expected, FLOAT_TOLERANCE)
+    assert_near(transform.augment(normalized(frames, 0.5, 0.5), rng)[0], expected, FLOAT_TOLERANCE)
     rng = ReleasedRng(seed)
-    ours = normalized(transform(frames, rng), 0.5, 0.5)
+    ours = normalized(transform.augment(frames, rng)[0], 0.5, 0.5)
     assert_near(ours, expected, HALF_A_LEVEL / 0.5)
 
 
@@ -190,7 +190,8 @@ def test_every_offset_is_drawn_the_last_included() -> None:
     frames = (10 * rows + columns).to(torch.uint8).expand(1, 3, 5, 6)
     transform = ScaleJitterTransform(4, [5, 5], flip=False)
     corners = {
-        int(transform(frames, np.random.default_rng(seed))[0, 0, 0, 0]) for seed in range(100)
+        int(transform.augment(frames, np.random.default_rng(seed))[0][0, 0, 0, 0])
+        for seed in range(100)
     }
     assert corners == {0, 1, 2, 10, 11, 12}
 
@@ -198,7 +199,7 @@ def test_every_offset_is_drawn_the_last_included() -> None:
 def test_a_crop_as_large_as_the_frame_is_the_frame() -> None:
     frames = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
     transform = ScaleJitterTransform(16, [16, 16], flip=False)
-    assert torch.equal(transform(frames, np.random.default_rng(0)), frames)
+    assert torch.equal(transform.augment(frames, np.random.default_rng(0))[0], frames)
 
 
 def test_short_sides_come_from_low_to_high_the_ends_half_as_often(
@@ -213,7 +214,7 @@ def test_short_sides_come_from_low_to_high_the_ends_half_as_often(
     monkeypatch.setattr("datasets.augment.scale_jitter.jitter_scale", resize)
     rng, frames = np.random.default_rng(0), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     for _ in range(4000):
-        ScaleJitterTransform(8, [20, 24])(frames, rng)
+        ScaleJitterTransform(8, [20, 24]).augment(frames, rng)[0]
     counts = np.bincount(sides)[20:]
     # four standard deviations of the number of 4000 draws that fall on a quarter of the sides
     np.testing.assert_allclose(counts, [500, 1000, 1000, 1000, 500], atol=110)
@@ -223,7 +224,7 @@ def test_one_draw_serves_all_frames() -> None:
     frame = torch.randint(0, 256, (1, 3, 40, 50), dtype=torch.uint8)
     colours = ColourChanges(1, [0.5, 2.0], [0.5, 3.0], [0.8, 1.2], [-0.5, 0.5])
     transform = ScaleJitterTransform(16, [20, 30], colours=colours)
-    clip = transform(frame.expand(4, -1, -1, -1), np.random.default_rng(0))
+    clip = transform.augment(frame.expand(4, -1, -1, -1), np.random.default_rng(0))[0]
     assert clip.shape == (4, 3, 16, 16)
     assert clip.dtype == torch.uint8
     assert all(torch.equal(clip[0], other) for other in clip)

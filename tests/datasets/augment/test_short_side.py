@@ -122,7 +122,7 @@ def test_training_consumes_the_recorded_draws(
     for clip, frames in recorded_clips:
         for run in clip["train"]:
             rng = legacy_rng(run["seed"])
-            TrainTransform(clip["patch"], clip["range"])(frames, rng)
+            TrainTransform(clip["patch"], clip["range"]).augment(frames, rng)[0]
             assert rng.state.randint(1 << 30) == run["next_randint"], (clip["name"], run["seed"])
 
 
@@ -135,7 +135,7 @@ def test_training_clips_are_the_releases_and_lie_within_8_bit_arithmetic_of_it(
     for clip, frames in recorded_clips:
         transform = TrainTransform(clip["patch"], clip["range"])
         for run in clip["train"]:
-            ours = transform(frames, legacy_rng(run["seed"])).int().numpy()
+            ours = transform.augment(frames, legacy_rng(run["seed"]))[0].int().numpy()
             expected = levels(released[f"{clip['name']}.train_s{run['seed']}"])
             assert ours.shape == expected.shape
             changes = fired(run["draws"])
@@ -166,11 +166,11 @@ def test_colour_change_equals_that_of_images_within_8_bit_arithmetic(
     change: str, amounts: np.ndarray, bound: Callable[[float], float], frames: Tensor
 ) -> None:
     transform = TrainTransform(40, [40, 41])
-    plain = transform(frames, Once("", 0.0))  # (T, 3, 40, 40)
+    plain = transform.augment(frames, Once("", 0.0))[0]  # (T, 3, 40, 40)
     images = [Image.fromarray(frame) for frame in plain.permute(0, 2, 3, 1).numpy()]
     on_image = getattr(on_images, f"adjust_{change}")
     for amount in amounts.tolist():
-        ours = transform(frames, Once(change, amount)).int().numpy()
+        ours = transform.augment(frames, Once(change, amount))[0].int().numpy()
         changed = np.stack([np.asarray(on_image(image, amount)) for image in images])
         difference = np.abs(ours - changed.transpose(0, 3, 1, 2).astype(int)).max()
         assert difference <= bound(amount), amount
@@ -213,9 +213,9 @@ def test_frame_smaller_than_the_crop_is_padded_with_black_below_and_right(
 
 
 def test_training_crop_below_the_patch_is_padded_with_black(frames: Tensor) -> None:
-    clip = TrainTransform(32, [20, 21], flip=False, jitter_one_in=0)(
+    clip = TrainTransform(32, [20, 21], flip=False, jitter_one_in=0).augment(
         frames.clamp(min=1), np.random.default_rng(0)
-    )
+    )[0]
     assert clip.shape == (4, 3, 32, 32)
     assert clip[..., 20:, :].count_nonzero() == clip[..., 25:].count_nonzero() == 0
     assert clip[..., :20, :25].count_nonzero() == 4 * 3 * 20 * 25
@@ -235,14 +235,14 @@ def test_float_order_costs_the_long_side_a_pixel_as_released() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_every_frame_of_a_clip_gets_the_same_draws(seed: int, frames: Tensor) -> None:
     transform = TrainTransform(32, [32, 44], jitter_one_in=2)
-    clip = transform(frames, np.random.default_rng(seed))
-    alone = [transform(frame[None], np.random.default_rng(seed)) for frame in frames]
+    clip = transform.augment(frames, np.random.default_rng(seed))[0]
+    alone = [transform.augment(frame[None], np.random.default_rng(seed))[0] for frame in frames]
     assert torch.equal(clip, torch.cat(alone))
 
 
 def test_same_generator_state_gives_the_same_clip_and_another_seed_another(frames: Tensor) -> None:
     transform = TrainTransform(32, [32, 44], jitter_one_in=2)
-    clips = [transform(frames, np.random.default_rng(seed)) for seed in (3, 3, 4)]
+    clips = [transform.augment(frames, np.random.default_rng(seed))[0] for seed in (3, 3, 4)]
     assert torch.equal(clips[0], clips[1])
     assert not torch.equal(clips[0], clips[2])
 
@@ -250,7 +250,9 @@ def test_same_generator_state_gives_the_same_clip_and_another_seed_another(frame
 def test_frames_are_not_changed_in_place(frames: Tensor) -> None:
     before = frames.clone()
     for seed in range(20):
-        TrainTransform(32, [40, 44], jitter_one_in=1)(frames, np.random.default_rng(seed))
+        TrainTransform(32, [40, 44], jitter_one_in=1).augment(frames, np.random.default_rng(seed))[
+            0
+        ]
     assert torch.equal(frames, before)
 
 
@@ -258,7 +260,7 @@ def test_half_of_the_clips_are_mirrored_and_none_without_flip(frames: Tensor) ->
     square = frames[..., :40]
     for flip in (True, False):
         transform = TrainTransform(40, [40, 41], flip=flip, jitter_one_in=0)
-        clips = [transform(square, np.random.default_rng(seed)) for seed in range(100)]
+        clips = [transform.augment(square, np.random.default_rng(seed))[0] for seed in range(100)]
         mirrored = sum(torch.equal(clip, square.flip(-1)) for clip in clips)
         assert mirrored + sum(torch.equal(clip, square) for clip in clips) == 100
         # 100 fair draws: 30..70 holds but for one seed in ten thousand
@@ -275,7 +277,7 @@ def test_short_sides_and_offsets_exclude_their_upper_end(frames: Tensor) -> None
             return bounds[-1] - 1
 
     rng = Recorder()
-    TrainTransform(32, [32, 44], jitter_one_in=0)(frames, rng)
+    TrainTransform(32, [32, 44], jitter_one_in=0).augment(frames, rng)[0]
     # mirror; side 43, so 43 x 53; the largest offset, 11 or 21, is never drawn
     assert rng.drawn == [(2,), (32, 44), (0, 11), (0, 21)]
 
@@ -290,7 +292,7 @@ def test_no_jitter_draws_nothing_for_it(frames: Tensor) -> None:
             return bounds[0]
 
     rng = NoUniform()
-    TrainTransform(32, [36, 44], jitter_one_in=0)(frames, rng)
+    TrainTransform(32, [36, 44], jitter_one_in=0).augment(frames, rng)[0]
     assert next(rng.draws) == 4  # mirror, side, top, left
 
 
@@ -310,7 +312,7 @@ def test_each_colour_change_hits_one_clip_in_as_many_as_asked(frames: Tensor) ->
     rng = Counting()
     transform = TrainTransform(8, [8, 9], jitter_one_in=4)
     for _ in range(400):
-        transform(frames[:1, :, :8, :8], rng)
+        transform.augment(frames[:1, :, :8, :8], rng)
     for change in COLOUR_CHANGES:
         # 400 draws of 1 in 4: 100, standard deviation 8.7
         assert 65 <= rng.amounts.count(change) <= 135
