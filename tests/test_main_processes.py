@@ -1,7 +1,6 @@
 import re
 import shutil
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,16 +103,16 @@ def test_broken_video_of_any_process_is_named(
 SPAWN = ("--multiprocessing-distributed", "--world-size", 1, "--rank", 0, "--dist-backend", "nccl")
 
 
-def test_released_launch_flags_work_without_a_gpu(experiment: Experiment, repository: Path) -> None:
+def test_released_launch_flags_work_without_a_gpu(experiment: Experiment, ranks: Ranks) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "main_ddp_shift.py", "--cfg", str(experiment.config)]
+    command = ("main_ddp_shift.py", "--cfg", experiment.config, *SPAWN)
     url = ("--dist-ur", f"tcp://127.0.0.1:{port}")  # shortened, as the released scripts have it
-    done = start(command, repository, *SPAWN, *url, "TRAIN.EPOCHS", 1)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = ranks.run(1, *command, *url, "TRAIN.EPOCHS", 1, is_launched=False)
+    assert done.returncode == 0, done.stdout
     warning = "--dist-backend nccl needs GPUs and none is there: using gloo"
-    assert warning in done.stdout + done.stderr
+    assert warning in done.stdout
     assert "1 processes, rank 0 on cpu" in done.stdout
     spawned = experiment.checkpoint()["state_dict"]
     experiment.run("TRAIN.EPOCHS", 1)
@@ -121,9 +120,9 @@ def test_released_launch_flags_work_without_a_gpu(experiment: Experiment, reposi
 
 
 def test_error_under_the_released_launch_flags_is_clear(
-    experiment: Experiment, repository: Path
+    experiment: Experiment, ranks: Ranks
 ) -> None:
-    command = [sys.executable, "main_ddp_shift.py", "--cfg", str(experiment.config)]
-    done = start(command, repository, *SPAWN, "DATA.VAL_LIST", "gone.txt")
+    command = ("main_ddp_shift.py", "--cfg", experiment.config, *SPAWN)
+    done = ranks.run(1, *command, "DATA.VAL_LIST", "gone.txt", is_launched=False)
     assert done.returncode == 1
-    assert_clear(done.stdout + done.stderr, r"cannot read the list file 'gone\.txt'")
+    assert_clear(done.stdout, r"cannot read the list file 'gone\.txt'")

@@ -1,6 +1,7 @@
 """Random weights and generated videos: what is found, shown, kept, and left out."""
 
 import contextlib
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -34,6 +35,7 @@ MODEL:
   VIT: {PATCH_SIZE: 8, HIDDEN_SIZE: 16, MLP_DIM: 16, NUM_HEADS: 2, NUM_LAYERS: 2}
 """
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
+KINDS = ("onnx", "pt2")
 CLIPS = ("x264.mp4", "x264.mov", "moving.gif", "mpeg2.mpg", "vp9.webm")
 
 
@@ -74,6 +76,23 @@ def videos(tmp_path_factory: pytest.TempPathFactory, make_clip: Callable[..., Pa
     (folder / "notes.txt").write_text("no video")
     (folder / ".hidden.mp4").write_text("no video")
     return folder
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path) -> Callable[..., Path]:
+    """Export the checkpoint with some words, both kinds at once; each export takes seconds."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+
+    @functools.cache
+    def write(*words: str) -> Path:
+        folder = checkpoint.parent / "_".join(("exported", *words))
+        outputs = [word for kind in KINDS for word in ("--output", str(folder / f"model.{kind}"))]
+        export(["--checkpoint", str(checkpoint), *outputs, *words])
+        return folder
+
+    return write
 
 
 def run(checkpoint: Path, *words: object, code: int = 0) -> None:
@@ -215,17 +234,18 @@ def test_released_weights_take_a_yml_and_class_names(
 
 
 @pytest.mark.parametrize("views", [(), ("--views", "2x3"), ("--views", "2x3", "P")], ids=str)
-@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_exported_files_give_the_checkpoints_answers(
-    checkpoint: Path, videos: Path, tmp_path: Path, kind: str, views: tuple[str, ...]
+    checkpoint: Path,
+    videos: Path,
+    exported: Callable[..., Path],
+    tmp_path: Path,
+    kind: str,
+    views: tuple[str, ...],
 ) -> None:
-    if kind == "onnx":
-        pytest.importorskip("onnxruntime")
-        pytest.importorskip("onnxscript")
     consensus = ["TEST.AVERAGE_LOGITS", "False"] if "P" in views else []
     words = [*consensus, *views[:2]]
-    path = tmp_path / f"model.{kind}"
-    export(["--checkpoint", str(checkpoint), "--output", str(path), *words])
+    path = exported(*words) / f"model.{kind}"
     answers = []
     for file in (checkpoint, path):
         own = words if file is checkpoint else []
@@ -239,12 +259,11 @@ def test_exported_files_give_the_checkpoints_answers(
 
 
 def test_file_that_averages_its_views_takes_no_others(
-    checkpoint: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    videos: Path, exported: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "model.pt2"
-    export(["--checkpoint", str(checkpoint), "--output", str(path), "--views", "1x3"])
+    path = exported("--views", "2x3") / "model.pt2"
     run(path, "--input", videos / "vp9.webm", "--views", "1x1", code=1)
-    assert "averages 1x3 views inside" in capsys.readouterr().out
+    assert "averages 2x3 views inside" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
