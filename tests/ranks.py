@@ -6,6 +6,7 @@ lies with their parent as it does with torchrun's agent, so that no two groups c
 and the first that fails ends the others.
 """
 
+import atexit
 import multiprocessing
 import os
 import runpy
@@ -87,7 +88,10 @@ def _run_script(
     os.chdir(folder)
     sys.argv = list(argv)
     sys.path[0] = str(Path(argv[0]).parent)  # as Python does for a script
-    runpy.run_path(argv[0], run_name="__main__")
+    try:
+        runpy.run_path(argv[0], run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # as Python does at the end of a script, but not of a forked process
 
 
 def _wait(processes: Sequence[BaseProcess]) -> int:
