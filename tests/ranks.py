@@ -91,7 +91,7 @@ def _run_script(
     try:
         runpy.run_path(argv[0], run_name="__main__")
     finally:
-        atexit._run_exitfuncs()  # as Python does at the end of a script, but not of a forked process
+        atexit._run_exitfuncs()  # a script does at its end, a forked process does not
 
 
 def _wait(processes: Sequence[BaseProcess]) -> int:
