@@ -29,7 +29,8 @@ done
 oldest="${found[0]:?no Python from ${VERSIONS[0]} on is on this machine}" newest="${found[-1]}"
 active="$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
-selection=(tests/datasets tests/models tests/tools/test_export.py tests/test_damage.py)
+selection=(tests/datasets/decode tests/datasets/test_readers.py tests/datasets/test_live.py tests/test_damage.py
+  tests/models/weights tests/models/test_pretrained*.py tests/models/test_exported.py tests/tools/test_export.py)
 case "${1:-}" in
   "") chosen=("$oldest" "$newest") ;;
   lowest)
