@@ -1,6 +1,8 @@
 """A tiny data set to be examined before a run, and a check of it."""
 
+import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,12 @@ def examine(experiment: Experiment) -> Callable[..., Examination]:
         return Examination(load_cfg(experiment.config, overrides), **{"num_processes": 1, **fields})
 
     return build
+
+
+@pytest.fixture(scope="session")
+def takes_interrupts() -> Callable[[], None]:
+    """For a new process: an interrupt ends it, even where the tests run in the background."""
+    return partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,9 @@ def test_option_that_cannot_be_is_said(
     assert reason in text
 
 
-def test_interrupt_ends_quietly(experiment: Experiment, repository: Path) -> None:
+def test_interrupt_ends_quietly(
+    experiment: Experiment, repository: Path, takes_interrupts: Callable[[], None]
+) -> None:
     lines = (experiment.folder / "train.txt").read_text() * 4000
     (experiment.folder / "train.txt").write_text(lines)
     command = [sys.executable, "tools/doctor.py", "--cfg", str(experiment.config)]
@@ -94,6 +97,7 @@ def test_interrupt_ends_quietly(experiment: Experiment, repository: Path) -> Non
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=takes_interrupts,
     )
     assert process.stdout is not None
     for line in process.stdout:

@@ -175,11 +175,19 @@ def test_a_broken_image_shows_in_the_summary_and_the_exit_code(
     assert "1.png: UnidentifiedImageError" in out
 
 
-def test_ctrl_c_ends_it_cleanly(tmp_path: Path, checkpoint: Path, repository: Path) -> None:
+def test_ctrl_c_ends_it_cleanly(
+    tmp_path: Path, checkpoint: Path, repository: Path, takes_interrupts: Callable[[], None]
+) -> None:
     write_images(tmp_path / "live", range(2))
     words = ["--checkpoint", checkpoint, "--input", tmp_path / "live", "--timeout", "inf"]
     command = [sys.executable, "tools/stream.py", *map(str, words), "--every", "1"]
-    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=takes_interrupts,
+    ) as process:
         assert process.stdout is not None
         seen = [process.stdout.readline() for _ in range(3)]  # what it is, two frames
         process.send_signal(signal.SIGINT)
