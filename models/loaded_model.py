@@ -86,7 +86,11 @@ def read_experiment(
         )
     content = read_described(path)
     if isinstance(cfg, CfgNode):
-        assert not overrides, "overrides belong into the config that is passed"
+        if overrides:
+            raise ValueError(
+                f"overrides {list(overrides)} beside a config that is loaded already; give them to "
+                "load_cfg, or name the yml file instead"
+            )
         return cfg, content
     if cfg:
         return load_cfg(cfg, overrides), content

@@ -78,3 +78,11 @@ def test_head_for_other_classes_is_an_error(model: torch.nn.Module, tmp_path: Pa
     path = save(tmp_path / "a.pth", model, config=YML)
     with pytest.raises(ValueError, match=r"head\.bias: \(3,\) in the file, \(5,\) in the model"):
         load_model(path, overrides=["MODEL.NUM_CLASSES", "5"])
+
+
+def test_overrides_beside_a_loaded_config_are_an_error(
+    model: torch.nn.Module, tmp_path: Path
+) -> None:
+    path = save(tmp_path / "a.pth", model)
+    with pytest.raises(ValueError, match=r"DATA\.NUM_FRAMES.*give them to load_cfg"):
+        load_model(path, load_cfg_text(YML, "small"), ["DATA.NUM_FRAMES", "4"])
