@@ -1,11 +1,13 @@
 """List files to records: every line is checked, nothing is skipped in silence."""
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from config.class_names import read_class_names
 
-__all__ = ["NUM_FAULTS_SHOWN", "VideoRecord", "read_class_names", "read_list"]
+__all__ = ["NUM_FAULTS_SHOWN", "VideoRecord", "list_digest", "read_class_names", "read_list"]
 
 NUM_FAULTS_SHOWN = 10
 SUBSET_STEP = 10  # the release's USE_SUBSET keeps rows 0, 10, 20, ...
@@ -65,6 +67,17 @@ def read_list(path: str | Path, num_classes: int, use_subset: bool = False) -> l
     if not records:
         raise ValueError(f"{path}: the list names no video")
     return records[::SUBSET_STEP] if use_subset else records
+
+
+def list_digest(records: Iterable[VideoRecord]) -> str:
+    """Return a SHA-256 of what a list says: paths and labels in their order, 64 hex digits.
+
+    Frame counts stay out: those that the list leaves open come from the disk.
+    """
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(f"{record.path}\0{record.label}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _parse_line(line: str, number: int, num_classes: int) -> VideoRecord:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from datasets.annotations import VideoRecord, read_class_names, read_list
+from datasets.annotations import VideoRecord, list_digest, read_class_names, read_list
 
 
 @pytest.fixture
@@ -152,3 +152,12 @@ def test_wrong_number_of_class_names_is_an_error(num_classes: int, tmp_path: Pat
 def test_missing_class_names_are_an_error_that_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read DATA\.CLASS_NAMES '.*gone\.txt'"):
         read_class_names(tmp_path / "gone.txt", 2)
+
+
+def test_digest_of_a_list_tells_order_and_labels_apart() -> None:
+    a, b = VideoRecord("a", 12, 0, line=1), VideoRecord("b", 7, 1, line=2)
+    digest = list_digest([a, b])
+    assert len(digest) == 64
+    assert digest == list_digest([a._replace(num_frames=0, line=5), b])
+    others = [[b, a], [a], [a._replace(label=1), b], [a._replace(path="a\udce9"), b]]
+    assert len({digest, *map(list_digest, others)}) == 5
