@@ -3,8 +3,10 @@
 import sys
 
 from config.command_line import check_command_line, parse_args
+from engine.stop_signals import stop_signals
 
 if __name__ == "__main__":  # a wrong word is told at once: the imports below take seconds
+    stop_signals.install()
     check_command_line(sys.argv[1:])
 
 import argparse
@@ -22,8 +24,8 @@ from datasets.loaders import describe_protocol, num_test_clips
 from datasets.toy import is_toy_missing, make_toy
 from datasets.views import classify_views
 from engine.averaging import update_average
-from engine.checkpoint_folder import CheckpointFolder
-from engine.checkpoints import build_average, build_checkpoint
+from engine.checkpoint_folder import CheckpointFolder, build_checkpoint_folder
+from engine.checkpoints import OwnState, build_average, build_checkpoint
 from engine.distributed import (
     World,
     barrier,
@@ -32,7 +34,8 @@ from engine.distributed import (
     launch,
     launch_options,
 )
-from engine.experiment import load_experiment
+from engine.experiment import choose_checkpoint, load_experiment
+from engine.position import Position
 from engine.progress import Progress
 from engine.results import record_validation, write_results
 from engine.run import Run, to_device
@@ -62,16 +65,16 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = not cfg.DETERMINISTIC
-    with user_errors_shown(is_common_shown=world.local_rank == 0):
+    with stop_signals.installed(), user_errors_shown(is_common_shown=world.local_rank == 0):
         if cfg.DATA.GENERATE_TOY:
             if world.local_rank == 0 and is_toy_missing(cfg.DATA.ROOT, cfg.DATA.VAL_LIST):
                 make_toy(cfg.DATA.ROOT)
             barrier()
+        args.resume = choose_checkpoint(args, cfg, world)
         if args.evaluate:
             test(cfg, args.resume, world)
             return
-        layout, keep_every = cfg.TRAIN.CHECKPOINT_LAYOUT, cfg.TRAIN.KEEP_EVERY
-        checkpoints = CheckpointFolder(Path(cfg.OUTPUT_DIR), layout, keep_every)
+        checkpoints = build_checkpoint_folder(cfg)
         num_averaged = train(cfg, args, checkpoints, world)
         if cfg.TEST.AFTER_TRAINING:
             test(cfg, str(checkpoints.average if num_averaged else checkpoints.best()), world)
@@ -84,53 +87,62 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
 def train(
     cfg: CfgNode, args: argparse.Namespace, checkpoints: CheckpointFolder, world: World
 ) -> int:
-    """Train as the config says, a checkpoint after each epoch.
+    """Train as the config says: a checkpoint after each epoch, and within it where one is due.
 
     Returns:
         Number of epochs in the averaged weights.
     """
-    run, training = set_up_training(cfg, args, checkpoints.folder, world)
-    learner, best = training.learner, training.best
-    best_here = best if checkpoints.has_best() else -1.0  # a run may go on in another folder
-    for epoch in range(training.start_epoch, cfg.TRAIN.EPOCHS):
-        training.loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        train_one_epoch(run, training, epoch)
+    run, training = set_up_training(cfg, args, checkpoints, world)
+    learner, start = training.learner, training.start
+    stop_signals.tidy += [checkpoints.wait, run.log.flush]
+    if start.awaits_validation:
+        keep_best(run, training, checkpoints, start.position.epoch)
+    for epoch in range(start.position.epoch, cfg.TRAIN.EPOCHS):
+        stop_signals.hold()
+        place = train_one_epoch(run, training, checkpoints, epoch)
         learner.end_epoch(epoch + 1)
-        top1 = validate(run, learner.evaluated, training.val, epoch)
-        is_best, best, best_here = top1 > best_here, max(top1, best), max(top1, best_here)
-        run.log.scalars(epoch, {"Accuracy/best_test_top1": best})
-        content = build_checkpoint(cfg, learner, epoch, best, training.class_names, world)
-        if content:
-            checkpoints.save(content, epoch, is_best)
+        save(run, training, checkpoints, place)  # first: what follows must not cost the epoch
+        stop_signals.release()
+        keep_best(run, training, checkpoints, epoch + 1)
     num_averaged = len(learner.averaged_epochs)
     if learner.swa and num_averaged:
         average = learner.swa.module
         update_average(average, training.loader, run)
         top1 = validate(run, average, training.val, cfg.TRAIN.EPOCHS - 1, kind="swa")
         if world.is_main:
-            names = training.class_names
+            names = training.listed.class_names
             checkpoints.save_average(build_average(cfg, average, num_averaged, top1, names))
+    checkpoints.wait()
     run.log.close()
     barrier()  # rank 0 has written
     return num_averaged
 
 
-def train_one_epoch(run: Run, training: Training, epoch: int) -> None:
-    """Go once through the training clips and record what was learned."""
-    cfg, world, learner, loader = run.cfg, run.world, training.learner, training.loader
+def train_one_epoch(
+    run: Run, training: Training, checkpoints: CheckpointFolder, epoch: int
+) -> Position:
+    """Go through the training clips that an epoch still has and record what was learned.
+
+    Returns:
+        The place after the epoch.
+    """
+    cfg, world, learner = run.cfg, run.world, training.learner
     learner.model.train()
-    num_epochs, print_freq = cfg.TRAIN.EPOCHS, cfg.TRAIN.PRINT_FREQ
-    progress = Progress(epoch, num_epochs, len(loader), world, print_freq, run.log)
-    for i, batch in enumerate(progress.timed(loader)):
-        rate = training.schedule(epoch + i / len(loader))
+    part = training.part(epoch, world)
+    groups = training.groups.of_rest(part.num_batches)
+    meters = training.start.meters if part.start.offset else ()
+    progress = Progress(part, cfg.TRAIN.EPOCHS, world, cfg.TRAIN.PRINT_FREQ, run.log, meters)
+    for i, batch in enumerate(progress.timed(training.loader)):
+        rate = training.schedule(part.epochs_done(i))
         learner.set_rate(rate)
         training.bad_videos.add(batch.errors)
-        steps = training.groups.steps_after(i)
+        steps = groups.steps_after(i)
         if len(batch.labels):
             clips, labels = to_device(batch.clips, cfg, world), batch.labels.to(world.device)
-            if not epoch and not i:
+            if not epoch and not part.number(i):
                 run.log.clips(batch.clips[:8].numpy())
-            mix = training.mixer.draw(clips.shape, batch_rng(cfg.SEED, epoch, i, world.rank))
+            rng = batch_rng(cfg.SEED, epoch, part.number(i), world.rank)
+            mix = training.mixer.draw(clips.shape, rng)
             clips = mix.apply(clips) if mix else clips
             answers = training.teacher.answers(batch, mix) if training.teacher else None
             target = training.objective(labels, mix, answers)
@@ -138,7 +150,7 @@ def train_one_epoch(run: Run, training: Training, epoch: int) -> None:
                 with learner.autocast():
                     logits = learner.parallel(clips)  # (B, K); of a pair (2, B, K)
                     loss = target.loss(logits)
-                learner.backward(loss, training.groups.share(i))
+                learner.backward(loss, groups.share(i))
             names = [training.names[index] for index in batch.indices.tolist()]
             progress.add(loss.detach(), target.hits(logits.detach()), len(labels), names)
         else:  # not one video is readable; the other processes wait all the same
@@ -146,7 +158,10 @@ def train_one_epoch(run: Run, training: Training, epoch: int) -> None:
             progress.skip()
         if steps:
             progress.stepped(learner.step())
-        progress.report(rate)
+        is_due = training.save_points.is_due(steps) and i + 1 < part.num_batches
+        progress.report(rate, is_forced=is_due)
+        if is_due:
+            save(run, training, checkpoints, part.after(i), progress)
     learner.drop_gradients()  # those of a last group that made no step
     training.bad_videos.collect()
     means = progress.epoch_means()
@@ -154,6 +169,43 @@ def train_one_epoch(run: Run, training: Training, epoch: int) -> None:
     run.log.scalars(epoch, rates)
     run.log.scalars(epoch, {f"Accuracy/train_{name}": means[name] for name in ("top1", "top5")})
     _log.info("epoch %d trained: loss %.4f top1 %.2f top5 %.2f", epoch + 1, *means.values())
+    return part.end()
+
+
+def save(
+    run: Run,
+    training: Training,
+    checkpoints: CheckpointFolder,
+    place: Position,
+    progress: Progress | None = None,
+) -> None:
+    """Write the checkpoint of a place between two steps; end here if a signal asks to stop."""
+    meters = progress.state() if progress else ()
+    own = OwnState(meters, training.bad_videos.state())
+    best = max(training.start.best, checkpoints.record().top1)
+    content = build_checkpoint(
+        run.cfg, training.learner, place, best, training.listed, run.world, own
+    )
+    if content:
+        checkpoints.save(content)
+        run.log.flush()
+    training.save_points.saved()
+    stop_signals.way_out = (
+        f"{checkpoints.folder} is saved; --resume auto goes on with the next clip"
+    )
+    if training.save_points.must_stop():
+        checkpoints.wait()
+        barrier()  # the first process to leave may take the others along
+        stop_signals.leave()
+
+
+def keep_best(run: Run, training: Training, checkpoints: CheckpointFolder, num_epochs: int) -> None:
+    """Validate after so many epochs; the newest checkpoint becomes the best if it leads."""
+    top1 = validate(run, training.learner.evaluated, training.val, num_epochs - 1)
+    if run.world.is_main:
+        checkpoints.keep_best(top1, num_epochs)
+        best = max(training.start.best, checkpoints.record().top1)
+        run.log.scalars(num_epochs - 1, {"Accuracy/best_test_top1": best})
 
 
 def validate(run: Run, model: nn.Module, val: Videos, epoch: int, kind: str = "val") -> float:
@@ -163,12 +215,12 @@ def validate(run: Run, model: nn.Module, val: Videos, epoch: int, kind: str = "v
     """
     model.eval()
     broadcast_buffers(model)
-    scores, _ = evaluate(run, model, val)
+    scores, unreadable = evaluate(run, model, val)
     if scores is None:
         return 0.0
     mean_scores = scores.averaged(run.cfg.TEST.AVERAGE_LOGITS)
     loss = scores.loss(run.cfg.LOSS.LABEL_SMOOTHING)
-    return record_validation(run.log, epoch, scores, mean_scores, loss, kind)
+    return record_validation(run.log, epoch, scores, mean_scores, loss, kind, unreadable)
 
 
 @torch.inference_mode()
@@ -180,9 +232,11 @@ def evaluate(run: Run, model: nn.Module, videos: Videos) -> tuple[Scores | None,
         others are unreadable, a line each.
 
     Raises:
-        ValueError: A video is unreadable and TEST.SKIPS_UNREADABLE is off.
+        ValueError: Not one video is readable, or the processes read different lists.
+        FloatingPointError: A logit is not finite.
     """
     cfg, loader, is_val = run.cfg, videos.loader, videos.split == "val"
+    paths = [record.path for record in videos.records]
 
     def classify(clips: Tensor) -> Tensor:
         return model(to_device(clips, cfg, run.world)).float().cpu()
@@ -194,21 +248,26 @@ def evaluate(run: Run, model: nn.Module, videos: Videos) -> tuple[Scores | None,
         if not is_val and ((i + 1) % cfg.TRAIN.PRINT_FREQ == 0 or i + 1 == len(loader)):
             left = (time.perf_counter() - start) / (i + 1) * (len(loader) - i - 1)
             _log.info("test %d/%d batches, %.0f s left", i + 1, len(loader), left)
-    gathered = gather_objects(results, run.world)
+    named = [(paths[place], place, logits, error) for place, logits, error in results]
+    gathered = gather_objects(named, run.world)
     if gathered is None:
         return None, []
     return collect_scores(
         [result for part in gathered for result in part],
-        [record.path for record in videos.records],
+        paths,
         [record.label for record in videos.records],
         num_clips=num_test_clips(cfg, videos.split),
         num_crops=cfg.VAL.NUM_CROPS if is_val else cfg.TEST.NUM_CROPS,
-        skips_unreadable=cfg.TEST.SKIPS_UNREADABLE,
     )
 
 
 def test(cfg: CfgNode, path: str, world: World) -> None:
-    """Test a checkpoint with all views; write results.json and scores.npz into the run folder."""
+    """Test a checkpoint with all views; write results.json and scores.npz into the run folder.
+
+    Raises:
+        ValueError: Videos are unreadable and TEST.SKIPS_UNREADABLE is off; the scores of the others
+            are written all the same.
+    """
     run, videos = Run(cfg, world), open_videos(cfg, "test", world)
     loaded = load_model(path, cfg)
     _log.info("%s", loaded.report)
@@ -224,6 +283,11 @@ def test(cfg: CfgNode, path: str, world: World) -> None:
         "list": cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST,
     }
     write_results(folder, scores, unreadable, loaded.class_names, source, cfg.TEST.AVERAGE_LOGITS)
+    if unreadable and not cfg.TEST.SKIPS_UNREADABLE:
+        raise ValueError(
+            f"{len(unreadable)} of {len(videos.records)} videos are unreadable, and the figures "
+            "are of the others; mend them, or set TEST.SKIPS_UNREADABLE True to have it so"
+        )
 
 
 if __name__ == "__main__":

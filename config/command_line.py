@@ -14,7 +14,10 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--cfg", help="yml file of the experiment, ours or a released flat one")
     add("--tune_from", metavar="FILE", help="start a new run from these weights (.npz, .pth)")
     add(
-        "--resume", metavar="FILE", help="go on from, or test, a checkpoint; bare: the run's newest"
+        "--resume",
+        metavar="FILE",
+        help="go on from, or test, a checkpoint; bare: the run's newest; auto: the same, or a "
+        "fresh run where there is none",
     )
     add("-e", "--evaluate", action="store_true", help="test --resume FILE with all views")
     add("--output", metavar="DIR", help="run folder, instead of OUTPUT_DIR")
@@ -33,9 +36,9 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     args = parser.parse_intermixed_args(_with_bare_resume(argv))
     if args.evaluate and args.resume is None:
         parser.error("--evaluate tests the checkpoint that --resume names")
-    if not args.cfg and not (args.evaluate and args.resume):
+    if not args.cfg and not (args.evaluate and args.resume not in (None, "", "auto")):
         parser.error("--cfg names the experiment; only a test of our own checkpoint can do without")
-    if args.tune_from and args.resume is not None:
+    if args.tune_from and args.resume not in (None, "auto"):
         parser.error("--tune_from starts a new run and --resume goes on with one; give one of them")
     return args
 

@@ -269,6 +269,15 @@ _C.TRAIN.SWA.LR = 0.0
 _C.TRAIN.SWA.CYCLE_EPOCHS = 0
 # Epochs that the constant rate is reached in, on half a cosine from the schedule's (torch's SWALR).
 _C.TRAIN.SWA.ANNEAL_EPOCHS = 0
+# A checkpoint is written at each epoch's end, and after this time within one, in minutes; 0 = not.
+_C.TRAIN.CHECKPOINT_MINUTES = 10.0
+# Steps within an epoch after which a checkpoint is written, beside CHECKPOINT_MINUTES; 0 = not.
+_C.TRAIN.CHECKPOINT_STEPS = 0
+# Write checkpoints beside the training, from a copy in the memory of the CPU.
+_C.TRAIN.CHECKPOINT_ASYNC = False
+# Number of newest checkpoints that stay (last.pth, last.1.pth ...): if one is damaged, --resume and
+# --resume auto go on from the one before it.
+_C.TRAIN.KEEP_LAST = 2
 # Keep the checkpoint of every so many epochs as epoch_N.pth, N counted from 1; 0 = none.
 _C.TRAIN.KEEP_EVERY = 0
 # plain: last.pth and best.pth with our parameter names; released: ckpt_e{N}.pth and

@@ -161,6 +161,9 @@ class EpochSampler(Sampler[tuple[int, ...]]):
     The key of a video's first clip is (epoch, index), of repeat r >= 1 (epoch, index, r); repeated
     augmentation (arXiv:1901.09335) has all of them side by side.
 
+    Process r of W takes clips r, r + W, r + 2W ... of one sequence. So what all have been trained
+    on is a beginning of it, and the rest can be dealt to any number of processes.
+
     Args:
         num_videos: Of the data set.
         rank: This process.
@@ -177,22 +180,43 @@ class EpochSampler(Sampler[tuple[int, ...]]):
         self.world_size = world_size
         self.seed = seed
         self.num_repeats = num_repeats
-        self.epoch = 0
+        self.set_epoch(0)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the shuffle; without it every epoch repeats the first."""
+    def set_epoch(self, epoch: int, offset: int = 0, dealt_to: int = 0) -> None:
+        """Choose the shuffle; without it every epoch repeats the first.
+
+        Args:
+            epoch: 0-based.
+            offset: Clips of the epoch, over all processes, that were trained on before.
+            dealt_to: Number of processes when the epoch began; 0 = as many as now.
+        """
         self.epoch = epoch
+        self.offset = offset
+        self.dealt_to = dealt_to or self.world_size
 
-    def __len__(self) -> int:
-        """Count the clips of this process."""
+    @property
+    def num_whole(self) -> int:
+        """Number of clips of this process in a whole epoch."""
         return self.num_videos // self.world_size * self.num_repeats
 
+    def __len__(self) -> int:
+        """Count the clips of this process that the epoch still has."""
+        num_clips = self.num_videos // self.dealt_to * self.dealt_to * self.num_repeats
+        return (num_clips - self.offset) // self.world_size
+
     def __iter__(self) -> Iterator[tuple[int, ...]]:
-        """Yield the key of each clip of this process."""
+        """Yield the key of each clip of this process that the epoch still has."""
+        rest = self._sequence()[self.offset :]
+        return iter(rest[self.rank : len(self) * self.world_size : self.world_size])
+
+    def _sequence(self) -> list[tuple[int, ...]]:
+        """Return the keys of the epoch, in turn of the processes to which it was dealt first."""
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order = torch.randperm(self.num_videos, generator=generator).tolist()
-        dealt = order[: self.num_videos // self.world_size * self.world_size]
-        for index in dealt[self.rank :: self.world_size]:
-            yield self.epoch, index
+        keys: list[tuple[int, ...]] = []
+        for start in range(0, self.num_videos // self.dealt_to * self.dealt_to, self.dealt_to):
+            videos = order[start : start + self.dealt_to]
+            keys += [(self.epoch, index) for index in videos]
             for repeat in range(1, self.num_repeats):
-                yield self.epoch, index, repeat
+                keys += [(self.epoch, index, repeat) for index in videos]
+        return keys

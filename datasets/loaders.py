@@ -26,6 +26,7 @@ from datasets.readers import UnreadableVideoError
 from datasets.records import OpenVideo, open_frames, read_records
 from datasets.view_crops import VIEW_CROPS
 from datasets.views import TestViews, Views
+from datasets.workers import start_worker
 from ops.pixels import normalize
 
 __all__ = [
@@ -94,7 +95,7 @@ def build_train_loader(
         drop_last=True,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=cfg.DATA.WORKERS > 0,
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=start_worker,
     )
 
 
@@ -118,7 +119,7 @@ def build_view_loader(
         generator=torch.Generator(),
         collate_fn=list,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=start_worker,
     )
 
 
@@ -174,7 +175,3 @@ def _build_teacher_views(
 
 def _first_clip(num_frames: int, sample: Callable[[int], np.ndarray]) -> np.ndarray:
     return sample(num_frames)[:1]  # (1, T)
-
-
-def _use_one_thread(worker: int) -> None:
-    torch.set_num_threads(1)

@@ -1,5 +1,7 @@
 """Batches in groups of one step each, so that small devices train with large batches."""
 
+from copy import copy
+
 from yacs.config import CfgNode
 
 LAST_GROUPS = ("underweight", "reweight", "drop")
@@ -10,7 +12,7 @@ class Accumulation:
 
     Args:
         size: Batches of a full group.
-        num_batches: Of an epoch.
+        num_batches: Number of batches of an epoch.
         last_group: What becomes of a smaller group at the epoch's end. ``underweight``: its sum is
             divided by the full size (TokShift); ``reweight``: by its own; ``drop``: no step is made
             and its gradients are thrown away (PaddleVideo).
@@ -31,14 +33,20 @@ class Accumulation:
         self.num_batches = num_batches
         self.last_group = last_group
 
+    def of_rest(self, num_batches: int) -> "Accumulation":
+        """Return the groups of an epoch's last batches, which begin with a new group."""
+        rest = copy(self)
+        rest.num_batches = num_batches
+        return rest
+
     def share(self, i: int) -> float:
-        """Return the weight of batch i of the epoch, 0-based, in its step."""
+        """Return the weight of batch i, 0-based, in its step."""
         if self.last_group != "reweight":
             return 1 / self.size
         return 1 / min(self.size, self.num_batches - (i - i % self.size))
 
     def steps_after(self, i: int) -> bool:
-        """Tell whether a step follows batch i of the epoch, 0-based."""
+        """Tell whether a step follows batch i, 0-based."""
         ends_epoch = i + 1 == self.num_batches and self.last_group != "drop"
         return ends_epoch or (i + 1) % self.size == 0
 

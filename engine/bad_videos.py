@@ -50,6 +50,14 @@ class BadVideos:
             _log.warning("left out of the training: %s", reasons[index])
             self._check(self._reasons)
 
+    def state(self) -> dict[int, str]:
+        """Return the reasons that this process knows, by place in the list."""
+        return dict(self._reasons)
+
+    def restore(self, reasons: Mapping[int, str]) -> None:
+        """Take up those that were known when a checkpoint was written; they are not said again."""
+        self._reasons |= reasons
+
     def collect(self) -> None:
         """Write those of all processes, which all call this, to the file.
 

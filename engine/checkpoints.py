@@ -1,7 +1,7 @@
-"""What a training checkpoint holds, and how a run goes on from one: ours or a released one."""
+"""What a training checkpoint holds, in our layout or the released one."""
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,49 +10,91 @@ from yacs.config import CfgNode
 
 from engine.distributed import World, gather_objects
 from engine.learner import Learner
-from engine.mutual import models_by_prefix
-from models.pretrained import STUDENT, fit_weights, weights_of
-from models.weights.checkpoint_file import WEIGHTS_ALONE, read_checkpoint
-from models.weights.released_tokshift import (
-    is_released,
-    momentum_from_released,
-    momentum_to_released,
-    to_released,
-)
+from engine.position import Position
+from models.weights.released_tokshift import momentum_to_released, to_released
 
-_log = logging.getLogger(__name__)
 
-NEEDED = ("epoch", "state_dict", "optimizer")
+@dataclass(frozen=True)
+class TrainingList:
+    """What a run trains on, as far as a run that goes on is compared with it.
+
+    Attributes:
+        sha256: Digest of the list; see `datasets.annotations.list_digest`.
+        num_videos: Number of its videos.
+        class_names: By label.
+        clips_per_step: Over all processes and accumulated batches.
+    """
+
+    sha256: str
+    num_videos: int
+    class_names: list[str]
+    clips_per_step: int
+
+
+@dataclass(frozen=True)
+class OwnState:
+    """What a process alone has in the middle of an epoch.
+
+    Attributes:
+        meters: `Progress.state`; empty between two epochs.
+        bad_videos: `BadVideos.state`.
+    """
+
+    meters: Sequence[float] = ()
+    bad_videos: Mapping[int, str] = field(default_factory=dict)
 
 
 def build_checkpoint(
-    cfg: CfgNode, learner: Learner, epoch: int, best: float, class_names: list[str], world: World
+    cfg: CfgNode,
+    learner: Learner,
+    position: Position,
+    best: float,
+    training_list: TrainingList,
+    world: World,
+    own: OwnState | None = None,
 ) -> dict[str, Any] | None:
-    """Return the checkpoint after a 0-based epoch, on rank 0; None elsewhere.
+    """Return the checkpoint of a place between two steps, on rank 0; None elsewhere.
 
-    It describes itself: config, class names and preprocessing lie beside weights, optimizer,
-    average and the random states of all processes. Everything in it loads with ``weights_only``.
+    It describes itself: config, class names, list and preprocessing lie beside weights, optimizer,
+    averages and what each process has of its own. Everything in it loads with ``weights_only``.
 
     Args:
         cfg: The config.
         learner: What is trained.
-        epoch: Just finished, 0-based; the checkpoint counts finished epochs, as released.
-        best: Highest validation top-1 so far, percent.
-        class_names: By label.
+        position: The place; the checkpoint counts finished epochs, as released.
+        best: Highest validation top-1 before, percent.
+        training_list: What is trained on.
         world: Where this process stands; all processes call together.
+        own: What this process alone has, besides its random states.
+
+    Raises:
+        FloatingPointError: A weight or a value of the optimizer or an average is not finite.
     """
-    rng_states = gather_objects(_rng_state(world), world)
-    if rng_states is None:
+    not_finite = learner.not_finite()
+    if not_finite:
+        raise FloatingPointError(
+            f"after iteration {position.iterations} of the run {not_finite}; the run stops and the "
+            "last checkpoint stays as it is; a lower OPTIM.LR or OPTIM.CLIP_GRAD_NORM may help"
+        )
+    own = own or OwnState()
+    parts = gather_objects((_rng_state(world), own.meters, own.bad_videos), world)
+    if parts is None:
         return None
+    rng_states, meters, bad_videos = zip(*parts, strict=True)
     content = learner.state() | {
-        "epoch": epoch + 1,
+        "epoch": position.epoch,
+        "position": position.as_dict(),
         "best_acc1": best,
-        "scheduler": {"last_epoch": epoch + 1, "base_lrs": [cfg.OPTIM.LR]},
-        "rng": rng_states,
+        "scheduler": {"last_epoch": position.epoch, "base_lrs": [cfg.OPTIM.LR]},
+        "rng": list(rng_states),
+        "meters": list(meters),
+        "bad_videos": {place: why for part in bad_videos for place, why in part.items()},
+        "training_list": {"sha256": training_list.sha256, "num_videos": training_list.num_videos},
+        "processes": {"size": world.size, "clips_per_step": training_list.clips_per_step},
     }
     if cfg.TRAIN.CHECKPOINT_LAYOUT == "released":
         content = _as_released(content, learner)
-    return content | build_description(cfg, class_names)
+    return content | build_description(cfg, training_list.class_names)
 
 
 def build_average(
@@ -97,111 +139,6 @@ def describe_preprocessing(cfg: CfgNode) -> dict[str, Any]:
     }
 
 
-def resume(learner: Learner, path: str, world: World) -> tuple[int, float]:
-    """Take up training where a checkpoint, ours or a released one, left off.
-
-    Settings of the optimizer are those of the config.
-
-    Returns:
-        Epochs done and the best validation top-1 so far.
-
-    Raises:
-        ValueError: The file is no training checkpoint or does not fit the model.
-    """
-    content = read_training_checkpoint(path)
-    for prefix, model in models_by_prefix(learner.model).items():
-        _take_up(model, content["state_dict"], prefix, path)
-    momentum = content["optimizer"]["state"]
-    if is_released(content["state_dict"]):
-        momentum = _in_groups(momentum_from_released(content, learner.model), learner)
-    else:
-        _check_groups(content["optimizer"], learner.optimizer, path)
-    _check_average(content, learner, path)
-    learner.load_state(momentum, content)
-    states = content.get("rng", [])
-    if len(states) == world.size:
-        _set_rng_state(states[world.rank], world)
-    _log.info(
-        "resumed %s after %d epochs, best top-1 %.2f", path, content["epoch"], best_of(content)
-    )
-    return content["epoch"], best_of(content)
-
-
-def read_training_checkpoint(path: str) -> dict[str, Any]:
-    """Read a checkpoint that training can go on from.
-
-    Raises:
-        ValueError: It holds weights alone; says that --tune_from takes those.
-    """
-    hint = "--resume takes a checkpoint of a training run; to start from these weights: --tune_from"
-    if path.endswith(WEIGHTS_ALONE):
-        raise ValueError(f"{path} holds weights only. {hint} {path}")
-    content = read_checkpoint(path)
-    missing = [key for key in NEEDED if key not in content]
-    if missing:
-        raise ValueError(f"{path} holds no {', '.join(missing)}. {hint} {path}")
-    return content
-
-
-def best_of(content: Mapping[str, Any]) -> float:
-    """Return the best validation top-1 that a checkpoint remembers, percent."""
-    return float(content.get("best_acc1", content.get("best_prec1", -1.0)))
-
-
-def _take_up(model: torch.nn.Module, state_dict: Mapping[str, Any], prefix: str, path: str) -> None:
-    """Load the trained weights, not their average, of the model whose names have a prefix."""
-    own = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
-    has_pair = any(name.startswith(STUDENT) for name in state_dict)
-    if has_pair != bool(prefix):
-        raise ValueError(
-            f"{path} holds {'two models' if has_pair else 'one model'}, this run trains "
-            f"{'two' if prefix else 'one'}; --resume needs the DISTILL.LOSS of the run it takes up"
-        )
-    state, report = weights_of({"state_dict": own}, path, model)
-    fit_weights(model, state, report, head_may_differ=False)
-    if report.resized:
-        raise ValueError(
-            f"{path} was trained at another image size or number of frames; --resume goes on with "
-            "the same run, --tune_from starts a new one from its weights"
-        )
-    _log.info("%s", report)
-
-
-def _check_groups(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, path: str) -> None:
-    """Reject a momentum that lies in other groups: it is kept by number, not by name."""
-    theirs = [len(group["params"]) for group in saved["param_groups"]]
-    ours = [len(group["params"]) for group in optimizer.param_groups]
-    if theirs != ours:
-        raise ValueError(
-            f"{path} was trained with optimizer groups of {theirs} parameters, this run has "
-            f"{ours}; --resume needs the OPTIM.GROUPS and MODEL.PARTIAL_BN of the run it takes up, "
-            "and its OPTIM.LAYER_DECAY on or off"
-        )
-
-
-def _in_groups(momentum: Mapping[int, Any], learner: Learner) -> dict[int, Any]:
-    """Number a momentum by the optimizer's groups in place of the model's parameters."""
-    grouped = [id(p) for group in learner.optimizer.param_groups for p in group["params"]]
-    numbers = {parameter: number for number, parameter in enumerate(grouped)}
-    return {
-        numbers[id(parameter)]: momentum[index]
-        for index, parameter in enumerate(learner.model.parameters())
-        if index in momentum and id(parameter) in numbers
-    }
-
-
-def _check_average(content: Mapping[str, Any], learner: Learner, path: str) -> None:
-    """Reject a mean of weights that this run would not have taken in by now."""
-    held = content.get("swa_epochs", [])
-    due = [epoch for epoch in learner.swa_epochs if epoch <= content["epoch"]]
-    if learner.swa and not set(held) <= set(due):
-        raise ValueError(
-            f"{path} holds the mean of the weights after epochs {held}, under this run's TRAIN.SWA "
-            f"it would be after {due}; --resume needs the TRAIN.SWA of the run it takes up, or "
-            "TRAIN.SWA.START_EPOCH 0 to leave the mean out"
-        )
-
-
 def _as_released(content: dict[str, Any], learner: Learner) -> dict[str, Any]:
     """Rename the tensors so that the released code reads the file; the rest stays beside them."""
     weights = _named_as_released(content["state_dict"])
@@ -223,9 +160,3 @@ def _rng_state(world: World) -> dict[str, torch.Tensor]:
     if world.device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(world.device)
     return states
-
-
-def _set_rng_state(states: Mapping[str, torch.Tensor], world: World) -> None:
-    torch.set_rng_state(states["cpu"])
-    if world.device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], world.device)

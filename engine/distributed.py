@@ -115,6 +115,25 @@ def gather_objects(item: Any, world: World) -> list[Any] | None:
     return gathered
 
 
+def decided_by_main(decide: Callable[[], Any], world: World) -> Any:
+    """Return in every process what a function returns on rank 0; an error is raised in all.
+
+    Raises:
+        ValueError: The function raised one.
+    """
+    answer: list[Any] = [None, None]
+    if world.is_main:
+        try:
+            answer = [decide(), None]
+        except ValueError as error:
+            answer = [None, str(error)]
+    if world.size > 1:
+        dist.broadcast_object_list(answer, src=0)
+    if answer[1] is not None:
+        raise ValueError(answer[1])
+    return answer[0]
+
+
 def broadcast_buffers(module: nn.Module) -> None:
     """Give every process rank 0's buffers (norms' statistics), which a checkpoint keeps."""
     if dist.is_initialized():

@@ -1,6 +1,7 @@
 """From a command line to the configs of an experiment: its own and its teacher's."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,20 +12,41 @@ from config.class_names import read_class_names
 from config.command_line import overrides_of
 from config.distillation_checks import check_class_names, check_teacher
 from engine.checkpoint_folder import CheckpointFolder
+from engine.distributed import World, decided_by_main
 from models.loaded_model import read_experiment
 
 
 def load_experiment(args: argparse.Namespace) -> CfgNode:
-    """Return the config that the command line asks for; fill in a bare --resume."""
+    """Return the config that the command line asks for, of a yml file or of a checkpoint."""
     overrides = overrides_of(args)
-    cfg = (
-        load_cfg(args.cfg, overrides)
-        if args.cfg
-        else read_experiment(args.resume, overrides=overrides)[0]
-    )
-    if args.resume == "":
-        args.resume = str(CheckpointFolder(Path(cfg.OUTPUT_DIR)).newest())
-    return cfg
+    if args.cfg:
+        return load_cfg(args.cfg, overrides)
+    return read_experiment(args.resume, overrides=overrides)[0]
+
+
+def choose_checkpoint(args: argparse.Namespace, cfg: CfgNode, world: World) -> str | None:
+    """Return the checkpoint to go on from, or to test; None for a fresh run.
+
+    Without a file it is the newest whole one of the run folder. With ``auto`` the run is a fresh
+    one where there is none yet, so that a scheduler can give one command again and again. Processes
+    that their launcher has started again go on likewise, whatever was asked for first. Rank 0 looks
+    for all processes.
+
+    Raises:
+        ValueError: There is none, or none of them can be read.
+    """
+    may_lack = args.resume == "auto" and not args.evaluate
+    is_restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and not args.evaluate
+    if args.resume not in ("", "auto") and not is_restarted:
+        return args.resume
+    folder = CheckpointFolder(Path(cfg.OUTPUT_DIR))
+
+    def newest() -> str | None:
+        if not folder.candidates() and (may_lack or is_restarted):
+            return args.resume if args.resume not in ("", "auto") else None
+        return str(folder.newest_whole())
+
+    return decided_by_main(newest, world)
 
 
 def load_teacher_cfg(cfg: CfgNode, names: Sequence[str]) -> CfgNode | None:

@@ -157,6 +157,25 @@ class Learner:
         """Forget the gradients added up since the last step."""
         self.optimizer.zero_grad(set_to_none=True)
 
+    def not_finite(self) -> str:
+        """Name a tensor of the weights, the optimizer or an average that is not finite; else ""."""
+        for name, tensor in self._kept_tensors():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                number = int((~tensor.isfinite()).sum())
+                return f"{number} of {tensor.numel()} values of {name} are not finite"
+        return ""
+
+    def _kept_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.model.state_dict().items()
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        for parameter, state in self.optimizer.state.items():
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    yield f"{names[id(parameter)]} ({key} of the optimizer)", value
+        for kind, average in (("EMA", self.ema), ("SWA", self.swa)):
+            for name, tensor in average.module.state_dict().items() if average else ():
+                yield f"{name} ({kind})", tensor
+
     def end_epoch(self, num_epochs: int) -> None:
         """Let the weights enter the plain mean where it takes them after so many epochs."""
         if self.swa and num_epochs in self.swa_epochs:

@@ -3,13 +3,14 @@
 import logging
 import resource
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from engine.distributed import World, all_reduce_sum
+from engine.position import EpochPart
 from engine.run_log import NullRunLog, RunLog
 
 Batch = TypeVar("Batch")
@@ -24,32 +25,34 @@ class Progress:
     does not make the device wait, and a non-finite one stops the run.
 
     Args:
-        epoch: 0-based.
-        num_epochs: Of the run.
-        num_iterations: Of an epoch.
+        part: The batches of the epoch that are trained on.
+        num_epochs: Number of epochs of the run.
         world: Where this process stands.
         print_freq: Iterations between reports.
         runlog: Where the reports go, besides the console.
+        totals: What `state` gave when the epoch was broken off; empty for a whole one.
     """
 
     def __init__(
         self,
-        epoch: int,
+        part: EpochPart,
         num_epochs: int,
-        num_iterations: int,
         world: World,
         print_freq: int,
         runlog: RunLog | NullRunLog,
+        totals: Sequence[float] = (),
     ) -> None:
-        self.epoch = epoch
+        self.epoch = part.epoch
         self.num_epochs = num_epochs
-        self.num_iterations = num_iterations
+        self.num_iterations = part.number(part.num_batches)
         self.world = world
         self.print_freq = print_freq
         self.runlog = runlog
-        self.totals = torch.zeros(5, dtype=torch.float64, device=world.device)
+        totals = totals or [0.0] * 5
+        self.totals = torch.tensor(totals, dtype=torch.float64, device=world.device)
         self._unseen: tuple[Tensor, list[str]] | None = None
-        self._done = 0
+        self._done = self._done_before = part.number(0)
+        self._iterations_before = part.start.iterations
         self._grad_norm: Tensor | None = None
         self._start_interval()
         self._epoch_start = time.perf_counter()
@@ -79,7 +82,7 @@ class Progress:
         """
         self.check_last_loss()
         self._unseen = (loss, videos)
-        self._losses[self._done] = loss
+        self._losses[self._iterations_before + self._done - self._done_before] = loss
         self._clips += num_clips
         counts = torch.cat([hits, hits.new_tensor([num_clips, 1])])
         self.totals += torch.cat([loss[None], counts]).double()
@@ -105,16 +108,26 @@ class Progress:
         """Take the gradient norm of a step, on the device."""
         self._grad_norm = grad_norm
 
-    def report(self, rate: float) -> None:
-        """Every print_freq iterations, and at the end, write a line and the records."""
-        if self._done % self.print_freq and self._done != self.num_iterations:
+    def state(self) -> list[float]:
+        """Return what was added up, for a run that goes on in the middle of the epoch.
+
+        Raises:
+            FloatingPointError: The loss of the last iteration is not finite.
+        """
+        self.check_last_loss()
+        return self.totals.tolist()
+
+    def report(self, rate: float, is_forced: bool = False) -> None:
+        """Every print_freq iterations, at the end and when forced, write a line and the records."""
+        is_end = self._done == self.num_iterations
+        if self._done % self.print_freq and not is_end and not is_forced:
             return
         if not self._losses:  # all were skipped
             return
         losses = torch.stack(list(self._losses.values())).tolist()
         seconds = time.perf_counter() - self._interval_start
         means = self._means(self.totals.tolist())
-        step = self.epoch * self.num_iterations + self._done
+        step = self._iterations_before + self._done - self._done_before
         figures = {
             "loss": sum(losses) / len(losses),
             "top1": means["top1"],
@@ -132,9 +145,8 @@ class Progress:
             *(figures["loss"], figures["top1"], rate, figures["clips_per_s"]),
             *(100 * figures["data_wait"], _clock(eta)),
         )
-        first = self.epoch * self.num_iterations
         for iteration, loss in zip(self._losses, losses, strict=True):
-            self.runlog.scalars(first + iteration, {"Iteration/loss": loss})
+            self.runlog.scalars(iteration, {"Iteration/loss": loss})
         others = {f"Iteration/{name}": value for name, value in figures.items() if name != "loss"}
         self.runlog.scalars(step - 1, others)
         self.runlog.line("train", epoch=self.epoch, iteration=self._done, eta_s=eta, **figures)
@@ -158,12 +170,12 @@ class Progress:
         self._interval_start = time.perf_counter()
         self._waited = 0.0
         self._clips = 0
-        self._losses: dict[int, Tensor] = {}  # by iteration
+        self._losses: dict[int, Tensor] = {}  # by iteration of the run
 
     def _seconds_left(self) -> float:
         epochs = self.num_epochs - self.epoch
         left = epochs * self.num_iterations - self._done
-        return (time.perf_counter() - self._epoch_start) / self._done * left
+        return (time.perf_counter() - self._epoch_start) / (self._done - self._done_before) * left
 
 
 def _clock(seconds: float) -> str:

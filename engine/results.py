@@ -21,6 +21,7 @@ def record_validation(
     mean_scores: np.ndarray,
     loss: float,
     kind: str,
+    unreadable: Sequence[str] = (),
 ) -> float:
     """Record and say the figures of a validation; return its top-1, percent.
 
@@ -31,6 +32,7 @@ def record_validation(
         mean_scores: Averaged over the views, (N, K).
         loss: Mean over single views.
         kind: ``val``, or ``swa`` for the averaged weights.
+        unreadable: Why the other videos were left out, a line each.
     """
     figures = scores.figures(mean_scores)
     tag = "test" if kind == "val" else kind  # the release's word
@@ -38,11 +40,16 @@ def record_validation(
     runlog.scalars(epoch, {f"Accuracy/{tag}_{name}": figures[name] for name in ("top1", "top5")})
     runlog.confusion(epoch, scores.confusion(mean_scores), kind)
     shown = {name: figures[name] for name in ("top1", "top5", "mean_class_accuracy")}
-    runlog.line(kind, epoch=epoch, loss_single_views=loss, **shown)
+    num_videos, num_views = scores.view_logits.shape[:2]
+    coverage = {"num_videos": num_videos, "num_listed": num_videos + len(unreadable)}
+    runlog.line(kind, epoch=epoch, loss_single_views=loss, **shown, **coverage)
+    for line in unreadable:
+        _log.warning("left out of the validation: %s", line)
     _log.info(
-        "epoch %d validated%s: %d views each, top1 %.2f top5 %.2f, loss of single views %.4f",
-        *(epoch + 1, "" if kind == "val" else f" ({kind})", scores.view_logits.shape[1]),
-        *(figures["top1"], figures["top5"], loss),
+        "epoch %d validated%s: %s%d views each, top1 %.2f top5 %.2f, loss of single views %.4f",
+        *(epoch + 1, "" if kind == "val" else f" ({kind})"),
+        "{num_videos} of {num_listed} videos, ".format(**coverage) if unreadable else "",
+        *(num_views, figures["top1"], figures["top5"], loss),
     )
     return figures["top1"]
 

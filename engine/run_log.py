@@ -93,6 +93,11 @@ class RunLog:
         picture = np.kron(255 - (255 * shares).astype(np.uint8), np.ones((cell, cell), np.uint8))
         self._writer.add_image(f"{kind}/confusion", picture[None], step)
 
+    def flush(self) -> None:
+        """Write what is still in memory."""
+        self._writer.flush()
+        self._file.flush()
+
     def close(self) -> None:
         """Flush and close the files."""
         self._writer.close()
@@ -117,6 +122,9 @@ class NullRunLog:
         """Do nothing."""
 
     def confusion(self, step: int, matrix: np.ndarray, kind: str = "val") -> None:
+        """Do nothing."""
+
+    def flush(self) -> None:
         """Do nothing."""
 
     def close(self) -> None:

@@ -25,6 +25,9 @@ _UNREADABLE = (
 )
 
 
+NUM_SHOWN = 10  # of the reasons why videos are unreadable
+
+
 @dataclass(frozen=True)
 class Scores:
     """The logits of all nominal views of N videos.
@@ -124,41 +127,49 @@ class Scores:
 
 
 def collect_scores(
-    results: Sequence[tuple[int, np.ndarray | None, str]],
+    results: Sequence[tuple[str, int, np.ndarray | None, str]],
     videos: Sequence[str],
     labels: Sequence[int],
     num_clips: int,
     num_crops: int,
-    skips_unreadable: bool = False,
 ) -> tuple[Scores, list[str]]:
     """Put the processes' results in the list's order and prove that each video is there once.
 
     Args:
-        results: For each video its place in the list and its views' logits (V, K), or None and why
-            it is unreadable.
+        results: For each video its path, its place in the list and its views' logits (V, K), or
+            None and why it is unreadable.
         videos: Paths as in the list.
         labels: Of the videos.
         num_clips: Clips in time of each video.
         num_crops: Crops of each clip.
-        skips_unreadable: Leave unreadable videos out.
 
     Returns:
         The scores of the readable videos; why the others are not, a line each.
 
     Raises:
-        ValueError: A video is unreadable and may not be left out, or none is readable.
+        ValueError: None is readable, or a process has another video at a place of the list.
+        FloatingPointError: A logit is not finite.
     """
-    results = sorted(results, key=lambda result: result[0])
-    if [place for place, *_ in results] != list(range(len(videos))):
+    results = sorted(results, key=lambda result: result[1])
+    if [place for _, place, *_ in results] != list(range(len(videos))):
         raise RuntimeError(f"scored {len(results)} videos, the list has {len(videos)}")
+    for path, place, *_ in results:
+        if path != videos[place]:
+            raise ValueError(
+                f"video {place + 1} of the list is {videos[place]!r} on rank 0 and {path!r} on the "
+                "process that scored it: every host needs the same list"
+            )
     unreadable = [error for *_, error in results if error]
-    if unreadable and not (skips_unreadable and len(unreadable) < len(videos)):
-        raise ValueError(
-            f"{len(unreadable)} of {len(videos)} videos are unreadable; mend them, or set "
-            "TEST.SKIPS_UNREADABLE True to leave them out of the figures in plain sight\n  "
-            + "\n  ".join(unreadable[:10])
+    if len(unreadable) == len(videos):
+        shown = "\n  ".join(unreadable[:NUM_SHOWN])
+        raise ValueError(f"none of {len(videos)} videos is readable\n  {shown}")
+    kept = [(place, logits) for _, place, logits, _ in results if logits is not None]
+    broken = [videos[place] for place, logits in kept if not np.isfinite(logits).all()]
+    if broken:
+        raise FloatingPointError(
+            f"the logits of {len(broken)} of {len(kept)} videos are not finite, that of "
+            f"{broken[0]!r} first: the weights diverged or overflow in this precision"
         )
-    kept = [(place, logits) for place, logits, error in results if logits is not None]
     scores = Scores(
         videos=np.array([videos[place] for place, _ in kept]),
         labels=np.array([labels[place] for place, _ in kept]),

@@ -12,19 +12,31 @@ from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from config.class_names import read_class_names
-from datasets.annotations import VideoRecord
-from datasets.loaders import Clips, Views, build_train_loader, build_view_loader, read_records
+from datasets.annotations import VideoRecord, list_digest
+from datasets.loaders import (
+    Clips,
+    EpochSampler,
+    Views,
+    build_train_loader,
+    build_view_loader,
+    read_records,
+)
 from engine.accumulation import Accumulation, build_accumulation
 from engine.bad_videos import BadVideos
-from engine.checkpoints import resume
+from engine.checkpoint_folder import CheckpointFolder
+from engine.checkpoints import TrainingList
 from engine.distillation import build_teacher
 from engine.distributed import World, barrier
 from engine.experiment import load_teacher_cfg
 from engine.learner import Learner, build_learner
 from engine.objective import Objective, build_mixer, build_objective
+from engine.position import EpochPart, Position
+from engine.resuming import Start, find_start, resume
 from engine.run import Run, to_device
 from engine.run_log import open_runlog
+from engine.save_points import SavePoints
 from engine.schedule import build_schedule
+from engine.stop_signals import stop_signals
 from engine.summary import log_start
 from engine.teachers import Teacher
 from models import build_model
@@ -65,9 +77,9 @@ class Training:
         groups: Which batches make a step together.
         teacher: What is asked about each batch; None without distillation.
         bad_videos: The training videos that could not be read.
-        class_names: By label.
-        start_epoch: 0-based.
-        best: Highest validation top-1 before, percent; -1 in a fresh run.
+        listed: What is trained on, for the checkpoints.
+        start: Where it begins.
+        save_points: When checkpoints are written within an epoch.
     """
 
     learner: Learner
@@ -81,9 +93,26 @@ class Training:
     groups: Accumulation
     teacher: Teacher | None
     bad_videos: BadVideos
-    class_names: list[str]
-    start_epoch: int = 0
-    best: float = -1.0
+    listed: TrainingList
+    start: Start
+    save_points: SavePoints
+
+    def part(self, epoch: int, world: World) -> EpochPart:
+        """Return the batches of an epoch that are to be trained on, and have the loader give them.
+
+        All of them, except in the epoch that was broken off.
+        """
+        sampler, start = self.loader.sampler, self.start.position
+        assert isinstance(sampler, EpochSampler)
+        assert self.loader.batch_size
+        batches_per_epoch = sampler.num_whole // self.loader.batch_size
+        sampler.set_epoch(start.epoch, start.offset, start.dealt_to)
+        if epoch > start.epoch:
+            later = (epoch - start.epoch - 1) * batches_per_epoch
+            start = Position(epoch, 0, world.size, start.iterations + len(self.loader) + later)
+            sampler.set_epoch(epoch)
+        clips_per_batch = self.loader.batch_size * world.size
+        return EpochPart(start, batches_per_epoch, len(self.loader), clips_per_batch)
 
 
 def open_videos(cfg: CfgNode, split: str, world: World) -> Videos:
@@ -94,14 +123,15 @@ def open_videos(cfg: CfgNode, split: str, world: World) -> Videos:
 
 
 def set_up_training(
-    cfg: CfgNode, args: argparse.Namespace, folder: Path, world: World
+    cfg: CfgNode, args: argparse.Namespace, checkpoints: CheckpointFolder, world: World
 ) -> tuple[Run, Training]:
     """Read lists and weights, build model, teacher and learner, and open the run folder.
 
     Args:
         cfg: The experiment.
         args: The command line; ``tune_from``, ``resume`` and ``start_epoch`` count here.
-        folder: Run folder. If it holds a run and this one is fresh, the old one is moved aside.
+        checkpoints: Of the run folder. If it holds a run and this one is fresh, the old one is
+            moved aside.
         world: Where this process stands; all processes call together.
 
     Raises:
@@ -114,27 +144,32 @@ def set_up_training(
     teacher_cfg = load_teacher_cfg(cfg, class_names)
     loader = build_train_loader(cfg, records, world.rank, world.size, teacher_cfg)
     groups = build_accumulation(cfg, len(loader), world.size)
+    clips_per_step = world.size * cfg.TRAIN.CLIPS_PER_GPU * groups.size
+    listed = TrainingList(list_digest(records), len(records), class_names, clips_per_step)
     torch.manual_seed(cfg.SEED)
     model = build_model(cfg)
     drops_head = cfg.TRAIN.TUNE_DROPS_HEAD
-    report = load_weights(model, args.tune_from, drops_head=drops_head) if args.tune_from else ""
+    tunes = args.tune_from and args.resume is None
+    report = load_weights(model, args.tune_from, drops_head=drops_head) if tunes else ""
     prepare = partial(to_device, cfg=teacher_cfg, world=world)
     mirrored = loader.dataset.maker.mirrored_labels  # type: ignore[attr-defined]
     trained, teacher, taught = build_teacher(
         cfg, teacher_cfg, model, records, mirrored, prepare, world
     )
+    learner = build_learner(cfg, trained.to(world.device), world)
+    torch.manual_seed(cfg.SEED + world.rank)  # dropout differs between processes
+    start = _find_start(cfg, args, checkpoints, learner, listed, groups.num_batches, world)
     barrier()  # all have read: the files may lie in the folder that is moved aside now
-    run = Run(cfg, world, open_runlog(folder, world.is_main, is_fresh=args.resume is None))
+    run = Run(cfg, world, open_runlog(checkpoints.folder, world.is_main, args.resume is None))
+    if args.resume and world.is_main:
+        checkpoints.go_on_from(Path(args.resume))
     run.log.text("config", cfg.dump())
     for text in filter(None, (report, taught)):
         _log.info("%s", text)
-    learner = build_learner(cfg, trained.to(world.device), world)
-    torch.manual_seed(cfg.SEED + world.rank)  # dropout differs between processes
-    start_epoch, best = args.start_epoch, -1.0
-    if args.resume is not None:
-        start_epoch, best = resume(learner, args.resume, world)
     log_start(cfg, world, model, groups.size, len(records), len(val.records))
     names = [record.path for record in records]
+    bad_videos = BadVideos(checkpoints.folder, names, cfg.TRAIN.MAX_BAD_SHARE, world)
+    bad_videos.restore(start.bad_videos)
     training = Training(
         learner,
         loader,
@@ -146,9 +181,45 @@ def set_up_training(
         build_schedule(cfg),
         groups,
         teacher,
-        BadVideos(folder, names, cfg.TRAIN.MAX_BAD_SHARE, world),
-        class_names,
-        start_epoch,
-        best,
+        bad_videos,
+        listed,
+        start,
+        SavePoints(cfg.TRAIN.CHECKPOINT_MINUTES, cfg.TRAIN.CHECKPOINT_STEPS, world, stop_signals),
     )
     return run, training
+
+
+def _find_start(
+    cfg: CfgNode,
+    args: argparse.Namespace,
+    checkpoints: CheckpointFolder,
+    learner: Learner,
+    listed: TrainingList,
+    batches_per_epoch: int,
+    world: World,
+) -> Start:
+    """Take up the checkpoint that --resume names; without it begin at --start-epoch."""
+    if args.resume is None:
+        iterations = args.start_epoch * batches_per_epoch
+        return Start(Position(args.start_epoch, 0, world.size, iterations))
+    content = resume(learner, args.resume, world)
+    validated = CheckpointFolder(Path(args.resume).parent).record()
+    start = find_start(content, validated, cfg, listed, batches_per_epoch, world)
+    is_done = start.position.epoch >= cfg.TRAIN.EPOCHS and not start.awaits_validation
+    if is_done and not checkpoints.has_best():
+        raise ValueError(
+            f"{args.resume} is of a run that has done all TRAIN.EPOCHS={cfg.TRAIN.EPOCHS}, so "
+            f"there is nothing to do in {checkpoints.folder}; raise TRAIN.EPOCHS to go on, or test "
+            f"it with --evaluate --resume {args.resume}"
+        )
+    if len(content.get("rng", ())) not in (0, world.size):
+        # each process draws anew, and not what it drew when the run began
+        torch.manual_seed(cfg.SEED + world.rank + world.size * (1 + start.position.iterations))
+    offset = start.position.offset
+    _log.info(
+        "resumed %s after %d epochs%s, best top-1 %.2f",
+        *(args.resume, start.position.epoch),
+        f" and {offset} clips of the next" if offset else "",
+        start.best,
+    )
+    return start

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, whenever the writer dies."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,3 +27,15 @@ def whole_file(path: Path, writer: str = "") -> Iterator[IO[bytes]]:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, in place of whatever had it; a copy where links cannot be."""
+    part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:
+        shutil.copyfile(source, part)
+    part.replace(target)
+    part.unlink(missing_ok=True)  # rename does nothing where both are one file already

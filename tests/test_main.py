@@ -182,7 +182,8 @@ def test_run_folder_holds_config_logs_and_checkpoints(trained: tuple[Experiment,
     experiment, _ = trained
     names = {path.name for path in experiment.run_folder.iterdir()}
     assert names == {
-        *("config.yml", "train.log", "log.jsonl", "tensorboard", "last.pth", "best.pth"),
+        *("config.yml", "train.log", "log.jsonl", "tensorboard"),
+        *("last.pth", "last.1.pth", "best.pth", "best.json"),
     }
 
 
@@ -344,10 +345,11 @@ def test_dropped_group_leaves_no_gradient_to_the_next_epoch(
     left: list[bool] = []
     train_one_epoch = main_ddp_shift.train_one_epoch
 
-    def record(run: Any, training: Any, epoch: int) -> None:
-        train_one_epoch(run, training, epoch)
+    def record(run: Any, training: Any, *args: Any) -> Any:
+        place = train_one_epoch(run, training, *args)
         weights = training.learner.model.parameters()
         left.append(any(weight.grad is not None for weight in weights))
+        return place
 
     monkeypatch.setattr(main_ddp_shift, "train_one_epoch", record)
     experiment.run("TRAIN.LAST_GROUP", "drop")

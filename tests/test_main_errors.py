@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,13 +246,36 @@ def test_broken_video_ends_the_training_and_is_named(
 
 
 @pytest.mark.parametrize("how", BREAKAGES)
-def test_broken_video_ends_the_validation_and_is_named(how: str, experiment: Experiment) -> None:
+def test_video_that_breaks_is_left_out_of_the_validation_in_plain_sight(
+    how: str, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_one_epoch, reasons = main_ddp_shift.train_one_epoch, []
+
+    def broken_meanwhile(*args: Any) -> Any:
+        reasons[:] = reasons or [break_video(experiment, "run/val_0", how)]
+        return train_one_epoch(*args)
+
+    monkeypatch.setattr(main_ddp_shift, "train_one_epoch", broken_meanwhile)
+    text = experiment.run()
+    assert re.search(f"left out of the validation: .*{reasons[0]}", text), text
+    assert "epoch 2 validated: 5 of 6 videos, 3 views each" in text
+    counts = [(entry["num_videos"], entry["num_listed"]) for entry in experiment.log("val")]
+    assert counts == [(5, 6), (5, 6)]
+
+
+@pytest.mark.parametrize("how", BREAKAGES)
+def test_final_test_keeps_the_scores_of_the_others_and_fails(
+    how: str, trained: Experiment, experiment: Experiment
+) -> None:
     reason = break_video(experiment, "run/val_0", how)
-    code, text = experiment.outcome("TEST.NUM_CLIPS", 10)
+    best = trained.run_folder / "best.pth"
+    code, text = experiment.outcome("-e", "--resume", best)
     assert code == 1
     assert_clear(text, reason)
-    assert "1 of 6 videos are unreadable" in text
-    assert "TEST.SKIPS_UNREADABLE" in text
+    assert "1 of 6 videos are unreadable, and the figures are of the others" in text
+    assert "TEST.SKIPS_UNREADABLE True" in text
+    assert len(Scores.load(experiment.run_folder / "scores.npz").videos) == 5
+    assert experiment.results()["num_listed"] == 6
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -307,7 +331,7 @@ def test_test_without_one_readable_video_is_an_error_even_so(
     best = trained.run_folder / "best.pth"
     code, text = experiment.outcome("-e", "--resume", best, "TEST.SKIPS_UNREADABLE", True)
     assert code == 1
-    assert_clear(text, "6 of 6 videos are unreadable")
+    assert_clear(text, "none of 6 videos is readable")
     assert not (experiment.run_folder / "results.json").exists()
 
 

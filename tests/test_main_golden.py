@@ -13,15 +13,21 @@ import yaml
 import main_ddp_shift
 from config import load_cfg_text
 from datasets.annotations import VideoRecord
-from datasets.loaders import Clips
+from datasets.loaders import Clips, EpochSampler
 from engine.accumulation import build_accumulation
 from engine.bad_videos import BadVideos
+from engine.checkpoint_folder import CheckpointFolder
+from engine.checkpoints import TrainingList
 from engine.distributed import World
 from engine.learner import build_learner
 from engine.objective import build_mixer, build_objective
+from engine.position import Position
+from engine.resuming import Start
 from engine.run import Run
 from engine.run_log import NullRunLog
+from engine.save_points import SavePoints
 from engine.schedule import build_schedule
+from engine.stop_signals import StopSignals
 from engine.training import Training
 from models import build_model
 from models.weights.released_tokshift import from_released, to_released
@@ -191,6 +197,8 @@ class Batches:
     def __init__(self, batches: list[Clips], num_clips: int) -> None:
         self.batches = batches
         self.dataset = self
+        self.batch_size = len(batches[0].labels)
+        self.sampler = EpochSampler(num_clips, rank=0, world_size=1, seed=0)
         self.records = [VideoRecord(f"video_{i}", 1, 0, i) for i in range(num_clips)]
 
     def __len__(self) -> int:
@@ -263,11 +271,13 @@ def test_training_loop_follows_the_released_one(
         groups=build_accumulation(cfg, len(loader), world.size),
         teacher=None,
         bad_videos=BadVideos(tmp_path, [], max_share=0.0, world=world),
-        class_names=[],
+        listed=TrainingList("", len(labels), [], clips_per_step=0),
+        start=Start(Position()),
+        save_points=SavePoints(minutes=0, steps=0, world=world, signals=StopSignals()),
     )
     run = Run(cfg, world, Recorder())
     for epoch in range(cfg.TRAIN.EPOCHS):
-        main_ddp_shift.train_one_epoch(run, training, epoch)
+        main_ddp_shift.train_one_epoch(run, training, CheckpointFolder(tmp_path), epoch)
         weights = to_released(learner.model.state_dict())
         for key, expected in data.items():
             if key.startswith(f"after_ep{epoch}."):

@@ -152,7 +152,7 @@ def test_resumed_pair_ends_as_the_unbroken_one_with_every_option_on(
     )
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     taught.run("--output", unbroken, *words)
-    run_cut_short(taught, monkeypatch, "--output", broken, *words, before_epoch=2)
+    run_cut_short(taught, monkeypatch, "--output", broken, *words, after=5)
     taught.run("--output", broken, "--resume", broken / "last.pth", *words)
     ours, expected = (taught.checkpoint(folder=folder) for folder in (broken, unbroken))
     for key in (*KEPT, "swa", "swa_epochs"):

@@ -1,3 +1,4 @@
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ import pytest
 import torch
 
 import main_ddp_shift
+from engine.checkpoint_folder import BestRecord, CheckpointFolder
 from tests.test_main import Experiment, assert_same, scalars_of
 
 KEPT = ("state_dict", "ema", "ema_steps", "optimizer", "scaler", "best_acc1", "epoch", "rng")
+MID_EPOCH_1, END_OF_EPOCH_1, MID_EPOCH_2, END_OF_EPOCH_2 = range(1, 5)  # with CHECKPOINT_STEPS 1
 
 
 @pytest.fixture
@@ -18,24 +21,32 @@ def experiment(tmp_path: Path) -> Experiment:
 
 
 class PowerCutError(Exception):
-    """Ends a run in the middle of an epoch."""
+    """Ends a run."""
 
 
 def run_cut_short(
-    experiment: Experiment, patch: pytest.MonkeyPatch, *words: object, before_epoch: int = 1
+    experiment: Experiment, patch: pytest.MonkeyPatch, *words: object, after: int = MID_EPOCH_2
 ) -> None:
-    """Run until the validation of an epoch, 0-based, which does not take place."""
-    validate = main_ddp_shift.validate
+    """Run with a checkpoint after each step, and end right after the one of that number."""
+    save, num_saved = CheckpointFolder.save, 0
 
-    def cut(*args: Any) -> float:
-        if args[3] == before_epoch:
+    def cut(folder: CheckpointFolder, content: dict[str, Any]) -> None:
+        nonlocal num_saved
+        save(folder, content)
+        num_saved += 1
+        if num_saved == after:
             raise PowerCutError
-        return validate(*args)
 
     with patch.context() as patched:
-        patched.setattr(main_ddp_shift, "validate", cut)
+        patched.setattr(CheckpointFolder, "save", cut)
         with pytest.raises(PowerCutError):
-            experiment.run(*words)
+            experiment.run(*words, "TRAIN.CHECKPOINT_STEPS", 1)
+
+
+def log_of(folder: Path, kind: str, *keys: str) -> list[tuple[Any, ...]]:
+    """The values of some keys in the lines of one kind in log.jsonl."""
+    entries = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [tuple(entry[key] for key in keys) for entry in entries if entry["kind"] == kind]
 
 
 def script_top1(patch: pytest.MonkeyPatch, top1s: list[float]) -> None:
@@ -71,16 +82,38 @@ def test_resumed_run_ends_as_the_unbroken_one_to_the_last_bit(
     words: tuple[object, ...], experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unbroken, broken = experiment.folder / "unbroken", experiment.folder / "broken"
-    is_released = "released" in words
-    first, last = ("ckpt_e0.pth", "ckpt_e1.pth") if is_released else ("last.pth", "last.pth")
+    last = "ckpt_e1.pth" if "released" in words else "last.pth"
     experiment.run("--output", unbroken, *words)
     run_cut_short(experiment, monkeypatch, "--output", broken, *words)
-    assert experiment.checkpoint(first, broken)["epoch"] == 1
-    experiment.run("--output", broken, "--resume", broken / first, *words)
+    assert CheckpointFolder(broken).record().validated == 1
+    assert experiment.checkpoint(CheckpointFolder(broken).newest().name, broken)["epoch"] == 1
+    console = experiment.run("--output", broken, "--resume", *words)
+    assert "after 1 epochs and 8 clips of the next" in console
     ours, expected = (experiment.checkpoint(last, folder) for folder in (broken, unbroken))
     assert {*KEPT} - ours.keys() <= {"ema", "ema_steps"}  # where there is no average
     for key in KEPT:
         assert_same(ours.get(key), expected.get(key), key)
+
+
+@pytest.mark.parametrize("after", [MID_EPOCH_1, END_OF_EPOCH_1, MID_EPOCH_2, END_OF_EPOCH_2])
+def test_run_goes_on_from_wherever_it_was_cut(
+    after: int, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken, broken = experiment.folder / "unbroken", experiment.folder / "broken"
+    experiment.run("--output", unbroken)
+    run_cut_short(experiment, monkeypatch, "--output", broken, after=after)
+    num_validated = {END_OF_EPOCH_2: 1, MID_EPOCH_2: 1}.get(after, 0)
+    assert len(log_of(broken, "val", "epoch")) == num_validated
+    experiment.run("--output", broken, "--resume", "auto")
+    ours, expected = (experiment.checkpoint(folder=folder) for folder in (broken, unbroken))
+    for key in (*KEPT, "position"):
+        assert_same(ours.get(key), expected.get(key), key)
+    best, same = (experiment.checkpoint("best.pth", folder) for folder in (broken, unbroken))
+    assert_same(best["state_dict"], same["state_dict"])
+    records = [CheckpointFolder(folder).record() for folder in (broken, unbroken)]
+    assert records[0] == records[1]
+    for kind, keys in (("train", ("epoch", "iteration", "top1")), ("val", ("epoch", "top1"))):
+        assert log_of(broken, kind, *keys) == log_of(unbroken, kind, *keys)
 
 
 def test_weights_do_not_depend_on_the_number_of_workers(experiment: Experiment) -> None:
@@ -184,7 +217,8 @@ def test_best_checkpoint_stays_that_of_the_best_epoch(
         experiment.run(*(("--resume",) if epochs > 2 else ()), "TRAIN.EPOCHS", epochs)
         assert experiment.checkpoint("best.pth")["epoch"] == 2
         assert experiment.checkpoint("last.pth")["epoch"] == epochs
-        assert experiment.checkpoint("last.pth")["best_acc1"] == 60.0
+        assert CheckpointFolder(experiment.run_folder).record() == BestRecord(60.0, 2, epochs)
+    assert experiment.checkpoint("last.pth")["best_acc1"] == 60.0  # the best of the epochs before
     experiment.run("--resume", "TRAIN.EPOCHS", 5)
     assert experiment.checkpoint("best.pth")["epoch"] == 5
 
@@ -212,17 +246,27 @@ def test_best_of_a_run_resumed_elsewhere_is_the_best_epoch_there(
     assert experiment.checkpoint("best.pth", experiment.folder / "other")["epoch"] == 3
 
 
+def test_run_that_is_complete_has_nothing_to_do_in_another_folder(experiment: Experiment) -> None:
+    experiment.run("TRAIN.EPOCHS", 1)
+    last, other = experiment.run_folder / "last.pth", experiment.folder / "other"
+    code, text = experiment.outcome("--resume", last, "--output", other, "TRAIN.EPOCHS", 1)
+    assert code == 1
+    assert f"{last} is of a run that has done all TRAIN.EPOCHS=1, so there is nothing to do" in text
+    assert "Traceback" not in text
+    assert not other.exists()
+
+
 # The release's layout
 
 
-def test_released_layout_has_the_release_s_names_and_keeps_one_file_of_each_kind(
+def test_released_layout_has_the_release_s_names_and_keeps_as_many_as_it_is_told(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script_top1(monkeypatch, [60.0, 50.0, 70.0, 65.0])
     layout = ("TRAIN.CHECKPOINT_LAYOUT", "released")
     for epochs, files in (
-        (2, {"ckpt_e1.pth", "best_ckpt_e0.pth"}),
-        (4, {"ckpt_e3.pth", "best_ckpt_e2.pth"}),  # also across a resume
+        (2, {"ckpt_e0.pth", "ckpt_e1.pth", "best_ckpt_e0.pth"}),
+        (4, {"ckpt_e2.pth", "ckpt_e3.pth", "best_ckpt_e2.pth"}),  # also across a resume
     ):
         experiment.run(*(("--resume",) if epochs > 2 else ()), *layout, "TRAIN.EPOCHS", epochs)
         assert {path.name for path in experiment.run_folder.glob("*.pth")} == files

@@ -19,6 +19,7 @@ from tests.test_main import Experiment, assert_same, scalars_of
 from tests.test_main_errors import assert_clear
 from tests.test_main_resume import PowerCutError, run_cut_short
 
+MID_EPOCH_4 = 7  # checkpoints: one in the middle of each epoch, one at its end
 SWA = ("TRAIN.EPOCHS", 4, "TRAIN.SWA.START_EPOCH", 2, "TRAIN.KEEP_EVERY", 1)
 TSM = (
     *("MODEL.NAME", "tsm", "MODEL.BACKBONE", "resnet18", "MODEL.TSM.WIDTH", 4),
@@ -66,7 +67,7 @@ def test_kept_checkpoints_are_those_that_were_last(averaged: tuple[Experiment, s
     experiment, _ = averaged
     names = {path.name for path in experiment.run_folder.glob("*.pth")}
     kept = {f"epoch_{epoch}.pth" for epoch in (1, 2, 3, 4)}
-    assert names == {"last.pth", "best.pth", "swa.pth"} | kept
+    assert names == {"last.pth", "last.1.pth", "best.pth", "swa.pth"} | kept
     assert_same(experiment.checkpoint("epoch_4.pth"), experiment.checkpoint())
     assert experiment.checkpoint("epoch_1.pth")["epoch"] == 1
     assert "swa" not in experiment.checkpoint("epoch_1.pth")
@@ -147,7 +148,7 @@ def test_run_resumed_amid_the_averaging_ends_as_the_unbroken_one_to_the_last_bit
 ) -> None:
     unbroken, broken = experiment.folder / "unbroken", experiment.folder / "broken"
     experiment.run("--output", unbroken, *SWA, *words)
-    run_cut_short(experiment, monkeypatch, "--output", broken, *SWA, *words, before_epoch=3)
+    run_cut_short(experiment, monkeypatch, "--output", broken, *SWA, *words, after=MID_EPOCH_4)
     assert not (broken / "swa.pth").exists()
     experiment.run("--output", broken, "--resume", *SWA, *words)
     for name in ("epoch_4.pth", "swa.pth"):

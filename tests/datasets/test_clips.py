@@ -213,3 +213,39 @@ def test_batches_of_two_processes_make_the_batch_of_one_with_repeats_too() -> No
     for first in range(0, 32, 8):
         half = slice(first // 2, first // 2 + 4)
         assert set(one[first : first + 8]) == {*halves[0][half], *halves[1][half]}
+
+
+@pytest.mark.parametrize("num_repeats", [1, 3])
+@pytest.mark.parametrize("sizes", [(1, 2), (2, 1), (2, 3), (3, 2), (2, 2), (4, 3, 1)])
+def test_rest_of_a_broken_epoch_is_dealt_to_any_processes_without_loss_or_double(
+    sizes: tuple[int, ...], num_repeats: int
+) -> None:
+    num_videos, batch, offset, trained = 43, 2, 0, []
+    for number, world_size in enumerate(sizes):
+        samplers = [
+            EpochSampler(num_videos, rank, world_size, 5, num_repeats) for rank in range(world_size)
+        ]
+        for sampler in samplers:
+            sampler.set_epoch(3, offset, dealt_to=sizes[0])
+        streams = [list(sampler) for sampler in samplers]
+        assert {len(stream) for stream in streams} == {len(samplers[0])}
+        is_last = number + 1 == len(sizes)
+        num_whole = len(samplers[0]) // batch
+        num_batches = num_whole if is_last else min(num_whole, 2)
+        trained += [key for stream in streams for key in stream[: num_batches * batch]]
+        offset += num_batches * batch * world_size
+    assert len(trained) == len(set(trained)) == offset
+    dealt = num_videos // sizes[0] * sizes[0] * num_repeats
+    assert dealt - offset < batch * sizes[-1]  # what makes no whole batch at the end
+    assert {key[0] for key in trained} == {3}
+
+
+def test_rest_of_an_epoch_for_the_same_processes_is_what_they_would_have_had() -> None:
+    for rank in range(2):
+        whole, rest = (EpochSampler(14, rank, 2, seed=5, num_repeats=2) for _ in range(2))
+        rest.set_epoch(0, offset=12)
+        assert list(rest) == list(whole)[6:]
+        assert len(rest) == len(whole) - 6
+        assert rest.num_whole == len(whole)
+        rest.set_epoch(1)
+        assert len(rest) == len(whole)

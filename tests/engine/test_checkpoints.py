@@ -9,10 +9,12 @@ from yacs.config import CfgNode
 
 from config import load_cfg_text
 from engine.checkpoint_folder import write_checkpoint
-from engine.checkpoints import best_of, build_checkpoint, read_training_checkpoint, resume
+from engine.checkpoints import TrainingList, build_checkpoint
 from engine.distributed import World
 from engine.learner import Learner, build_learner
 from engine.objective import Target
+from engine.position import Position
+from engine.resuming import best_of, read_training_checkpoint, resume
 from models import build_model
 from models.pretrained import load_weights
 from models.weights.checkpoint_file import read_checkpoint
@@ -29,6 +31,7 @@ MODEL:
 OPTIM: {LR: 0.05}
 """
 NAMES = ["walk", "run", "swim"]
+LISTED = TrainingList("0" * 64, num_videos=12, class_names=NAMES, clips_per_step=8)
 ReleasedCfg = Callable[..., CfgNode]
 
 
@@ -55,7 +58,7 @@ def train(learner: Learner, *seeds: int) -> None:
 
 
 def saved(cfg: CfgNode, learner: Learner, path: Path, epoch: int = 0, best: float = 50.0) -> Path:
-    content = build_checkpoint(cfg, learner, epoch, best, NAMES, WORLD)
+    content = build_checkpoint(cfg, learner, Position(epoch + 1), best, LISTED, WORLD)
     assert content is not None
     write_checkpoint(path, content)
     return path
@@ -121,7 +124,8 @@ def test_resumed_training_equals_training_without_a_break_to_the_last_bit(
 
     broken = new_learner(cfg, seed=9)
     train(broken, 8)
-    assert resume(broken, str(path), WORLD) == (2, 62.5)
+    content = resume(broken, str(path), WORLD)
+    assert (content["epoch"], best_of(content)) == (2, 62.5)
     train(broken, 2, 3)
     assert equal(broken.model.state_dict(), unbroken.model.state_dict())
     states = [learner.optimizer.state_dict() for learner in (broken, unbroken)]
@@ -169,9 +173,9 @@ def test_released_checkpoint_is_taken_up_whole(
     released_checkpoint: Path, released_cfg: ReleasedCfg
 ) -> None:
     cfg = released_cfg("OPTIM.LR", "0.25")
-    learner, content = new_learner(cfg, seed=0), read_checkpoint(released_checkpoint)
-    state = resume(learner, str(released_checkpoint), WORLD)
-    assert state == (content["epoch"], content["best_acc1"])
+    learner = new_learner(cfg, seed=0)
+    content = resume(learner, str(released_checkpoint), WORLD)
+    assert content.keys() == read_checkpoint(released_checkpoint).keys()
     weights = to_released(learner.model.state_dict())
     ours = {f"module.{name}": value for name, value in weights.items()}
     assert equal(ours, dict(content["state_dict"]))
@@ -204,9 +208,9 @@ def test_checkpoint_in_released_layout_equals_the_released_one(
 ) -> None:
     cfg = released_cfg("TRAIN.CHECKPOINT_LAYOUT", "released")
     learner = new_learner(cfg, seed=0)
-    epochs, best = resume(learner, str(released_checkpoint), WORLD)
-    names = [f"class {label}" for label in range(cfg.MODEL.NUM_CLASSES)]
-    ours = build_checkpoint(cfg, learner, epochs - 1, best, names, WORLD)
+    content = resume(learner, str(released_checkpoint), WORLD)
+    place = Position(content["epoch"])
+    ours = build_checkpoint(cfg, learner, place, best_of(content), LISTED, WORLD)
     assert ours is not None
     theirs = read_checkpoint(released_checkpoint)
     assert equal(ours["state_dict"], dict(theirs["state_dict"]))
@@ -223,7 +227,8 @@ def test_state_of_the_generator_is_that_of_each_process(
     cfg = cfg_of()
     learner = new_learner(cfg, seed=0)
     states = [{"cpu": torch.Generator().manual_seed(seed).get_state()} for seed in (5, 6)]
-    monkeypatch.setattr("engine.checkpoints.gather_objects", lambda item, world: states)
+    parts = [(state, (), {}) for state in states]
+    monkeypatch.setattr("engine.checkpoints.gather_objects", lambda item, world: parts)
     path = saved(cfg, learner, tmp_path / "last.pth")
     for rank in range(2):
         torch.manual_seed(0)
@@ -239,7 +244,8 @@ def test_only_rank_0_builds_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("engine.checkpoints.gather_objects", lambda item, world: None)
     cfg = cfg_of()
     world = World(1, 2, 1, torch.device("cpu"))
-    assert build_checkpoint(cfg, new_learner(cfg, seed=0), 0, 1.0, NAMES, world) is None
+    learner = new_learner(cfg, seed=0)
+    assert build_checkpoint(cfg, learner, Position(1), 1.0, LISTED, world) is None
 
 
 def test_trained_weights_go_on_and_not_their_average(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from engine.distributed import World
+from engine.position import EpochPart, Position
 from engine.progress import Progress
 from engine.run_log import NullRunLog
 
@@ -47,7 +48,9 @@ def progress_of(
     num_iterations: int = 4, print_freq: int = 2, epoch: int = 0, num_epochs: int = 1
 ) -> tuple[Progress, Recorder]:
     recorder = Recorder()
-    return Progress(epoch, num_epochs, num_iterations, WORLD, print_freq, recorder), recorder
+    start = Position(epoch, iterations=epoch * num_iterations)
+    part = EpochPart(start, num_iterations, num_iterations, clips_per_batch=2)
+    return Progress(part, num_epochs, WORLD, print_freq, recorder), recorder
 
 
 def add(progress: Progress, loss: float, hits: tuple[int, int] = (0, 0), num: int = 2) -> None:

@@ -11,10 +11,10 @@ from yacs.config import CfgNode
 from datasets.annotations import read_class_names
 from engine.accumulation import build_accumulation
 from engine.checkpoint_folder import CheckpointFolder
-from engine.checkpoints import resume
 from engine.distributed import World
 from engine.experiment import load_teacher_cfg
 from engine.learner import build_learner
+from engine.resuming import best_of, resume
 from engine.summary import rate_advice
 from models import build_model
 from models.pretrained import load_weights
@@ -51,10 +51,12 @@ def check_weights(examination: Examination) -> Iterator[Finding]:
         yield Finding(OK, f"{RESUMES} was not tried: two models learn")
         return
     try:
-        num_epochs, best = resume(build_learner(cfg, build_model(cfg), CPU), path, CPU)
+        content = resume(build_learner(cfg, build_model(cfg), CPU), path, CPU)
     except ValueError as error:
         yield Finding(OK, f"{RESUMES} is not for this file: {error}")
     else:
+        num_epochs = content["epoch"]
+        best = max(best_of(content), CheckpointFolder(Path(path).parent).record().top1)
         done = f"{RESUMES} goes on after {num_epochs} of {cfg.TRAIN.EPOCHS} epochs"
         if num_epochs < cfg.TRAIN.EPOCHS:
             yield Finding(OK, f"{done}, best top-1 {best:.2f}")
@@ -132,7 +134,8 @@ def check_disk(examination: Examination) -> Iterator[Finding]:
         return
     size = checkpoint_bytes(cfg)
     kept = cfg.TRAIN.EPOCHS // cfg.TRAIN.KEEP_EVERY if cfg.TRAIN.KEEP_EVERY else 0
-    number = 3 + kept + bool(cfg.TRAIN.SWA.START_EPOCH)  # last, best, the one being written
+    # besides: the best, the one being written
+    number = cfg.TRAIN.KEEP_LAST + 2 + kept + bool(cfg.TRAIN.SWA.START_EPOCH)
     free = shutil.disk_usage(lies_in).free
     text = (
         f"{number} checkpoints of {_size(size)} at most, {_size(number * size)}; "
@@ -144,9 +147,9 @@ def check_disk(examination: Examination) -> Iterator[Finding]:
         yield Finding(WARNING, text, "make room: logs and other runs grow too")
     else:
         yield Finding(OK, text)
-    patterns = ("last.pth", "ckpt_e*.pth")
-    if any(path for pattern in patterns for path in folder.glob(pattern)):
-        newest = CheckpointFolder(folder).newest().name
+    checkpoints = CheckpointFolder(folder).candidates()
+    if checkpoints:
+        newest = checkpoints[0].name
         yield Finding(OK, f"{folder} holds {newest}: a fresh run moves it aside, {RESUMES} goes on")
 
 

@@ -108,7 +108,7 @@ def test_size_of_a_checkpoint_is_about_that_of_the_file(examine: Examine, traine
     assert trained.stat().st_size == pytest.approx(checkpoint_bytes(examine().cfg), abs=60_000)
 
 
-@pytest.mark.parametrize(("num_free", "level"), [(14, "ok"), (10.5, "warning"), (9.5, "error")])
+@pytest.mark.parametrize(("num_free", "level"), [(14, "ok"), (11.5, "warning"), (10.5, "error")])
 def test_disk_is_measured_against_all_checkpoints_to_come(
     num_free: float, level: str, examine: Examine, only: Only, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +117,7 @@ def test_disk_is_measured_against_all_checkpoints_to_come(
     size = checkpoint_bytes(examination.cfg)
     usage = Usage(1, 1, num_free * size)
     monkeypatch.setattr(training_findings.shutil, "disk_usage", lambda path: usage)
-    assert only(check_disk(examination), level).text.startswith("10 checkpoints of ")
+    assert only(check_disk(examination), level).text.startswith("11 checkpoints of ")
 
 
 def test_folder_that_cannot_be_written_or_holds_a_run_is_told(

@@ -1,0 +1,90 @@
+from typing import Any
+
+import pytest
+import torch
+from yacs.config import CfgNode
+
+from config import load_cfg_text
+from engine.checkpoints import TrainingList
+from engine.distributed import World
+from engine.run_differences import check_class_names, differences, has_same_draws
+
+NAMES = ["walk", "run", "swim"]
+LISTED = TrainingList("0" * 64, num_videos=12, class_names=NAMES, clips_per_step=8)
+WORLD = World(rank=0, size=2, local_rank=0, device=torch.device("cpu"))
+
+
+def cfg_of(*overrides: str) -> CfgNode:
+    return load_cfg_text("{MODEL: {NUM_CLASSES: 3}, OPTIM: {LR: 0.05}}", "test", overrides)
+
+
+def content_of(cfg: CfgNode, **changes: Any) -> dict[str, Any]:
+    content = {
+        "config": cfg.dump(),
+        "class_names": NAMES,
+        "training_list": {"sha256": "0" * 64, "num_videos": 12},
+        "processes": {"size": 2, "clips_per_step": 8},
+        "ema": {},
+    }
+    return content | changes
+
+
+def test_same_run_has_no_difference() -> None:
+    assert differences(content_of(cfg_of()), cfg_of(), LISTED, WORLD) == []
+
+
+def test_released_checkpoint_tells_nothing_that_could_differ() -> None:
+    assert differences({"epoch": 3}, cfg_of(), LISTED, WORLD) == []
+    check_class_names({"epoch": 3}, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"processes": {"size": 3, "clips_per_step": 8}}, "3 processes -> 2: the rest"),
+        ({"processes": {"size": 2, "clips_per_step": 16}}, "effective batch 16 -> 8, at OPTIM.LR"),
+        (
+            {"training_list": {"sha256": "1" * 64, "num_videos": 11}},
+            "the training list is another: 11 videos -> 12, or",
+        ),
+    ],
+)
+def test_each_difference_of_the_run_is_a_line(changes: dict[str, Any], line: str) -> None:
+    lines = differences(content_of(cfg_of(), **changes), cfg_of(), LISTED, WORLD)
+    assert len(lines) == 1
+    assert lines[0].startswith(line)
+
+
+def test_each_key_that_changed_is_a_line_unless_it_changes_nothing_that_is_learned() -> None:
+    words = ("OPTIM.LR", "0.1", "DATA.NUM_FRAMES", "4", "DATA.WORKERS", "9", "TEST.NUM_CLIPS", "3")
+    lines = differences(content_of(cfg_of()), cfg_of(*words), LISTED, WORLD)
+    assert lines == ["DATA.NUM_FRAMES 8 -> 4", "OPTIM.LR 0.05 -> 0.1"]
+
+
+def test_average_that_the_checkpoint_lacks_is_said() -> None:
+    cfg = cfg_of("TRAIN.EMA_DECAY", "0.9")
+    content = content_of(cfg)
+    del content["ema"]
+    (line,) = differences(content, cfg, LISTED, WORLD)
+    assert line == "the checkpoint holds no EMA; it begins from the weights"
+
+
+def test_key_that_the_checkpoint_is_too_old_to_know_is_no_difference() -> None:
+    content = content_of(cfg_of(), config="{OPTIM: {LR: 0.05}, GONE: 3}")
+    assert differences(content, cfg_of(), LISTED, WORLD) == []
+
+
+@pytest.mark.parametrize(("word", "same"), [("SEED", False), ("AUG.REPEATS", False), ("", True)])
+def test_draws_are_the_same_for_the_same_seed_and_repeats(word: str, same: bool) -> None:
+    cfg = cfg_of(*((word, "7") if word else ("OPTIM.LR", "1.0")))
+    assert has_same_draws(content_of(cfg_of()), cfg) == same
+
+
+def test_classes_in_another_order_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"label 1 is 'swim' in the checkpoint and 'run' in"):
+        check_class_names({"class_names": ["walk", "swim", "run"]}, NAMES)
+
+
+@pytest.mark.parametrize("names", [["0", "1", "2"], ["walk", "run"], []])
+def test_names_that_cannot_be_compared_are_not(names: list[str]) -> None:
+    check_class_names({"class_names": names}, NAMES)
