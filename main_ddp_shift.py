@@ -113,6 +113,7 @@ def train(
             names = training.listed.class_names
             checkpoints.save_average(build_average(cfg, average, num_averaged, top1, names))
     checkpoints.wait()
+    stop_signals.tidy.clear()
     run.log.close()
     barrier()  # rank 0 has written
     return num_averaged

@@ -26,7 +26,7 @@ from engine.bad_videos import BadVideos
 from engine.checkpoint_folder import CheckpointFolder
 from engine.checkpoints import TrainingList
 from engine.distillation import build_teacher
-from engine.distributed import World, barrier
+from engine.distributed import World, barrier, decided_by_main
 from engine.experiment import load_teacher_cfg
 from engine.learner import Learner, build_learner
 from engine.objective import Objective, build_mixer, build_objective
@@ -203,7 +203,7 @@ def _find_start(
         iterations = args.start_epoch * batches_per_epoch
         return Start(Position(args.start_epoch, 0, world.size, iterations))
     content = resume(learner, args.resume, world)
-    validated = CheckpointFolder(Path(args.resume).parent).record()
+    validated = decided_by_main(CheckpointFolder(Path(args.resume).parent).record, world)
     start = find_start(content, validated, cfg, listed, batches_per_epoch, world)
     is_done = start.position.epoch >= cfg.TRAIN.EPOCHS and not start.awaits_validation
     if is_done and not checkpoints.has_best():
