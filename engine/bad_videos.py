@@ -94,5 +94,5 @@ class BadVideos:
         for index in sorted(reasons):
             lines[self.videos[index]] = " ".join(reasons[index].split())
         text = "".join(f"{video}\t{reason}\n" for video, reason in lines.items())
-        with whole_file(self.file, writer=f".{self.world.rank}") as file:
+        with whole_file(self.file) as file:
             file.write(text.encode(errors="surrogateescape"))

@@ -1,41 +1,187 @@
-"""Files that are there whole or not at all, whenever the writer dies."""
+"""Files that are there whole or not at all, whenever the writer or the machine dies."""
 
+import errno
+import io
+import itertools
 import os
-import shutil
+import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from engine.process_name import ProcessName
+
+_NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)  # of a folder, on some systems
+_PART = re.compile(r"\..+\.(?P<host>[A-Za-z0-9+-]+)\.(?P<pid>\d+)\.(?P<start>\d+)\.\d+\.part")
+_NAME_BYTES = 100  # of the final name in the temporary one: a name has 255 at most
+_numbers = itertools.count()
+_WAYS_OUT = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "the quota is used up; make room there",
+    errno.EFBIG: "the file may not be that large; see ulimit -f",
+    errno.EROFS: "it lies on a read-only file system",
+    errno.EACCES: "this user may not write there",
+    errno.EPERM: "this user may not write there",
+    errno.ENOENT: "its folder is gone",
+    errno.ENOTDIR: "a file has the name of its folder",
+    errno.EISDIR: "a folder has its name",
+    errno.ENOTEMPTY: "a folder has its name",
+}
+
+
+class UnwritableError(OSError):
+    """A file cannot be written; the text says which, why, and that the one before is intact."""
+
+
+def unwritable(path: Path, error: OSError) -> UnwritableError:
+    """Return the error that says what could not be written, and what is still there.
+
+    Args:
+        path: What it was to be.
+        error: What came instead.
+    """
+    clauses = [f"cannot write {str(path)!r}: {error.strerror or error}"]
+    if error.errno in _WAYS_OUT:
+        clauses.append(_WAYS_OUT[error.errno])
+    if path.is_file():
+        clauses.append("what had that name before is intact")
+    told = UnwritableError("; ".join(clauses))
+    told.errno = error.errno
+    return told
 
 
 @contextmanager
-def whole_file(path: Path, writer: str = "") -> Iterator[IO[bytes]]:
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file to write, which gets its name once all of it lies on the disk.
 
-    An error leaves what had the name before, and nothing else.
+    An error leaves what had the name before, and nothing else. Writers of one name do not meet:
+    each has a temporary name of its own.
 
     Args:
         path: Final name.
-        writer: Tells processes apart that may write the same file at the same time.
+
+    Raises:
+        UnwritableError: The disk is full, the folder is gone, or whatever else the system says.
     """
-    part = path.with_name(f".{path.name}{writer}.part")
-    with part.open("wb") as file:
-        try:
-            yield file
+    part = _part_of(path)
+    with _errors_told(path):
+        disk = _Disk(part, "xb")
+    file = io.BufferedWriter(disk)
+    try:
+        yield file
+        with _errors_told(path):
             file.flush()
-            os.fsync(file.fileno())
+            _sync(disk.fileno())
+            file.close()  # Windows renames no open file
             part.replace(path)
-        finally:
+            sync_folder(path.parent)
+    except Exception as error:
+        if disk.fault is None or isinstance(error, UnwritableError):
+            raise
+        # torch's writer turns an error of the disk into one of its own
+        raise unwritable(path, disk.fault) from error
+    finally:
+        with suppress(OSError):  # what could not be written is told already
+            file.close()
+        with suppress(OSError):
             part.unlink(missing_ok=True)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, in place of whatever had it; a copy where links cannot be."""
-    part = target.with_name(f".{target.name}.part")
-    part.unlink(missing_ok=True)
+    """Give a whole file a second name, in place of what has that name; no second copy on the disk.
+
+    Where the file system has no hard links, it is copied.
+
+    Args:
+        source: The file, of the same file system where links shall be.
+        target: The other name.
+
+    Raises:
+        UnwritableError: Neither can be.
+    """
+    part = _part_of(target)
     try:
         os.link(source, part)
-    except OSError:
-        shutil.copyfile(source, part)
-    part.replace(target)
-    part.unlink(missing_ok=True)  # rename does nothing where both are one file already
+        part.replace(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise unwritable(target, error) from error
+        with whole_file(target) as copy, source.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                copy.write(chunk)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)  # it stays where both names are one file's already
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder onto the disk, where the system can."""
+    if os.name == "nt":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def remove_stale_parts(folder: Path) -> int:
+    """Remove what writers that are gone left of their files in a folder; for its one owner.
+
+    Returns:
+        Number of bytes that are free again.
+    """
+    num_bytes = 0
+    for path in folder.glob(".*.part"):
+        match = _PART.fullmatch(path.name)
+        if not match:
+            continue
+        writer = ProcessName(match["host"], int(match["pid"]), int(match["start"]))
+        if writer.is_gone() is not False:  # another host's too: the owner knows that none runs
+            num_bytes += path.stat().st_size
+            path.unlink()
+    return num_bytes
+
+
+class _Disk(io.FileIO):
+    """A file that remembers what kept it from being written."""
+
+    fault: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.fault = self.fault or error
+            raise
+
+
+def _part_of(path: Path) -> Path:
+    host, pid, start = ProcessName.own()
+    name = path.name.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
+    return path.with_name(f".{name}.{host}.{pid}.{start}.{next(_numbers)}.part")
+
+
+@contextmanager
+def _errors_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _sync(handle: int) -> None:
+    if sys.platform == "darwin":
+        import fcntl
+
+        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)  # fsync stops at the drive's memory there
+    else:
+        os.fsync(handle)
