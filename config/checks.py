@@ -1,14 +1,17 @@
 """Checks of a config that need nothing but the config; files are checked where they are read."""
 
 import logging
+import re
 from typing import Any
 
 from yacs.config import CfgNode
 
 from config.data_checks import data_faults
 from config.distillation_checks import distill_faults
+from config.limits import limit_faults
 from config.model_checks import MODEL_RULES, ModelRules
 from config.training_checks import training_faults
+from config.values import shown
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +73,9 @@ NOT_NEGATIVE = (
     "OPTIM.LR",
     "OPTIM.MIN_LR",
     "OPTIM.WEIGHT_DECAY",
+    "OPTIM.GAMMA",
     "OPTIM.WARMUP_EPOCHS",
+    "OPTIM.WARMUP_START",
     "OPTIM.CLIP_GRAD_NORM",
     "OPTIM.REFERENCE_LR",
     "OPTIM.REFERENCE_BATCH",
@@ -94,6 +99,8 @@ BELOW_ONE = (
     "OPTIM.MOMENTUM",
     "TRAIN.EMA_DECAY",
 )
+# One field, filled up to 99 digits: a wider one would take the memory of every reader.
+FRAME_TEMPLATE = re.compile(r"([^{}]|{{|}})*\{0?(:0?[0-9]{0,2}d?)?\}([^{}]|{{|}})*")
 SHARES = ("AUG.CUTMIX_SHARE", "AUG.ERASING_PROB", "AUG.MIX_PROB", "TRAIN.MAX_BAD_SHARE")
 
 
@@ -107,11 +114,13 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     Raises:
         ValueError: Lists every fault found, each with key, value and what is allowed.
     """
-    faults = _choice_faults(cfg) + _range_faults(cfg) + data_faults(cfg) + training_faults(cfg)
-    faults += distill_faults(cfg)
+    faults = limit_faults(cfg)
+    if not faults:  # of absurd numbers nothing else is worked out
+        faults = _choice_faults(cfg) + _range_faults(cfg) + data_faults(cfg) + training_faults(cfg)
+        faults += distill_faults(cfg)
     name = cfg.MODEL.NAME
     if name not in MODEL_RULES:
-        faults.append(f"MODEL.NAME={name!r}; choose one of {sorted(MODEL_RULES)}")
+        faults.append(f"MODEL.NAME={shown(name)}; choose one of {sorted(MODEL_RULES)}")
     rules = MODEL_RULES.get(name, ModelRules())
     faults += rules.faults(cfg)
     if not faults:
@@ -162,18 +171,14 @@ def value_at(cfg: CfgNode, key: str) -> Any:
 
 def _choice_faults(cfg: CfgNode) -> list[str]:
     faults = [
-        f"{key}={value_at(cfg, key)!r}; choose one of {list(choices)}"
+        f"{key}={shown(value_at(cfg, key))}; choose one of {list(choices)}"
         for key, choices in CHOICES.items()
         if value_at(cfg, key) not in choices
     ]
     template = cfg.DATA.FRAME_TEMPLATE
-    try:
-        has_number = template.format(1) != template.format(2)
-    except (ValueError, IndexError, KeyError):
-        has_number = False
-    if not has_number:
+    if not FRAME_TEMPLATE.fullmatch(template):
         faults.append(
-            f"DATA.FRAME_TEMPLATE={template!r}; "
+            f"DATA.FRAME_TEMPLATE={shown(template)}; "
             "it must hold one integer field, as in img_{:05d}.jpg"
         )
     return faults

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from config.text_files import read_text
+
+MAX_BYTES = 1 << 24  # a million names
+
 
 def read_class_names(path: str | Path, num_classes: int) -> list[str]:
     """Read class names, one a line, line number = label - 0-based.
@@ -15,11 +19,8 @@ def read_class_names(path: str | Path, num_classes: int) -> list[str]:
     """
     if not path:
         return [str(label) for label in range(num_classes)]
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read DATA.CLASS_NAMES {str(path)!r}: {error}") from error
-    names = [line.strip() for line in text.splitlines() if line.strip()]
+    text = read_text(path, "DATA.CLASS_NAMES", max_bytes=MAX_BYTES)
+    names = [line.strip() for line in text.split("\n") if line.strip()]
     if len(names) != num_classes:
         raise ValueError(f"{path}: {len(names)} class names, MODEL.NUM_CLASSES is {num_classes}")
     return names

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from yacs.config import CfgNode
 
+from config.defaults import get_defaults
 from config.model_checks import MODEL_RULES
+from config.values import as_float, decoded, shown
 
 _log = logging.getLogger(__name__)
 
@@ -27,9 +29,9 @@ class Legacy(NamedTuple):
     silent_values: tuple[Any, ...] = ()
 
 
-def _model_name(value: str) -> str:
+def _model_name(value: Any) -> str:
     names = {"ViT": "vit", "TokShift": "tokshift"}
-    if value not in names:
+    if not isinstance(value, str) or value not in names:
         tsm = "for a TSM set MODEL.NAME tsm and MODEL.BACKBONE resnet50"
         raise ValueError(f"choose one of {sorted(names)}; {tsm}, which the release cannot run")
     return names[value]
@@ -40,16 +42,36 @@ def _consensus(value: str) -> None:
         raise ValueError("only 'avg', the mean of the frames' logits, makes one prediction a clip")
 
 
-def _num_crops(value: int) -> int:
+def _num_crops(value: Any) -> int:
+    if not isinstance(value, int):
+        raise ValueError("it took a whole number")
     return value if value in (3, 5) else 1
 
 
-def _unit_mean(value: list[float]) -> list[float]:
-    return [channel / 255 for channel in value]
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("it took a number")
+    return as_float(value)
 
 
-def _floats(value: list[float]) -> list[float]:
-    return [float(channel) for channel in value]
+def _flag(value: Any) -> bool:
+    if not isinstance(value, int) or value not in (0, 1):
+        raise ValueError("it took True or False")
+    return bool(value)
+
+
+def _smoothing(value: Any) -> float:
+    return 0.1 if _number(float(value) if isinstance(value, bool) else value) else 0.0
+
+
+def _unit_mean(value: Any) -> list[float]:
+    return [channel / 255 for channel in _numbers(value)]
+
+
+def _numbers(value: Any) -> list[float]:
+    if not isinstance(value, list):
+        raise ValueError("it took a list of numbers")
+    return [_number(channel) for channel in value]
 
 
 def _last_group(value: Any) -> str:
@@ -69,11 +91,11 @@ LEGACY_KEYS: dict[str, Legacy] = {
     "TEST_LIST_TXT": Legacy(note="is not read: the release tests on VAL_LIST_TXT, and so do we"),
     "FRAME_FORMAT": Legacy(("DATA.FRAME_TEMPLATE",)),
     "USE_SUBSET": Legacy(
-        ("DATA.USE_SUBSET",), bool, "keeps every 10th video, of the validation too", (False,)
+        ("DATA.USE_SUBSET",), _flag, "keeps every 10th video, of the validation too", (False,)
     ),
     "LABEL_SMOOTH": Legacy(
         ("LOSS.LABEL_SMOOTHING",),
-        lambda value: 0.1 if value else 0.0,
+        _smoothing,
         "is read as on or off: on smooths by 0.1, whatever the number, and all published models "
         "are trained so; set LOSS.LABEL_SMOOTHING for another amount",
         (0, 0.1, False),
@@ -83,29 +105,29 @@ LEGACY_KEYS: dict[str, Legacy] = {
         _unit_mean,
         "is in 0..255 while PIXEL_STD is in 0..1; both of ours are in 0..1",
     ),
-    "PIXEL_STD": Legacy(("DATA.PIXEL_STD",), _floats),
+    "PIXEL_STD": Legacy(("DATA.PIXEL_STD",), _numbers),
     "TRN_BATCH": Legacy(("TRAIN.CLIPS_PER_GPU",)),
     "VAL_BATCH": Legacy(("VAL.VIDEOS_PER_GPU",)),
     "LR_TYPE": Legacy(note="is not read: the optimizer is SGD"),
     "LR_SCHEME": Legacy(note="is not read: the schedule is multi-step"),
-    "LR": Legacy(("OPTIM.LR",), float),
+    "LR": Legacy(("OPTIM.LR",), _number),
     "LR_STEPS": Legacy(("OPTIM.MILESTONES",)),
     "EPOCH": Legacy(("TRAIN.EPOCHS",)),
-    "MOMENTUM": Legacy(("OPTIM.MOMENTUM",), float),
-    "WEIGHT_DECAY": Legacy(("OPTIM.WEIGHT_DECAY",), float),
+    "MOMENTUM": Legacy(("OPTIM.MOMENTUM",), _number),
+    "WEIGHT_DECAY": Legacy(("OPTIM.WEIGHT_DECAY",), _number),
     "GRADIENT_ACCUMULATION_STEPS": Legacy(("TRAIN.ACCUMULATION",)),
-    "CLIP_GD": Legacy(("OPTIM.CLIP_GRAD_NORM",), float),
+    "CLIP_GD": Legacy(("OPTIM.CLIP_GRAD_NORM",), _number),
     "T_SIZE": Legacy(("DATA.NUM_FRAMES",)),
     "T_STEP": Legacy(("DATA.FRAME_STRIDE",)),
     "DENSE_OR_UNIFORM": Legacy(
         ("DATA.SAMPLING",), lambda value: "uniform" if value == "uniform" else "dense"
     ),
-    "UNIFORM_TWICE": Legacy(("DATA.UNIFORM_TWICE",), bool),
+    "UNIFORM_TWICE": Legacy(("DATA.UNIFORM_TWICE",), _flag),
     "VAL_SAMPLE_TIMES": Legacy(
         ("VAL.NUM_CLIPS",),
         note="counts the clips of the validation in training; --evaluate takes TEST.NUM_CLIPS = 10",
     ),
-    "VAL_FLIP": Legacy(("TEST.FLIP",), bool),
+    "VAL_FLIP": Legacy(("TEST.FLIP",), _flag),
     "VAL_TEST_AUG": Legacy(("VAL.NUM_CROPS", "TEST.NUM_CROPS"), _num_crops),
     "TRN_PATCH_SIZE": Legacy(("DATA.IMAGE_SIZE",)),
     "TRN_SHORT_SIDE_RANGE": Legacy(("AUG.SHORT_SIDE_RANGE",)),
@@ -115,7 +137,7 @@ LEGACY_KEYS: dict[str, Legacy] = {
     "BASE_NET": Legacy(("MODEL.BACKBONE",)),
     "NUM_CLASS": Legacy(("MODEL.NUM_CLASSES",)),
     "CONSENSUS_TYPE": Legacy((), _consensus),
-    "PARTIAL_BN": Legacy(("MODEL.PARTIAL_BN",), bool),
+    "PARTIAL_BN": Legacy(("MODEL.PARTIAL_BN",), _flag),
     "SHIFT_DIV": Legacy(("MODEL.SHIFT.FOLD_DIV",)),
     "IS_SHIFT": Legacy(note="is not read: NET alone decides whether tokens shift"),
     "DROP_OUT": Legacy(note=_NO_EFFECT),
@@ -125,6 +147,8 @@ LEGACY_KEYS: dict[str, Legacy] = {
     "USE_PRECISE_BN": Legacy(note=_NO_EFFECT),
     "VER": Legacy(note=_NO_EFFECT),
 }
+
+PATCH_SIZES = ("TRN_PATCH_SIZE", "VAL_PATCH_SIZE")  # both name the one size of the model
 
 RENAMED_KEYS: dict[str, Legacy] = {  # ours of earlier versions; checkpoints hold them
     "TRAIN.UNDERWEIGHTS_LAST_GROUP": Legacy(("TRAIN.LAST_GROUP",), _last_group),
@@ -143,8 +167,8 @@ def renamed(key: str, value: Any, source: str) -> tuple[str, Any]:
     try:
         converted = convert(value)
     except ValueError as error:
-        raise ValueError(f"{source}: {key}={value!r}: {error}") from error
-    _log.info("%s: %s: %r is %s %s now", source, key, value, name, converted)
+        raise ValueError(f"{source}: {key}={shown(value)}: {error}") from error
+    _log.info("%s: %s: %s is %s %s now", source, key, shown(value), name, converted)
     return name, converted
 
 
@@ -163,18 +187,21 @@ def convert_legacy(tree: dict[str, Any], source: str) -> dict[str, Any]:
     Raises:
         ValueError: A value has no counterpart, or the two patch sizes differ.
     """
-    check_patch_sizes(tree, source)
+    sizes = {key: decoded(tree[key]) for key in PATCH_SIZES if key in tree}
+    check_patch_sizes(sizes, source)
+    _check_given_once(tree, source)
     ours = {key: value for key, value in tree.items() if key not in LEGACY_KEYS}
     for key, value in tree.items():
         if key not in LEGACY_KEYS:
             continue
         legacy = LEGACY_KEYS[key]
+        value = _read(legacy, value)
         try:
             converted = legacy.convert(value)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{source}: {key}={value!r}: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{source}: {key}={shown(value)}: {error}") from error
         if legacy.note and value not in legacy.silent_values:
-            _log.info("%s: %s: %r %s", source, key, value, legacy.note)
+            _log.info("%s: %s: %s %s", source, key, shown(value), legacy.note)
         for path in legacy.keys:
             section, _, name = path.rpartition(".")
             _section(ours, section, source)[name] = converted
@@ -193,15 +220,32 @@ def _section(tree: dict[str, Any], dotted: str, source: str) -> dict[str, Any]:
             tree[name] = {}
         tree = tree[name]
         if not isinstance(tree, dict):
-            raise ValueError(f"{source}: {dotted} is a section, got {tree!r} for {name}")
+            raise ValueError(f"{source}: {dotted} is a section, got {shown(tree)} for {name}")
     return tree
 
 
-def check_patch_sizes(tree: dict[str, Any], source: str) -> None:
-    """Raise ``ValueError`` if a flat tree gives training and validation two sizes."""
-    sizes = {tree[key] for key in ("TRN_PATCH_SIZE", "VAL_PATCH_SIZE") if key in tree}
-    if len(sizes) > 1:
-        raise ValueError(
-            f"{source}: TRN_PATCH_SIZE={tree['TRN_PATCH_SIZE']} and VAL_PATCH_SIZE="
-            f"{tree['VAL_PATCH_SIZE']} differ; the model is built for one size"
-        )
+def check_patch_sizes(sizes: dict[str, Any], source: str) -> None:
+    """Raise ``ValueError`` if `PATCH_SIZES` give training and validation two sizes."""
+    values = [sizes[key] for key in PATCH_SIZES if key in sizes]
+    if len(values) == 2 and values[0] != values[1]:
+        ours, theirs = (f"{key}={shown(sizes[key])}" for key in PATCH_SIZES)
+        raise ValueError(f"{source}: {ours} and {theirs} differ; the model is built for one size")
+
+
+def _read(legacy: Legacy, value: Any) -> Any:
+    """Return what the value stands for; a text stays as it is where ours is one."""
+    node = get_defaults()
+    for name in legacy.keys[0].split(".") if legacy.keys else ():
+        node = node[name]
+    return value if isinstance(node, str) else decoded(value)
+
+
+def _check_given_once(tree: dict[str, Any], source: str) -> None:
+    """Raise ``ValueError`` if a released key and our own say the same thing twice."""
+    for key, legacy in LEGACY_KEYS.items():
+        for path in legacy.keys if key in tree else ():
+            node: Any = tree
+            for name in path.split("."):
+                node = node.get(name) if isinstance(node, dict) else None
+            if node is not None:
+                raise ValueError(f"{source}: {path} is given twice, as {key} and as {path}")

@@ -13,6 +13,8 @@ def training_faults(cfg: CfgNode) -> list[str]:
             "the clips of a batch with each other: it must be at least 2"
         )
     optim, layer_decay = cfg.OPTIM, cfg.OPTIM.LAYER_DECAY
+    if len(optim.BETAS) != 2 or not all(0 <= beta < 1 for beta in optim.BETAS):
+        faults.append(f"OPTIM.BETAS={optim.BETAS}; it must be two numbers from 0 to below 1")
     if not 0 < layer_decay <= 1:
         faults.append(f"OPTIM.LAYER_DECAY={layer_decay}; it must be above 0 and at most 1")
     if layer_decay != 1 and optim.GROUPS in ("tsm", "paddle"):

@@ -1,15 +1,20 @@
 """List files to records: every line is checked, nothing is skipped in silence."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from config.class_names import read_class_names
+from config.text_files import read_text
+from config.values import shown
 
 __all__ = ["NUM_FAULTS_SHOWN", "VideoRecord", "list_digest", "read_class_names", "read_list"]
 
 NUM_FAULTS_SHOWN = 10
+MAX_FRAMES = 2**31 - 1
+_INTEGER = re.compile(r"[+-]?[0-9]+")  # digits of other scripts belong to the path
 SUBSET_STEP = 10  # the release's USE_SUBSET keeps rows 0, 10, 20, ...
 
 
@@ -44,25 +49,23 @@ def read_list(path: str | Path, num_classes: int, use_subset: bool = False) -> l
         ValueError: The file cannot be read, holds no video, or has malformed lines: the first ten
             are shown, each with its number.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the list file {str(path)!r}: {error}") from error
-    records, faults = [], []
+    lines = read_text(path, "the list file").split("\n")
+    records, faults, num_faults = [], [], 0
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:
             records.append(_parse_line(line.strip(), number, num_classes))
         except ValueError as error:
-            faults.append(f"line {number}: {error}: {line.strip()!r}")
+            num_faults += 1
+            if num_faults <= NUM_FAULTS_SHOWN:
+                faults.append(f"line {number}: {error}: {shown(line.strip())}")
     if faults:
-        shown = faults[:NUM_FAULTS_SHOWN]
-        if len(faults) > len(shown):
-            shown.append(f"... and {len(faults) - len(shown)} more")
+        if num_faults > len(faults):
+            faults.append(f"... and {num_faults - len(faults)} more")
         raise ValueError(
-            f"{path}: {len(faults)} malformed lines; a line is `path num_frames label` or "
-            f"`path label`, labels 0..{num_classes - 1}\n  " + "\n  ".join(shown)
+            f"{path}: {num_faults} malformed lines; a line is `path num_frames label` or "
+            f"`path label`, labels 0..{num_classes - 1}\n  " + "\n  ".join(faults)
         )
     if not records:
         raise ValueError(f"{path}: the list names no video")
@@ -90,19 +93,19 @@ def _parse_line(line: str, number: int, num_classes: int) -> VideoRecord:
     if not 0 <= label < num_classes:
         hint = ", labels are 0-based" if label == num_classes else ""
         raise ValueError(f"label {label} is not in 0..{num_classes - 1} (MODEL.NUM_CLASSES){hint}")
-    if len(fields) == 3 and _is_integer(fields[1]):
-        num_frames = int(fields[1])
+    if len(fields) == 3 and _INTEGER.fullmatch(fields[1]):
+        num_frames = _integer(fields[1], "the number of frames")
         if num_frames < 1:
             raise ValueError(f"{num_frames} frames, at least 1 is needed")
+        if num_frames > MAX_FRAMES:
+            raise ValueError(f"{num_frames} frames, at most {MAX_FRAMES} can be")
         return VideoRecord(fields[0], num_frames, label, number)
     return VideoRecord(line.rsplit(maxsplit=1)[0], 0, label, number)
 
 
-def _is_integer(text: str) -> bool:
-    return text.lstrip("+-").isdecimal()
-
-
 def _integer(text: str, what: str) -> int:
-    if not _is_integer(text):
-        raise ValueError(f"{what} {text!r} is not an integer")
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(f"{what} {shown(text)} is not an integer")
+    if len(text) > len(str(MAX_FRAMES)) + 8:
+        raise ValueError(f"{what} {shown(text)} is beyond all there can be")
     return int(text)

@@ -4,25 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from engine.array_file import read_arrays
 from engine.whole_file import whole_file
 from ops.metrics import class_accuracy, confusion_matrix, topk_hits
-
-# A single array in place of an archive gives a TypeError, on Python 3.10 an AttributeError.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    KeyError,
-    ValueError,
-    BadZipFile,
-    TypeError,
-    AttributeError,
-)
 
 
 NUM_SHOWN = 10  # of the reasons why videos are unreadable
@@ -111,19 +100,41 @@ class Scores:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: The file is missing or no such file.
+            ValueError: The file is missing, damaged or no such file.
         """
+        names = ("videos", "labels", "view_logits", "num_clips", "num_crops")
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls(
-                    file["videos"],
-                    file["labels"],
-                    file["view_logits"],
-                    int(file["num_clips"]),
-                    int(file["num_crops"]),
-                )
-        except _UNREADABLE as error:
+            arrays = read_arrays(path, names)
+            _check(arrays)
+        except ValueError as error:
             raise ValueError(f"{path} is not a scores.npz of the test: {error}") from error
+        return cls(
+            arrays["videos"],
+            arrays["labels"].astype(np.int64),
+            arrays["view_logits"],
+            int(arrays["num_clips"]),
+            int(arrays["num_crops"]),
+        )
+
+
+def _check(arrays: dict[str, np.ndarray]) -> None:
+    """Raise ``ValueError`` for arrays that are no logits of views of labelled videos."""
+    logits, labels, videos = (arrays[name] for name in ("view_logits", "labels", "videos"))
+    counts = [arrays[name] for name in ("num_clips", "num_crops")]
+    if logits.dtype != np.float32 or logits.ndim != 3 or not logits.size:
+        raise ValueError(f"view_logits is {logits.dtype} {logits.shape}, not float32 (N, V, K)")
+    N, V, K = logits.shape
+    if any(array.shape != (N,) for array in (labels, videos)) or videos.dtype.kind != "U":
+        raise ValueError(f"labels and videos are {labels.shape} and {videos.shape}, not ({N},)")
+    if labels.dtype.kind != "i" or labels.min() < 0 or labels.max() >= K:
+        raise ValueError(f"labels are {labels.dtype} and not all in 0..{K - 1}")
+    if any(count.dtype.kind != "i" or count.shape for count in counts):
+        raise ValueError("num_clips and num_crops are no integers")
+    num_clips, num_crops = (int(count) for count in counts)
+    if min(num_clips, num_crops) < 1 or V % (num_clips * num_crops):
+        raise ValueError(f"{V} views are not those of {num_clips} clips x {num_crops} crops")
+    if not np.isfinite(logits).all():
+        raise ValueError("it holds logits that are not finite (nan or inf)")
 
 
 def collect_scores(

@@ -34,6 +34,7 @@ from tools.listing.official_annotations import (
     OFFICIAL_COUNTS,
     VIDEO_SUFFIXES,
     Entry,
+    check_names,
     label_entries,
     read_class_file,
 )
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         entries = FORMATS[args.format](args.annotation, args.subset, args.split)
+        check_names(entries)
         names = sorted({entry.class_name for entry in entries})
         classes = read_class_file(args.classes) if args.classes else names
         labels = label_entries(entries, classes)

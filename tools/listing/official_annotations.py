@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from config.text_files import read_text
+from config.values import shown
+
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv")
 
 # Videos in each official list, by data set, split number and subset. Kinetics has none that lasts:
@@ -35,6 +38,7 @@ OFFICIAL_CLASSES = {
     "ssv2": 174,
     "jester": 27,
 }
+_TIMES = ("time_start", "time_end")
 
 
 class Entry(NamedTuple):
@@ -58,15 +62,20 @@ def read_kinetics(path: Path, subset: str, split: int) -> list[Entry]:
     underscores, or without its class's folder.
     """
     del split  # there is one
-    rows = list(csv.DictReader(_read_text(path).splitlines()))
+    try:
+        rows = list(csv.DictReader(_read_text(path).split("\n")))
+    except csv.Error as error:
+        raise ValueError(f"{path} is not CSV: {error}") from error
     needed = {"label", "youtube_id", "time_start", "time_end"}
     if not rows or not needed <= set(rows[0]):
         raise ValueError(f"{path}: the first line must name the columns {sorted(needed)}")
     entries = []
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
+        if any(row[key] is None for key in needed):
+            raise ValueError(f"{path}: video {number} has fewer columns than the first line")
         if subset and row.get("split") and not row["split"].startswith(subset):
             continue
-        times = (int(float(row[key])) for key in ("time_start", "time_end"))
+        times = (_seconds(row[key], f"{path}: video {number}: {key}") for key in _TIMES)
         name = "_".join([row["youtube_id"], *(f"{time:06d}" for time in times)])
         label = row["label"].strip().strip('"')
         folders = (f"{label}/", f"{label.replace(' ', '_')}/", "")
@@ -79,10 +88,10 @@ def read_ucf101(path: Path, subset: str, split: int) -> list[Entry]:
     del subset, split  # the file is of one
     entries = []
     for line in _lines(path):
-        match = re.fullmatch(r"([^/\s]+)/(\S+?)(?:\.avi)?(?:\s+(\d+))?", line)
+        match = re.fullmatch(r"([^/\s]+)/(\S+?)(?:\.avi)?(?:\s+([0-9]{1,9}))?", line)
         if not match:
             raise ValueError(
-                f"{path}: {line!r}; a line is `Class/video.avi` or `Class/video.avi 1`"
+                f"{path}: {shown(line)}; a line is `Class/video.avi` or `Class/video.avi 1`"
             )
         number = int(match[3]) - 1 if match[3] else -1
         entries.append(Entry((f"{match[1]}/{match[2]}", match[2]), match[1], number))
@@ -101,7 +110,10 @@ def read_hmdb51(path: Path, subset: str, split: int) -> list[Entry]:
     for file in files:
         name = file.name.removesuffix(f"_test_split{split}.txt")
         for line in _lines(file):
-            video, use = line.rsplit(maxsplit=1)
+            video, _, use = line.rpartition(" ")
+            if not video or use not in ("0", "1", "2"):
+                raise ValueError(f"{file}: {shown(line)}; a line is `video.avi 1`, or 2, or 0")
+            video = video.strip()
             stem = video.removesuffix(".avi")
             if use == wanted:
                 entries.append(Entry((f"{name}/{stem}", stem), name))
@@ -115,7 +127,9 @@ def read_semicolons(path: Path, subset: str, split: int) -> list[Entry]:
     for line in _lines(path):
         video, separator, label = line.partition(";")
         if not separator:
-            raise ValueError(f"{path}: {line!r} holds no `id;label`; the test set has no labels")
+            raise ValueError(
+                f"{path}: {shown(line)} holds no `id;label`; the test set has no labels"
+            )
         entries.append(Entry((video.strip(),), label.strip()))
     return entries
 
@@ -123,12 +137,13 @@ def read_semicolons(path: Path, subset: str, split: int) -> list[Entry]:
 def read_ssv2(path: Path, subset: str, split: int) -> list[Entry]:
     """Read the json of Something-Something v2; the class is the template without its brackets."""
     del subset, split  # the file is of one
-    try:
-        rows = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not all("template" in row for row in rows):
+    rows = _read_json(path)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{path} holds no list of videos")
+    if not all(isinstance(row.get("template"), str) for row in rows):
         raise ValueError(f"{path}: a video without `template`; the test set has no labels")
+    if not all(isinstance(row.get("id"), str | int) for row in rows):
+        raise ValueError(f"{path}: a video without `id`")
     return [Entry((str(row["id"]),), re.sub(r"[\[\]]", "", row["template"])) for row in rows]
 
 
@@ -168,11 +183,13 @@ def read_class_file(path: Path) -> list[str]:
         ValueError: The file is none of these, or its numbers are not consecutive.
     """
     if path.suffix == ".json":
-        table: dict[str, Any] = json.loads(_read_text(path))
+        table = _read_json(path)
+        if not isinstance(table, dict) or not all(map(_is_number, table.values())):
+            raise ValueError(f"{path} holds no table of class names and their numbers")
         numbered = [(int(number), name) for name, number in table.items()]
     else:
         lines = _lines(path)
-        matches = [re.fullmatch(r"(\d+)\s+(.+)", line) for line in lines]
+        matches = [re.fullmatch(r"([0-9]{1,9})\s+(.+)", line) for line in lines]
         if not all(matches):
             return lines
         numbered = [(int(match[1]), match[2]) for match in matches if match]
@@ -202,12 +219,48 @@ def label_entries(entries: Sequence[Entry], classes: Sequence[str]) -> list[int]
     return [place[entry.class_name] for entry in entries]
 
 
-def _read_text(path: Path) -> str:
+def check_names(entries: Sequence[Entry]) -> None:
+    """Reject what no line of a list can say.
+
+    Raises:
+        ValueError: A name is empty or no UTF-8 text, holds a line break, or leaves the root.
+    """
+    for text in {text for entry in entries for text in (entry.class_name, *entry.stems)}:
+        fault = ""
+        if not text.strip():
+            fault = "is empty"
+        elif any(ord(letter) < 32 or letter == "\x7f" for letter in text):
+            fault = "holds a line break or another control character"
+        elif any("\ud800" <= letter <= "\udfff" for letter in text):
+            fault = "is not UTF-8 text"
+        elif text.startswith("/") or ".." in text.split("/"):
+            fault = "leads out of the root"
+        if fault:
+            raise ValueError(f"the name {shown(text)} {fault}; rename it and make the list again")
+
+
+def _seconds(text: str, what: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?", text.strip()):
+        raise ValueError(f"{what} {shown(text)} is no number of seconds")
+    return int(float(text))
+
+
+def _is_number(value: Any) -> bool:
+    return bool(re.fullmatch(r"[0-9]{1,9}", str(value))) and not isinstance(value, bool)
+
+
+def _read_json(path: Path) -> Any:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read {str(path)!r}: {error}") from error
+        return json.loads(_read_text(path))
+    except ValueError as error:  # an integer of thousands of digits too
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is not JSON of a data set: it is nested too deep") from error
+
+
+def _read_text(path: Path) -> str:
+    return read_text(path, "the annotation file")
 
 
 def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in _read_text(path).splitlines() if line.strip()]
+    return [line.strip() for line in _read_text(path).split("\n") if line.strip()]
