@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from config.text_files import read_text
-from config.values import shown
+from config.values import MAX_SHOWN, MAX_TEXT, shown
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv")
 
@@ -209,12 +209,13 @@ def label_entries(entries: Sequence[Entry], classes: Sequence[str]) -> list[int]
     place = {name: label for label, name in enumerate(classes)}
     unknown = sorted({entry.class_name for entry in entries} - set(place))
     if unknown:
-        raise ValueError(f"classes that the class file does not name: {unknown[:5]}")
+        raise ValueError(f"classes that the class file does not name: {shown(unknown[:5])}")
     for entry in entries:
         if entry.number not in (-1, place[entry.class_name]):
             raise ValueError(
-                f"{entry.stems[0]} is of class number {entry.number + 1}, but the classes number "
-                f"{entry.class_name!r} {place[entry.class_name] + 1}; give --classes classInd.txt"
+                f"{entry.stems[0][:MAX_SHOWN]} is of class number {entry.number + 1}, but the "
+                f"classes number {shown(entry.class_name)} {place[entry.class_name] + 1}; give "
+                "--classes classInd.txt"
             )
     return [place[entry.class_name] for entry in entries]
 
@@ -223,12 +224,14 @@ def check_names(entries: Sequence[Entry]) -> None:
     """Reject what no line of a list can say.
 
     Raises:
-        ValueError: A name is empty or no UTF-8 text, holds a line break, or leaves the root.
+        ValueError: A name is empty, too long or no UTF-8, holds a line break, or leaves the root.
     """
     for text in {text for entry in entries for text in (entry.class_name, *entry.stems)}:
         fault = ""
         if not text.strip():
             fault = "is empty"
+        elif len(text) > MAX_TEXT:
+            fault = f"has {len(text)} letters, a path has at most {MAX_TEXT}"
         elif any(ord(letter) < 32 or letter == "\x7f" for letter in text):
             fault = "holds a line break or another control character"
         elif any("\ud800" <= letter <= "\udfff" for letter in text):
