@@ -216,7 +216,6 @@ def test_checkpoint_is_kept_before_it_is_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = CheckpointFolder(tmp_path, keep_every=1)
-<<<<<<< HEAD
     folder.save(content_of(1))
 
     def cut(*paths: Path) -> None:
@@ -227,20 +226,6 @@ def test_checkpoint_is_kept_before_it_is_the_last(
         folder.save(content_of(2))
     assert place_of(folder.newest()) == (1, 0)
     assert place_of(tmp_path / "epoch_2.pth") == (2, 0)
-=======
-    folder.save(content_of(0), 0, is_best=False)
-
-    def write_all_but_last(path: Path, content: dict) -> None:
-        if path.name == "last.pth":
-            raise IsADirectoryError(path)
-        write_checkpoint(path, content)
-
-    monkeypatch.setattr("engine.checkpoint_folder.write_checkpoint", write_all_but_last)
-    with pytest.raises(IsADirectoryError):
-        folder.save(content_of(1), 1, is_best=False)
-    assert read_checkpoint(folder.newest())["epoch"] == 0
-    assert read_checkpoint(tmp_path / "epoch_2.pth")["epoch"] == 1
->>>>>>> 98c5630 (engine: files are durable, with names of their own until whole)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
