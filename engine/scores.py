@@ -13,7 +13,6 @@ from engine.array_file import read_arrays
 from engine.whole_file import whole_file
 from ops.metrics import class_accuracy, confusion_matrix, topk_hits
 
-
 NUM_SHOWN = 10  # of the reasons why videos are unreadable
 
 
