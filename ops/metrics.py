@@ -5,6 +5,22 @@ import torch
 from torch import Tensor
 
 
+def ranked_classes(scores: Tensor, k: int) -> Tensor:
+    """Return the k highest of the last dimension, the best first; of equal ones the lower class.
+
+    ``topk`` leaves open which of equal scores it names, and so contradicts ``argmax``. Scores in
+    bfloat16 are equal often.
+
+    Args:
+        scores: Of K classes, (..., K).
+        k: Number of classes; above K, all.
+
+    Returns:
+        Classes, (..., k), int64.
+    """
+    return scores.sort(dim=-1, descending=True, stable=True).indices[..., :k]
+
+
 def topk_hits(logits: Tensor, labels: Tensor, ks: tuple[int, ...] = (1, 5)) -> Tensor:
     """Count the labels found among the k highest logits, for each k.
 
@@ -16,8 +32,7 @@ def topk_hits(logits: Tensor, labels: Tensor, ks: tuple[int, ...] = (1, 5)) -> T
     Returns:
         Counts, (len(ks),), int64.
     """
-    ranked = logits.topk(min(max(ks), logits.shape[-1]), dim=-1).indices  # (B, k)
-    is_hit = ranked == labels[:, None]  # (B, k)
+    is_hit = ranked_classes(logits, max(ks)) == labels[:, None]  # (B, k)
     return torch.stack([is_hit[:, :k].any(-1).sum() for k in ks])
 
 
@@ -36,9 +51,9 @@ def top_predictions(
         Classes, int64, and scores, (N, k) both.
     """
     scores = view_scores.mean(1)  # (N, K)
+    classes = ranked_classes(scores, k)  # of logits, which are further apart
     scores = scores.softmax(-1) if applies_softmax else scores
-    best = scores.topk(min(k, scores.shape[-1]), dim=-1)
-    return best.indices, best.values
+    return classes, scores.gather(-1, classes)
 
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -53,6 +53,7 @@ from datasets.readers import UnreadableVideoError
 from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
 from models import load_model
+from ops.metrics import ranked_classes
 from ops.running_mean import FadingMean, RunningMean, WholeMean, WindowMean
 from tools.streaming.frame_classifier import Answer, FrameClassifier
 
@@ -187,7 +188,7 @@ class RunningAnswers:
         self.count += 1
         self._times.append(answer.milliseconds)
         frame, scores = answer.frame, answer.scores
-        labels = scores.topk(self.topk).indices.tolist()
+        labels = ranked_classes(scores, self.topk).tolist()
         best = [(label, self.names[label], float(scores[label])) for label in labels]
         shown = "  ".join(f"{name} {score:.3f}" for _, name, score in best)
         where = f"{frame.seconds:9.3f} s  frame {frame.number:6d}  {answer.milliseconds:7.1f} ms"

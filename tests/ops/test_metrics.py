@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from ops.metrics import class_accuracy, confusion_matrix, top_predictions, topk_hits
+from ops.metrics import (
+    class_accuracy,
+    confusion_matrix,
+    ranked_classes,
+    top_predictions,
+    topk_hits,
+)
 
 
 def test_hits_worked_by_hand() -> None:
@@ -32,6 +38,20 @@ def test_top5_of_fewer_than_five_classes_counts_every_label(num_classes: int) ->
     top1, top5 = topk_hits(logits, torch.zeros(7, dtype=torch.long)).tolist()
     assert top5 == 7
     assert top1 == (logits.argmax(-1) == 0).sum()
+
+
+def test_equal_scores_are_told_apart_by_the_class_in_every_figure() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(500, 40, generator=generator).bfloat16().float()  # many are equal
+    scores[:20] = 0
+    best = scores.argmax(-1)
+    assert torch.equal(ranked_classes(scores, 5)[:, 0], best)
+    assert torch.equal(torch.from_numpy(scores.numpy().argmax(-1)), best)
+    assert torch.equal(top_predictions(scores[:, None], k=1)[0][:, 0], best)
+    top1, top2 = topk_hits(scores, best, ks=(1, 2)).tolist()
+    assert top1 == top2 == 500
+    assert topk_hits(torch.zeros(3, 4), torch.tensor([0, 1, 2]), ks=(1, 2, 3)).tolist() == [1, 2, 3]
+    assert ranked_classes(torch.zeros(4), 9).tolist() == [0, 1, 2, 3]
 
 
 def test_predictions_worked_by_hand() -> None:

@@ -18,6 +18,7 @@ from datasets.protocols import SAMPLINGS, build_test_sampling
 from datasets.readers import UnreadableVideoError, VideoFile, VideoReader
 from datasets.records import open_frames
 from datasets.views import Views
+from ops.metrics import ranked_classes
 from tools.predicting.plot import plot_lines
 from tools.predicting.video_classifier import VideoClassifier
 
@@ -70,7 +71,7 @@ class Timeline:
         """
         table, picture = path.with_suffix(".csv"), path.with_suffix(".png")
         highest = self.probabilities.amax(0)  # (K,)
-        shown = highest.topk(min(LINES_PLOTTED, len(highest))).indices.tolist()
+        shown = ranked_classes(highest, LINES_PLOTTED).tolist()
         lines = {
             f"{label} {classifier.class_names[label]}": self.probabilities[:, label].tolist()
             for label in shown
