@@ -1,5 +1,6 @@
-"""The file of class names that DATA.CLASS_NAMES names."""
+"""Class names by label: the file that DATA.CLASS_NAMES names, and those of others beside it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from config.text_files import read_text
@@ -24,3 +25,31 @@ def read_class_names(path: str | Path, num_classes: int) -> list[str]:
     if len(names) != num_classes:
         raise ValueError(f"{path}: {len(names)} class names, MODEL.NUM_CLASSES is {num_classes}")
     return names
+
+
+def check_same_names(ours: Sequence[str], theirs: Sequence[str], source: str, way_out: str) -> None:
+    """Reject class names that differ at a label, since a label would mean something else.
+
+    Names that are mere numbers are those of a run that knew none, and fit any.
+
+    Args:
+        ours: Names by label, as DATA.CLASS_NAMES has them.
+        theirs: Names by label of a checkpoint.
+        source: What to call the checkpoint.
+        way_out: What to do about it.
+
+    Raises:
+        ValueError: Names the first label that differs.
+    """
+    if are_numbers(ours) or are_numbers(theirs):
+        return
+    for label, (our, their) in enumerate(zip(ours, theirs, strict=False)):
+        if our != their:
+            raise ValueError(
+                f"label {label} is {their!r} in {source} and {our!r} in DATA.CLASS_NAMES; {way_out}"
+            )
+
+
+def are_numbers(names: Sequence[str]) -> bool:
+    """Tell whether names are the labels themselves, as a run without names writes them."""
+    return list(names) == [str(label) for label in range(len(names))]

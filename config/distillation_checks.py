@@ -1,7 +1,5 @@
 """What a student and its teacher must have in common, and the teacher's own config."""
 
-from collections.abc import Sequence
-
 from yacs.config import CfgNode
 
 
@@ -58,28 +56,6 @@ def check_teacher(cfg: CfgNode, teacher_cfg: CfgNode) -> None:
     if faults:
         source = distill.TEACHER_CFG or distill.TEACHER
         raise ValueError(f"the teacher of {source} does not fit:\n  " + "\n  ".join(faults))
-
-
-def check_class_names(ours: Sequence[str], theirs: Sequence[str], source: str) -> None:
-    """Reject a teacher whose classes have other names; names that are mere numbers are unknown.
-
-    Args:
-        ours: Of the student, by label.
-        theirs: Of the teacher, by label.
-        source: Of the teacher.
-
-    Raises:
-        ValueError: Names the first class that differs.
-    """
-    numbers = [str(label) for label in range(len(ours))]
-    if numbers in (list(ours), list(theirs)):
-        return
-    for label, (our, their) in enumerate(zip(ours, theirs, strict=True)):
-        if our != their:
-            raise ValueError(
-                f"the teacher of {source} calls class {label} {their!r}, DATA.CLASS_NAMES calls it "
-                f"{our!r}; a teacher needs the student's classes in the student's order"
-            )
 
 
 def _mutual_faults(cfg: CfgNode) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from config import load_cfg
-from config.class_names import read_class_names
+from config.class_names import check_same_names, read_class_names
 from config.command_line import overrides_of
-from config.distillation_checks import check_class_names, check_teacher
+from config.distillation_checks import check_teacher
 from engine.checkpoint_folder import CheckpointFolder
 from engine.distributed import World, decided_by_main
 from models.loaded_model import read_experiment
@@ -62,5 +62,6 @@ def load_teacher_cfg(cfg: CfgNode, names: Sequence[str]) -> CfgNode | None:
         teacher_cfg, content = read_experiment(path, way_out="DISTILL.TEACHER_CFG")
         teacher_names = content.get("class_names", names)
     check_teacher(cfg, teacher_cfg)
-    check_class_names(names, teacher_names, path_of_cfg or path)
+    way_out = "a teacher needs the student's classes in the student's order"
+    check_same_names(names, teacher_names, f"the teacher of {path_of_cfg or path}", way_out)
     return teacher_cfg

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
+from config.class_names import check_same_names
 from engine.checkpoint_folder import BestRecord
 from engine.checkpoints import TrainingList
 from engine.distributed import World
 from engine.learner import Learner
 from engine.mutual import models_by_prefix
 from engine.position import Position
-from engine.run_differences import check_class_names, differences, has_same_draws
+from engine.run_differences import differences, has_same_draws
 from models.pretrained import STUDENT, fit_weights, weights_of
 from models.weights.checkpoint_file import WEIGHTS_ALONE, read_checkpoint
 from models.weights.released_tokshift import is_released, momentum_from_released
@@ -104,7 +105,13 @@ def find_start(
     Raises:
         ValueError: The classes of the checkpoint are others.
     """
-    check_class_names(content, training_list.class_names)
+    check_same_names(
+        training_list.class_names,
+        content.get("class_names", []),
+        "the checkpoint",
+        "--resume goes on with the same classes in the same order, --tune_from with "
+        "TRAIN.TUNE_DROPS_HEAD True starts a run for others",
+    )
     for line in differences(content, cfg, training_list, world):
         _log.warning("goes on with a difference: %s", line)
     position = Position.of(content, batches_per_epoch)
