@@ -2,14 +2,18 @@
 
 import re
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from config.regular_file import open_regular
+from models.weights.archive import MAGIC, DamagedError
+from models.weights.torch_file import check_old_torch_file, check_torch_archive
+
 WEIGHTS_ALONE = (".npz", ".pdparams", ".safetensors")  # files that hold nothing else
+_OF_ANOTHER_KIND = "it is cut short or of another kind"
 _CORES = ("core", "_core")
 # The learning rate in a step-schedule checkpoint of the TSM release is a numpy float64. Files
 # written before numpy 2 call its module numpy.core.
@@ -30,6 +34,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             its bytes are not those that were written.
     """
     _check_is_file(path)
+    _check_before_reading(path)
     try:
         with torch.serialization.safe_globals(_NUMPY_SCALARS):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -38,18 +43,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             raise
         # torch's own text goes on to recommend loading without the safeguard
         forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = (
-            f"it holds a Python object, {forbidden[1]}"
-            if forbidden
-            else "it is cut short or of another kind"
-        )
-        raise ValueError(
-            f"{path} is not a readable checkpoint: {reason}; a checkpoint is a torch file of "
-            "tensors and plain values"
-        ) from error
+        reason = f"it holds a Python object, {forbidden[1]}" if forbidden else _OF_ANOTHER_KIND
+        raise _unreadable(path, reason) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, a checkpoint is a dict")
-    _check_sums(path)
     return content
 
 
@@ -97,20 +94,32 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
 
 
-def _check_sums(path: str | Path) -> None:
-    """Compare a torch archive with the check sums in it, which ``torch.load`` does not look at."""
-    if not zipfile.is_zipfile(path):
-        return  # of the time before archives
+def _check_before_reading(path: str | Path) -> None:
+    """Refuse what ``torch.load`` would read without a look at sums, sizes and places in the file.
+
+    Raises:
+        ValueError: As `read_checkpoint`.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, zlib.error) as error:
+        with open_regular(path) as file:
+            is_archive = file.read(len(MAGIC)) == MAGIC  # as torch tells them apart
+            file.seek(0)
+            (check_torch_archive if is_archive else check_old_torch_file)(file)
+    except zipfile.BadZipFile as error:
+        raise _unreadable(path, _OF_ANOTHER_KIND) from error
+    except DamagedError as error:
         raise ValueError(f"{path} is damaged: {error}; copy it again") from error
-    if damaged:
-        raise ValueError(
-            f"{path} is damaged: the bytes of {damaged} are not those that were written; copy it "
-            "again"
-        )
+    except ValueError as error:
+        raise _unreadable(path, str(error) if is_archive else _OF_ANOTHER_KIND) from error
+    except OSError as error:
+        raise ValueError(f"cannot read the checkpoint {str(path)!r}: {error.strerror}") from error
+
+
+def _unreadable(path: str | Path, reason: str) -> ValueError:
+    return ValueError(
+        f"{path} is not a readable checkpoint: {reason}; a checkpoint is a torch file of "
+        "tensors and plain values"
+    )
 
 
 def _check_is_file(path: str | Path) -> None:

@@ -4,17 +4,15 @@ timm's names are ours.
 """
 
 import re
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
 from models.weights import State
+from models.weights.npz_file import read_arrays
 
 _NPZ_ATTENTION = "MultiHeadDotProductAttention_1"
 _TORCHVISION_BLOCK = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")
@@ -42,14 +40,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: The file is unreadable.
     """
-    try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, NpzFile):
-            raise ValueError("it holds a single array")
-        with file:
-            return {name.replace("\\", "/"): file[name] for name in file.files}
-    except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not a readable .npz file: {error}") from error
+    return {name.replace("\\", "/"): array for name, array in read_arrays(path).items()}
 
 
 def from_npz(arrays: Mapping[str, np.ndarray], source: str) -> tuple[State, list[str]]:
@@ -64,6 +55,8 @@ def from_npz(arrays: Mapping[str, np.ndarray], source: str) -> tuple[State, list
         return _from_npz(kept), ignored
     except KeyError as error:
         raise ValueError(f"{source} is not an ImageNet-21k ViT: it has no {error}") from error
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"{source} is not an ImageNet-21k ViT: {error}") from error
 
 
 def is_torchvision(names: Iterable[str]) -> bool:

@@ -1,8 +1,10 @@
 """PaddleVideo's ``.pdparams`` files: read without running code from them, renamed to ours."""
 
-import pickle
+import io
+import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from config.regular_file import open_regular
 from models.video_model import VideoModel
 from models.weights import State
+from models.weights.archive import largest_content
+from models.weights.plain_pickle import Global, PickleReader
 from ops.channel_shift import ChannelShift
 
 _NAME_TABLE = "StructuredToParameterName@@"
 _SLICES = "UnpackBigParamInfor@@"
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    # the function behind both names, of files from before and after numpy 2
-    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    # how pickle protocol 2 writes bytes
-    ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
-}
+_CODE = re.compile(r"b1|[iu][1248]|f[248]")  # numpy's, of numbers alone
+_DTYPE, _ARRAY = Global("numpy", "dtype"), Global("numpy", "ndarray")
+# of files from before and after numpy 2
+_NEW_ARRAYS = tuple(
+    Global(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")
+)
+_ENCODE = Global("_codecs", "encode")  # how pickle protocol 2 writes bytes
 _UNITS = {"conv": ("conv{}", "bn{}"), "short": ("downsample.0", "downsample.1")}
 _BUFFERS = {"_mean": "running_mean", "_variance": "running_var"}
 _UNIT = re.compile(
@@ -42,22 +45,28 @@ def read_pdparams(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: There is no such file, or it holds anything but numbers in numpy arrays.
     """
+    if not Path(path).is_file():
+        raise ValueError(f"weights {str(path)!r} are not a file")
     try:
-        with Path(path).open("rb") as file:
-            content = _Unpickler(file).load()
-    except FileNotFoundError as error:
-        raise ValueError(f"weights {str(path)!r} are not a file") from error
-    except (pickle.UnpicklingError, EOFError, TypeError, ValueError, AttributeError) as error:
+        with open_regular(path) as file:
+            data = file.read()
+        content = PickleReader(_call, _build, _persistent).read(io.BytesIO(data))
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not a readable .pdparams file: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; a .pdparams file is a dict")
     content.pop(_NAME_TABLE, None)
     slices = content.pop(_SLICES, {})
-    for name, array in content.items():
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-            raise ValueError(f"{path}: {name!r} is no array of numbers but {type(array).__name__}")
+    arrays, bytes_left = {}, largest_content(len(data))
+    for name, stored in content.items():
+        if not isinstance(stored, _StoredArray) or not isinstance(name, str):
+            raise ValueError(f"{path}: {name!r} is no array of numbers but {type(stored).__name__}")
+        arrays[name] = stored.array(f"{path}: {name}")
+        bytes_left -= arrays[name].nbytes  # one array may have many names
+        if bytes_left < 0:
+            raise ValueError(f"{path}: its arrays are far larger than the file")
     try:
-        return _joined(content, slices)
+        return _joined(arrays, slices)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: the slices of a big array do not join: {error}") from error
 
@@ -165,10 +174,71 @@ def _tsm_name(name: str) -> str:
     return f"{block}{layer}.{_BUFFERS.get(match['leaf'], match['leaf'])}"
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds numpy arrays in plain containers and nothing else."""
+@dataclass
+class _StoredType:
+    """A numpy type as a pickle has it; of its state the byte order alone counts."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, not a numpy array")
-        return _ADMITTED[module, name]
+    code: str
+    order: str = "<"
+
+
+@dataclass
+class _StoredArray:
+    """A numpy array as a pickle has it."""
+
+    shape: tuple[int, ...] = ()
+    stored_type: _StoredType | None = None
+    is_column_major: bool = False
+    data: bytes | None = None
+
+    def array(self, source: str) -> np.ndarray:
+        """Return a copy of the numbers, which lie in the file.
+
+        Raises:
+            ValueError: They are fewer or more than the shape says, or there are none.
+        """
+        if self.stored_type is None or self.data is None:
+            raise ValueError(f"{source} is an array without content")
+        order = "F" if self.is_column_major else "C"
+        dtype = np.dtype(f"{self.stored_type.order}{self.stored_type.code}")
+        if math.prod(self.shape) * dtype.itemsize != len(self.data):
+            raise ValueError(
+                f"{source} is {self.shape} numbers of {dtype.itemsize} bytes, which are not the "
+                f"{len(self.data)} bytes that are there"
+            )
+        numbers = np.frombuffer(self.data, dtype).reshape(self.shape, order=order)
+        return numbers.astype(dtype.newbyteorder("="))
+
+
+def _call(called: Global, arguments: tuple[Any, ...]) -> Any:
+    """Stand in for what a pickle of numpy arrays calls."""
+    if called == _ENCODE and [type(argument) for argument in arguments] == [str, str]:
+        return arguments[0].encode("latin1")
+    if called in _NEW_ARRAYS and arguments and arguments[0] == _ARRAY:
+        return _StoredArray()
+    if called == _DTYPE and arguments and isinstance(arguments[0], str):
+        if not _CODE.fullmatch(arguments[0]):
+            raise ValueError(f"it holds an array of the type {arguments[0]!r}, not of numbers")
+        return _StoredType(arguments[0])
+    raise ValueError(f"it asks for {called}, not a numpy array")
+
+
+def _build(built: Any, state: Any) -> Any:
+    """Take in the state of an array, (version, shape, type, is column-major, bytes), or a type."""
+    if isinstance(built, _StoredType) and type(state) is tuple and len(state) >= 2:
+        if state[1] not in ("<", ">", "|", "="):
+            raise ValueError(f"it holds an array of the byte order {state[1]!r}")
+        return _StoredType(built.code, state[1])
+    if isinstance(built, _StoredArray) and type(state) is tuple and len(state) == 5:
+        _, shape, stored_type, is_column_major, data = state
+        is_shape = type(shape) is tuple and all(type(n) is int and 0 <= n < 2**48 for n in shape)
+        if is_shape and isinstance(stored_type, _StoredType) and isinstance(data, bytes):
+            # the object itself changes: the pickle may have handed it on already
+            built.shape, built.stored_type, built.data = shape, stored_type, data
+            built.is_column_major = bool(is_column_major)
+            return built
+    raise ValueError("it holds an array that is not as numpy stores them")
+
+
+def _persistent(name: Any) -> Any:
+    raise ValueError("it refers to something outside of it")
