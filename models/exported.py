@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from models.weights.checkpoint_file import is_fault_of_call
+from models.weights.pt2_file import check_pt2
 from ops.pixels import normalize
 
 SUFFIXES = (".onnx", ".pt2")
@@ -89,6 +90,9 @@ class ExportMetadata:
             }
         except json.JSONDecodeError as error:
             raise ValueError(f"the metadata in {source} are damaged: {error}") from error
+        faults = _metadata_faults(values)
+        if faults:
+            raise ValueError(f"the metadata in {source} are damaged: {'; '.join(faults)}")
         return cls(**values)
 
 
@@ -159,6 +163,24 @@ class ExportedModel:
             )
 
 
+def _metadata_faults(values: Mapping[str, Any]) -> list[str]:
+    """Return what of the metadata is not as `ExportMetadata` describes it."""
+    names, pixels, shape = (values[k] for k in ("class_names", "preprocessing", "input_shape"))
+    faults = []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        faults.append("class_names is no list of texts")
+    is_shape = isinstance(shape, list) and len(shape) in (4, 5)
+    if not is_shape or not all(type(n) is int and n > 0 for n in shape):
+        faults.append("input_shape is no list of 4 or 5 sizes")
+    for key in ("mean", "std"):
+        three = pixels.get(key) if isinstance(pixels, dict) else None
+        if not isinstance(three, list) or not all(type(n) in (int, float) for n in three):
+            faults.append(f"preprocessing has no {key}")
+    if type(values["opset"]) is not int:
+        faults.append("opset is no number")
+    return faults
+
+
 def is_exported(path: str | Path) -> bool:
     """Tell by its name whether a file is an exported model, not a checkpoint."""
     return Path(path).suffix in SUFFIXES
@@ -221,21 +243,24 @@ def _load_onnx(path: Path, device: str) -> ExportedModel:
 
 
 def _load_pt2(path: Path, device: str) -> ExportedModel:
+    check_pt2(path)
     texts = {field.name: "" for field in fields(ExportMetadata)}
     try:
         program = torch.export.load(path, extra_files=texts)
+        module = program.module() if device == "cpu" else _moved(program, device)
     except Exception as error:  # foreign bytes make the reader raise anything
         if is_fault_of_call(error):
             raise
         raise ValueError(f"{path} is not a readable .pt2 file of torch.export: {error}") from error
     metadata = ExportMetadata.from_texts(texts, str(path))
-    if device != "cpu":
-        from torch.export.passes import move_to_device_pass
-
-        program = move_to_device_pass(program, device)
-    module = program.module()
 
     def run(clips: Tensor) -> Tensor:
         return module(clips.to(device))
 
     return ExportedModel(run, metadata, str(path))
+
+
+def _moved(program: torch.export.ExportedProgram, device: str) -> torch.nn.Module:
+    from torch.export.passes import move_to_device_pass
+
+    return move_to_device_pass(program, device).module()

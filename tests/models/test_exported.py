@@ -166,7 +166,7 @@ def test_files_that_are_no_exported_models_are_errors(tmp_path: Path) -> None:
 def test_argument_that_torch_does_not_take_is_no_unreadable_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "a.pt2").write_bytes(b"")
+    saved(tmp_path / "a.pt2", METADATA.texts())
     monkeypatch.setattr(torch.export, "load", lambda path: None)
     with pytest.raises(TypeError, match="extra_files"):
         load_exported(tmp_path / "a.pt2")
