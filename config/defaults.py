@@ -33,6 +33,9 @@ _C.DATA.FIRST_FRAME = 1
 _C.DATA.DECODER = "auto"
 # Keep every 10th line of each list, for a quick look (release: USE_SUBSET).
 _C.DATA.USE_SUBSET = False
+# The most pixels of a frame, width x height; a larger one is not decoded, as a small file can stand
+# for gigabytes. The default holds 8K.
+_C.DATA.MAX_FRAME_PIXELS = 33554432
 # Make the toy set of the quickstart under ROOT when its lists are not there yet.
 _C.DATA.GENERATE_TOY = False
 # T, frames a clip; moves the sampling, the model and the test views together.

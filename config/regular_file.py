@@ -14,6 +14,14 @@ _KINDS = (
 )
 
 
+class NotAFileError(OSError):
+    """Something else than a file stands in its place; the text says what."""
+
+    def __str__(self) -> str:
+        """Say it without the number of an error that the system did not report."""
+        return str(self.strerror)
+
+
 def open_regular(path: str | Path) -> BinaryIO:
     """Open a file for reading, in bytes.
 
@@ -37,29 +45,9 @@ def check_regular(path: str | Path) -> None:
     _check_mode(os.stat(path).st_mode, path)  # noqa: PTH116 - in one word for either type
 
 
-def read_text(path: str | Path, errors: str = "strict", max_bytes: int | None = None) -> str:
-    """Read a UTF-8 text, with or without a byte order mark.
-
-    Args:
-        path: The file.
-        errors: What to do about other bytes, as ``bytes.decode``.
-        max_bytes: A larger file is an error; None: any size.
-
-    Raises:
-        OSError: As `open_regular`, or the file is too large.
-        UnicodeDecodeError: It is no UTF-8.
-    """
-    with open_regular(path) as file:
-        data = file.read() if max_bytes is None else file.read(max_bytes + 1)
-    if max_bytes is not None and len(data) > max_bytes:
-        raise OSError(errno.EFBIG, f"it is larger than {max_bytes} bytes", str(path))
-    text = data.decode("utf-8-sig", errors)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 def _check_mode(mode: int, path: str | Path) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     for is_kind, text in _KINDS:
         if is_kind(mode):
-            raise OSError(errno.EINVAL, text, str(path))
+            raise NotAFileError(errno.EINVAL, text, str(path))

@@ -1,8 +1,9 @@
 """A text file read whole: a regular one, of bounded size, in UTF-8."""
 
 import os
-import stat
 from pathlib import Path
+
+from config.regular_file import open_regular
 
 MAX_BYTES = 1 << 28  # 256 MiB: a list of some three million videos
 
@@ -22,9 +23,7 @@ def read_text(path: str | Path, what: str, max_bytes: int = MAX_BYTES) -> str:
         os.fsencode(path)
         if "\0" in str(path):
             raise ValueError(f"cannot read {what} {str(path)!r}: a NUL byte, which no path holds")
-        if not stat.S_ISREG(Path(path).stat().st_mode) and not Path(path).is_dir():
-            raise ValueError(f"cannot read {what} {str(path)!r}: it is a pipe or a device, no file")
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(max_bytes + 1)
         if len(content) > max_bytes:
             raise ValueError(f"cannot read {what} {str(path)!r}: over {max_bytes} bytes, no such")

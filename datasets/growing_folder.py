@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from datasets.decode.pyav_frames import IMAGE_ERRORS
+from config.regular_file import open_regular
+from datasets.decode.images import IMAGE_ERRORS, MAX_FRAME_PIXELS, decode_image
 from datasets.live import LiveFrame, Pace
 from datasets.readers import IMAGE_SUFFIXES, UnreadableVideoError
 
@@ -31,6 +31,7 @@ class GrowingFolder:
         pace: The images that it does not want are not read.
         timeout_seconds: It ends when no new image has come for so long; 0: with those there.
         patience_seconds: Time for an image to become whole.
+        max_pixels: The most pixels of an image; a larger one is left out.
 
     Attributes:
         left_out: A line for each image that is broken, or came after one that stands behind it.
@@ -42,11 +43,13 @@ class GrowingFolder:
         pace: Pace,
         timeout_seconds: float,
         patience_seconds: float = PATIENCE_SECONDS,
+        max_pixels: int = MAX_FRAME_PIXELS,
     ) -> None:
         self.path = Path(path)
         self.pace = pace
         self.timeout_seconds = timeout_seconds
         self.patience_seconds = patience_seconds
+        self.max_pixels = max_pixels
         self.left_out: list[str] = []
         self._seen: set[str] = set()
         self._newest = ""
@@ -97,7 +100,7 @@ class GrowingFolder:
         deadline = time.monotonic() + self.patience_seconds
         while True:
             try:
-                return read_whole_image(self.path / name)
+                return read_whole_image(self.path / name, self.max_pixels)
             except UnreadableVideoError as error:
                 if time.monotonic() >= deadline:
                     self._leave_out(f"{error} (tried for {self.patience_seconds:g} s)")
@@ -109,15 +112,16 @@ class GrowingFolder:
         self.left_out.append(reason)
 
 
-def read_whole_image(file: Path) -> np.ndarray:
+def read_whole_image(file: Path, max_pixels: int = MAX_FRAME_PIXELS) -> np.ndarray:
     """Decode an image file as RGB, uint8 (H, W, 3).
 
     Raises:
-        UnreadableVideoError: It is broken, or not written to its end.
+        UnreadableVideoError: It is broken, too large, or not written to its end.
     """
     try:
-        with Image.open(io.BytesIO(file.read_bytes())) as image:
-            return np.array(image.convert("RGB"))
+        with open_regular(file) as data:
+            whole = io.BytesIO(data.read())  # as it is now: its writer may go on
+        return np.array(decode_image(whole, max_pixels))  # a copy, which may be written to
     except IMAGE_ERRORS as error:
         raise UnreadableVideoError(f"{file}: {type(error).__name__}: {error}") from error
 

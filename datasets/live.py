@@ -16,6 +16,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from datasets.augment.short_side import crop
+from datasets.decode.images import MAX_FRAME_PIXELS
 from datasets.decode.pyav_frames import (
     check_is_whole,
     open_video,
@@ -95,8 +96,15 @@ class Rate:
 Pace = Every | Rate
 
 
-def video_frames(path: str | Path, pace: Callable[[int, float], bool]) -> Iterator[LiveFrame]:
+def video_frames(
+    path: str | Path, pace: Callable[[int, float], bool], max_pixels: int = MAX_FRAME_PIXELS
+) -> Iterator[LiveFrame]:
     """Yield the wanted frames of a video file, upright, as soon as they are decoded.
+
+    Args:
+        path: The file.
+        pace: From a frame's number and time to whether it is wanted.
+        max_pixels: The most pixels of a frame.
 
     Raises:
         UnreadableVideoError: The file ends in an error, or before its time; the frames before that
@@ -104,7 +112,7 @@ def video_frames(path: str | Path, pace: Callable[[int, float], bool]) -> Iterat
     """
     number = -1
     try:
-        with open_video(path) as (container, stream):
+        with open_video(path, max_pixels) as (container, stream):
             for number, seconds, frame in _timed(container, stream):
                 if pace(number, seconds):
                     yield LiveFrame(number, seconds, np.array(to_upright_rgb(frame)))

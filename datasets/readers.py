@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
-from datasets.decode.pyav_frames import IMAGE_ERRORS, UnreadableVideoError
+from config.regular_file import open_regular
+from datasets.decode.images import FORMATS, IMAGE_ERRORS, MAX_FRAME_PIXELS, decode_image
+from datasets.decode.pyav_frames import UnreadableVideoError
 from datasets.decode.video_file import VideoFile
 
 __all__ = ["FrameFolder", "UnreadableVideoError", "VideoFile", "VideoReader", "open_reader"]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset(FORMATS)
 _NUMBERED = re.compile(r"(.*?)(\d+)(\.\w+)")  # prefix, number, suffix of a file name
 
 
@@ -40,6 +41,7 @@ def open_reader(
     first_frame: int = 1,
     fps: float = 30.0,
     decoder: str = "auto",
+    max_pixels: int = MAX_FRAME_PIXELS,
 ) -> VideoReader:
     """Return the reader of what lies at a path: a video file, or a folder of frames.
 
@@ -49,10 +51,11 @@ def open_reader(
         first_frame: See `FrameFolder`.
         fps: See `FrameFolder`.
         decoder: See `VideoFile`.
+        max_pixels: The most pixels of a frame; a larger one is unreadable.
     """
-    if Path(path).is_file():
-        return VideoFile(path, decoder)
-    return FrameFolder(path, template, first_frame, fps)
+    if Path(path).exists() and not Path(path).is_dir():
+        return VideoFile(path, decoder, max_pixels)  # a pipe or a device, too, which it refuses
+    return FrameFolder(path, template, first_frame, fps, max_pixels)
 
 
 class FrameFolder:
@@ -63,6 +66,7 @@ class FrameFolder:
         template: File name with one integer field, as ``str.format`` takes it.
         first_frame: The integer of frame 0.
         fps: Frames a second, which the images do not tell.
+        max_pixels: The most pixels of a frame; a larger one is unreadable.
     """
 
     def __init__(
@@ -71,11 +75,13 @@ class FrameFolder:
         template: str = "img_{:05d}.jpg",
         first_frame: int = 1,
         fps: float = 30.0,
+        max_pixels: int = MAX_FRAME_PIXELS,
     ) -> None:
         self.path = Path(path)
         self.template = template
         self.first_frame = first_frame
         self.fps = fps
+        self.max_pixels = max_pixels
 
     def __len__(self) -> int:
         """Count the frames on disk: the images named as the template says, or else all alike."""
@@ -114,8 +120,8 @@ class FrameFolder:
         if index < 0:
             raise UnreadableVideoError(f"{file}: frame index {index} is before the first frame")
         try:
-            with Image.open(file) as image:
-                return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+            with open_regular(file) as data:
+                return decode_image(data, self.max_pixels)
         except FileNotFoundError as error:
             raise UnreadableVideoError(
                 f"{file}: no such frame; the folder holds {len(self)} frames"

@@ -74,6 +74,7 @@ def open_frames(cfg: CfgNode, record: VideoRecord) -> VideoReader:
         data.FIRST_FRAME,
         fps=data.FPS,
         decoder=data.DECODER,
+        max_pixels=data.MAX_FRAME_PIXELS,
     )
 
 

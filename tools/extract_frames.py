@@ -30,11 +30,9 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from datasets.decode.pyav_frames import (
-    decode_frames,
-    reading_errors,
-    require_av,
-)
+from config.regular_file import open_regular
+from datasets.decode.images import MAX_FRAME_PIXELS
+from datasets.decode.pyav_frames import decode_frames, reading_errors, require_av
 from engine.whole_file import whole_file
 from tools.extracting.process_pool import JobProgress, run_jobs
 from tools.extracting.video_jobs import VideoJob, plan_jobs
@@ -46,10 +44,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FrameOptions:
-    """How frames are written; short side in pixels (0 keeps the size), JPEG quality 1 to 100."""
+    """How frames are written; short side in pixels (0 keeps the size), JPEG quality 1 to 100.
+
+    A video whose frames have more than max_pixels fails.
+    """
 
     short_side: int = 331
     quality: int = 95
+    max_pixels: int = MAX_FRAME_PIXELS
     keep_partial: bool = False
     overwrite: bool = False
 
@@ -81,7 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    options = FrameOptions(args.short_side, args.quality, args.keep_partial, args.overwrite)
+    options = FrameOptions(
+        args.short_side,
+        args.quality,
+        max_pixels=args.max_pixels,
+        keep_partial=args.keep_partial,
+        overwrite=args.overwrite,
+    )
     try:
         require_av()
         jobs = plan_jobs(args.source, args.out, args.list, args.classes)
@@ -126,6 +134,12 @@ def build_parser() -> argparse.ArgumentParser:
         type=_int_between(0, 1024),
         default=os.cpu_count() or 1,
         help="processes; 0 works in this one (default: the number of CPUs)",
+    )
+    add(
+        "--max-pixels",
+        type=_int_between(1, 2**31),
+        default=MAX_FRAME_PIXELS,
+        help=f"of a frame, width x height; a video of larger ones fails ({MAX_FRAME_PIXELS}: 8K)",
     )
     add("--prefix", default="", help="put before each path of --write-list: k400/frames331_train")
     add("--overwrite", action="store_true", help="extract finished videos again")
@@ -175,7 +189,9 @@ def extract_video(job: VideoJob, options: FrameOptions) -> VideoResult:
             return VideoResult(job, num_finished, is_skipped=True)
         _remove_old(job)
         job.partial_folder.mkdir(parents=True)
-        num_frames = write_frames(decode_frames(job.source), job.partial_folder, options)
+        num_frames = write_frames(
+            decode_frames(job.source, options.max_pixels), job.partial_folder, options
+        )
         job.partial_folder.rename(job.folder)
     except reading_errors() as error:  # one video must not stop the other 240 000
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -209,7 +225,8 @@ def count_finished_frames(job: VideoJob, short_side: int) -> int:
             f"{str(job.folder)!r} has {len(names)} files, not frames numbered from 1 without a "
             f"gap; delete it or use --overwrite"
         )
-    with Image.open(job.folder / FRAME_NAME.format(1)) as image:
+    first = job.folder / FRAME_NAME.format(1)
+    with open_regular(first) as file, Image.open(file, formats=["JPEG"]) as image:
         found = min(image.size)
     if short_side not in (0, found):
         raise ValueError(

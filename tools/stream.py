@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         loaded = load_model(args.checkpoint, args.cfg, args.overrides)
         cfg, names = loaded.cfg, loaded.class_names
         pace, mean = build_pace(args, cfg), build_mean(args, cfg)
-        source = open_source(args, pace)
+        source = open_source(args, pace, cfg.DATA.MAX_FRAME_PIXELS)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         classifier = FrameClassifier(loaded.model.to(device), cfg, mean)
         kept = f"{classifier.num_state_bytes / 1024:.1f} KiB"
@@ -136,7 +136,7 @@ def build_mean(args: argparse.Namespace, cfg: CfgNode) -> RunningMean:
     return WindowMean(window) if window else WholeMean()
 
 
-def open_source(args: argparse.Namespace, pace: Pace) -> Source:
+def open_source(args: argparse.Namespace, pace: Pace, max_pixels: int) -> Source:
     """Return the frames of what --input names.
 
     Raises:
@@ -146,9 +146,9 @@ def open_source(args: argparse.Namespace, pace: Pace) -> Source:
     if path.is_dir():
         if isinstance(pace, Rate):
             raise ValueError("--fps is for videos and cameras; images have no times: --every N")
-        return GrowingFolder(path, pace, args.timeout)
+        return GrowingFolder(path, pace, args.timeout, max_pixels=max_pixels)
     if path.exists():
-        return video_frames(path, pace)
+        return video_frames(path, pace, max_pixels)
     if args.input.isdecimal():
         return Newest(camera_frames(int(args.input), pace))
     raise ValueError(f"--input {args.input}: no such file or folder, and no index of a camera")

@@ -29,12 +29,14 @@ class PyAVDecoder:
 
     Args:
         path: The file.
+        max_pixels: The most pixels of a frame.
     """
 
     name = "PyAV"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_pixels: int) -> None:
         self.path = path
+        self.max_pixels = max_pixels
         self.errors = reading_errors()
         self._fps = 0.0
         self._index: PacketIndex | None = None
@@ -97,7 +99,7 @@ class PyAVDecoder:
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any]]:
-        with open_video(self.path) as (container, stream):
+        with open_video(self.path, self.max_pixels) as (container, stream):
             self._fps = float(stream.average_rate or stream.guessed_rate or 0)
             yield container, stream
 

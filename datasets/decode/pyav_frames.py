@@ -9,6 +9,10 @@ from typing import Any
 
 from PIL import Image
 
+from config.regular_file import check_regular
+from datasets.decode.images import IMAGE_ERRORS, MAX_FRAME_PIXELS, check_num_pixels
+
+BLOCK_PIXELS = 2**16  # that a decoder adds around a small frame, and more
 MIN_SHARE_OF_HEADER = 0.9  # fewer frames than this share of what the header promises is an error
 
 # Signs of (a, b, c, d) of a display matrix, x' = a x + c y and y' = b x + d y with y pointing down,
@@ -24,10 +28,6 @@ UPRIGHT: dict[tuple[int, ...], Image.Transpose | None] = {
     (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
     (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
 }
-
-
-# What Pillow raises on a broken image file: damaged PNG chunks are a SyntaxError.
-IMAGE_ERRORS = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class UnreadableVideoError(ValueError):
@@ -65,18 +65,24 @@ def reading_errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def open_video(path: str | Path) -> Iterator[tuple[Any, Any]]:
+def open_video(path: str | Path, max_pixels: int = MAX_FRAME_PIXELS) -> Iterator[tuple[Any, Any]]:
     """Open a file with the stream that FFmpeg calls best, to be decoded by one thread.
+
+    Args:
+        path: The file.
+        max_pixels: The most pixels of a frame that is decoded.
 
     Yields:
         PyAV's container and video stream.
 
     Raises:
-        ValueError: There is no video stream.
+        ValueError: There is no video stream, or its frames are too large.
+        OSError: It is no file but a pipe or a device.
         av.FFmpegError: The file cannot be opened.
     """
     import av
 
+    check_regular(path)
     # a bare name with a colon would be taken for a protocol, and a playlist could name other hosts
     options = {"protocol_whitelist": "file"}
     # PyAV 17 and 18 stop at titles of another encoding than UTF-8, 19 always takes them like this
@@ -86,21 +92,28 @@ def open_video(path: str | Path) -> Iterator[tuple[Any, Any]]:
         stream = container.streams.best("video")
         if not isinstance(stream, av.VideoStream):
             raise ValueError("no video stream")
+        check_num_pixels(stream.width, stream.height, max_pixels)
+        # frames may grow on the way; FFmpeg counts the pixels that its blocks add, too
+        stream.codec_context.options = {"max_pixels": str(2 * max_pixels + BLOCK_PIXELS)}
         stream.codec_context.thread_count = 1  # the caller's processes share the cores already
         yield container, stream
 
 
-def decode_frames(path: str | Path) -> Iterator[Image.Image]:
+def decode_frames(path: str | Path, max_pixels: int = MAX_FRAME_PIXELS) -> Iterator[Image.Image]:
     """Yield every frame of a video as an RGB image, upright, in the order of presentation.
 
     The stream is the one FFmpeg calls best. Its frames may differ in size.
+
+    Args:
+        path: The file.
+        max_pixels: The most pixels of a frame.
 
     Raises:
         EndsEarlyError: All frames were yielded, and they are clearly too few.
         ValueError: There is no video stream, or no frame in it.
         av.FFmpegError: The file cannot be read to its end.
     """
-    with open_video(path) as (container, stream):
+    with open_video(path, max_pixels) as (container, stream):
         num_decoded = 0
         for frame in container.decode(stream):
             yield to_upright_rgb(frame)

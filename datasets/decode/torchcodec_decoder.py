@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.decode.images import check_num_pixels
 from datasets.decode.pyav_frames import MIN_SHARE_OF_HEADER, EndsEarlyError, MissingDecoderError
 
 
@@ -31,13 +32,15 @@ class TorchCodecDecoder:
 
     Args:
         path: The file.
+        max_pixels: The most pixels of a frame.
     """
 
     name = "TorchCodec"
     errors: tuple[type[Exception], ...] = (RuntimeError, OSError, ValueError, IndexError)
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_pixels: int) -> None:
         self.path = path
+        self.max_pixels = max_pixels
 
     def count(self) -> int:
         """Return the number of frames by the packets.
@@ -62,6 +65,9 @@ class TorchCodecDecoder:
     def _open(self) -> Any:
         from torchcodec.decoders import VideoDecoder
 
-        return VideoDecoder(
+        decoder = VideoDecoder(
             str(self.path), dimension_order="NHWC", seek_mode="exact", num_ffmpeg_threads=1
         )
+        width, height = decoder.metadata.width, decoder.metadata.height
+        check_num_pixels(width or 0, height or 0, self.max_pixels)
+        return decoder

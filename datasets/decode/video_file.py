@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from config.regular_file import check_regular
+from datasets.decode.images import MAX_FRAME_PIXELS
 from datasets.decode.pyav_decoder import PyAVDecoder
 from datasets.decode.pyav_frames import UnreadableVideoError, require_av
 from datasets.decode.torchcodec_decoder import TorchCodecDecoder, require_torchcodec
@@ -42,15 +44,19 @@ class VideoFile:
     Args:
         path: The file.
         decoder: ``pyav``, ``torchcodec``, or ``auto``: PyAV, and TorchCodec only without it.
+        max_pixels: The most pixels of a frame; a larger one is unreadable.
 
     Raises:
         MissingDecoderError: The decoder is not installed.
         ValueError: There is no such decoder.
     """
 
-    def __init__(self, path: str | Path, decoder: str = "auto") -> None:
+    def __init__(
+        self, path: str | Path, decoder: str = "auto", max_pixels: int = MAX_FRAME_PIXELS
+    ) -> None:
         self.path = Path(path)
-        self._decoder = open_decoder(self.path, decoder)
+        self.max_pixels = max_pixels
+        self._decoder = open_decoder(self.path, decoder, max_pixels)
         self._num_frames = 0
 
     def __len__(self) -> int:
@@ -99,8 +105,9 @@ class VideoFile:
     def _errors_named(self) -> Iterator[None]:
         """Make what a decoder raises an `UnreadableVideoError` of file, decoder and exception."""
         try:
-            if not self.path.is_file():  # opening a pipe would wait for ever
+            if not self.path.exists():
                 raise FileNotFoundError("no such file")
+            check_regular(self.path)  # opening a pipe would wait for ever
             yield
         except self._decoder.errors as error:
             text = " ".join(str(error).split())
@@ -109,13 +116,13 @@ class VideoFile:
             raise UnreadableVideoError(f"{self.path}: {self._decoder.name}: {reason}") from error
 
 
-def open_decoder(path: Path, decoder: str) -> Decoder:
+def open_decoder(path: Path, decoder: str, max_pixels: int = MAX_FRAME_PIXELS) -> Decoder:
     """Return the decoder of a file, see `VideoFile`."""
     if decoder not in DECODERS:
         raise ValueError(f"decoder {decoder!r}; choose one of {DECODERS}")
     is_only_torchcodec = not find_spec("av") and find_spec("torchcodec")
     if decoder == "torchcodec" or (decoder == "auto" and is_only_torchcodec):
         require_torchcodec()
-        return TorchCodecDecoder(path)
+        return TorchCodecDecoder(path, max_pixels)
     require_av()
-    return PyAVDecoder(path)
+    return PyAVDecoder(path, max_pixels)

@@ -96,7 +96,7 @@ class _Entries:
             name = member.filename.removeprefix(self._root)
             if not member.filename.startswith(self._root) or not _ENTRY.fullmatch(name):
                 raise ValueError(
-                    f"its entry {member.filename} is none that tools/export.py writes, and such "
+                    f"its entry {member.filename!r} is none that tools/export.py writes, and such "
                     "entries can run code"
                 )
             self.sizes[name] = member.file_size

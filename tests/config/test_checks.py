@@ -81,7 +81,19 @@ def test_pixel_statistics_are_three_numbers(key: str, wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["img.jpg", "", "img_{}_{}.jpg", "{name}.jpg", "img_{:05d.jpg", "{:05d}{:zz}"]
+    "template",
+    [
+        "img.jpg",
+        "",
+        "img_{}_{}.jpg",
+        "{name}.jpg",
+        "img_{:05d.jpg",
+        "{:05d}{:zz}",
+        "{:999999999d}",
+        "{:.999999999f}",
+        "{0:{0}}",
+        "{0.real}",
+    ],
 )
 def test_frame_template_without_one_integer_field_is_an_error(template: str) -> None:
     text = faults(text=f"DATA: {{FRAME_TEMPLATE: '{template}'}}")

@@ -42,13 +42,13 @@ def truncate(file: Path) -> None:
 def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each file is opened as an image."""
     counts: Counter[str] = Counter()
-    open_image = Image.open
+    open_image = readers.open_regular
 
     def count(path: Path) -> Any:
-        counts[Path(path).name] += 1
+        counts[path.name] += 1
         return open_image(path)
 
-    monkeypatch.setattr(readers.Image, "open", count)
+    monkeypatch.setattr(readers, "open_regular", count)
     return counts
 
 

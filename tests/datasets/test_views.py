@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -176,17 +175,17 @@ def test_frames_are_decoded_once_and_resized_once_for_all_views(
 ) -> None:
     decoded: Counter[str] = Counter()
     resized: list[int] = []
-    open_image = Image.open
+    open_image = readers.open_regular
 
     def count_image(path: Path) -> Any:
-        decoded[Path(path).name] += 1
+        decoded[path.name] += 1
         return open_image(path)
 
     def count_resize(frames: Tensor, short_side: int) -> Tensor:
         resized.append(len(frames))
         return resize_short_side(frames, short_side)
 
-    monkeypatch.setattr(readers.Image, "open", count_image)
+    monkeypatch.setattr(readers, "open_regular", count_image)
     counting = replace(TOKSHIFT_CROPS, resize=count_resize)
     for adds_mirrored, passes in ((False, 1), (True, 2)):
         decoded.clear()

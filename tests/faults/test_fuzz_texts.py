@@ -47,8 +47,8 @@ def test_fault_that_is_looked_for_would_be_told(tmp_path: Path) -> None:
 
 def test_pipe_device_folder_and_huge_file_are_no_texts(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", Path("/dev/zero")):
-        with pytest.raises(ValueError, match=r"cannot read the list .*a pipe or a device"):
+    for path, kind in ((tmp_path / "pipe", "FIFO"), (Path("/dev/zero"), "device")):
+        with pytest.raises(ValueError, match=f"cannot read the list .*it is a {kind}, not a file"):
             read_text(path, "the list")
     with pytest.raises(ValueError, match=r"cannot read the list .*Is a directory"):
         read_text(tmp_path, "the list")

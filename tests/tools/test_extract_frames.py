@@ -266,7 +266,7 @@ def fail_after(num_frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let decoding raise after some frames, as a stream with a broken packet does."""
     decode_frames = extract_frames.decode_frames
 
-    def decode_or_raise(path: Path) -> Iterator[Image.Image]:
+    def decode_or_raise(path: Path, _: int) -> Iterator[Image.Image]:
         for index, image in enumerate(decode_frames(path)):
             if index == num_frames:
                 raise av.error.InvalidDataError(1, "Invalid data\tin\npacket", "v.mp4")
@@ -278,7 +278,7 @@ def fail_after(num_frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fault_of_the_code_ends_the_run_and_fails_no_video(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path) -> None:
+    def fail(*_: object) -> None:
         raise TypeError("ours")
 
     monkeypatch.setattr(extract_frames, "decode_frames", fail)
@@ -361,7 +361,7 @@ def test_full_disk_stops_the_run(
 def test_interrupt_says_how_to_go_on(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def interrupt(path: Path) -> Iterator[Image.Image]:
+    def interrupt(*_: object) -> Iterator[Image.Image]:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -29,6 +29,7 @@ class FileJob(NamedTuple):
     template: str
     first_frame: int
     decoder: str
+    max_pixels: int
 
 
 class FileResult(NamedTuple):
@@ -127,6 +128,7 @@ def examine_file(job: FileJob) -> FileResult:
             job.template,
             job.first_frame,
             decoder=job.decoder,
+            max_pixels=job.max_pixels,
         )
         num_frames = len(reader)
         if not num_frames:
@@ -152,7 +154,13 @@ def _jobs(examination: Examination, split: str) -> list[FileJob]:
     places = np.linspace(0, len(records) - 1, number).round().astype(int)
     return [
         FileJob(
-            split, records[place], data.ROOT, data.FRAME_TEMPLATE, data.FIRST_FRAME, data.DECODER
+            split,
+            records[place],
+            root=data.ROOT,
+            template=data.FRAME_TEMPLATE,
+            first_frame=data.FIRST_FRAME,
+            decoder=data.DECODER,
+            max_pixels=data.MAX_FRAME_PIXELS,
         )
         for place in places.tolist()
     ]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.regular_file import open_regular
+
 VIDEO_EXTENSIONS = frozenset(
     [".mp4", ".avi", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".gif", ".m4v", ".wmv", ".flv"]
 )
@@ -162,4 +164,6 @@ def _check_folder_name(name: str, where: str) -> None:
 
 def _read_text(path: Path) -> str:
     # surrogateescape: a file name need not be UTF-8.
-    return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    with open_regular(path) as file:
+        text = file.read().decode("utf-8-sig", errors="surrogateescape")
+    return text.replace("\r\n", "\n").replace("\r", "\n")

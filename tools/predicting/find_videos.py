@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from config.regular_file import check_regular
+from config.text_files import read_text
 from datasets.annotations import VideoRecord
 from datasets.readers import IMAGE_SUFFIXES
 from tools.extracting.video_jobs import VIDEO_EXTENSIONS
@@ -55,14 +57,18 @@ def is_frame_folder(folder: Path) -> bool:
 
 def _of_word(word: str) -> list[FoundVideo]:
     path = Path(word)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
+        try:
+            check_regular(path)
+        except OSError as error:
+            raise ValueError(f"--input {word}: {error.strerror}") from error
         is_list = path.suffix.lower() in LIST_EXTENSIONS
         return _of_list(path) if is_list else [_found(path.name, path)]
     if path.is_dir():
         found = list(_of_folder(path))
     elif glob.has_magic(word):
         matches = map(Path, sorted(glob.glob(word, recursive=True)))  # noqa: PTH207 - absolute too
-        found = [_found(str(m), m) for m in matches if m.is_file() or is_frame_folder(m)]
+        found = [_found(str(m), m) for m in matches if not m.is_dir() or is_frame_folder(m)]
     else:
         raise ValueError(f"--input {word}: no such file, folder or glob")
     if not found:
@@ -86,10 +92,7 @@ def _of_folder(folder: Path) -> Iterator[FoundVideo]:
 
 
 def _of_list(path: Path) -> list[FoundVideo]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the list file {str(path)!r}: {error}") from error
+    lines = read_text(path, "the list file").split("\n")
     found = [
         _of_line(line.strip(), number)
         for number, line in enumerate(lines, start=1)

@@ -217,7 +217,7 @@ def numbered_frames(
             times.append(seconds)
             return wanted is None or number in wanted
 
-        yield from video_frames(reader.path, is_wanted)
+        yield from video_frames(reader.path, is_wanted, reader.max_pixels)
         return
     times += (np.arange(len(reader)) / reader.fps).tolist()
     for number in range(len(reader)) if wanted is None else sorted(wanted):

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -194,3 +195,15 @@ def test_phone_video_with_a_rotation_comes_out_upright(data_root: Path) -> None:
     assert images[0].size == (320, 568)
     for x, y in [(10, 10), (200, 30), (500, 300)]:  # stored row y becomes column 319 - y
         assert images[0].getpixel((319 - y, x)) == stored.getpixel((x, y))
+
+
+def test_frames_of_too_many_pixels_and_pipes_are_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", plain_pictures())
+    first = next(pyav_frames.decode_frames(path))
+    num_pixels = first.width * first.height
+    assert next(pyav_frames.decode_frames(path, max_pixels=num_pixels)) == first
+    with pytest.raises(ValueError, match=f"MAX_FRAME_PIXELS allows {num_pixels - 1}"):
+        next(pyav_frames.decode_frames(path, max_pixels=num_pixels - 1))
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(OSError, match="it is a FIFO"):
+        next(pyav_frames.decode_frames(tmp_path / "pipe.mp4"))

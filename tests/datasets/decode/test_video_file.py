@@ -192,7 +192,7 @@ def test_what_is_no_video_is_an_error_that_says_so(tmp_path: Path) -> None:
         ("empty.mp4", "InvalidDataError: .*Invalid data found"),
         ("text.mp4", "InvalidDataError: .*Invalid data found"),
         ("gone.mp4", "FileNotFoundError: no such file"),
-        ("pipe.mp4", "FileNotFoundError: no such file"),
+        ("pipe.mp4", "NotAFileError: it is a FIFO, not a file"),
     ):
         for use in (len, lambda video: video.fps, lambda video: video.read([0])):
             with pytest.raises(UnreadableVideoError, match=f"{name}: PyAV: {reason}"):
