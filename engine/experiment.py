@@ -17,11 +17,16 @@ from models.loaded_model import read_experiment
 
 
 def load_experiment(args: argparse.Namespace) -> CfgNode:
-    """Return the config that the command line asks for, of a yml file or of a checkpoint."""
+    """Return the config that the command line asks for, of a yml file or of a checkpoint.
+
+    That of a checkpoint says what to read, not where to write: results go beside the checkpoint,
+    and no data are made, unless the command line says so.
+    """
     overrides = overrides_of(args)
     if args.cfg:
         return load_cfg(args.cfg, overrides)
-    return read_experiment(args.resume, overrides=overrides)[0]
+    places = ["OUTPUT_DIR", str(Path(args.resume).parent), "DATA.GENERATE_TOY", "False"]
+    return read_experiment(args.resume, overrides=[*places, *overrides])[0]
 
 
 def choose_checkpoint(args: argparse.Namespace, cfg: CfgNode, world: World) -> str | None:

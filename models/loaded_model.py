@@ -12,7 +12,7 @@ from config import load_cfg, load_cfg_text
 from config.class_names import read_class_names
 from models.exported import SUFFIXES
 from models.model_table import build_model
-from models.pretrained import load_weights
+from models.pretrained import fit_weights, read_weights, weights_of
 from models.weights.checkpoint_file import read_described
 from models.weights.load_report import LoadReport
 
@@ -58,7 +58,10 @@ def load_model(
     if names == [str(label) for label in range(len(names))]:  # a run that knew no names, or none
         names = read_class_names(experiment.DATA.CLASS_NAMES, experiment.MODEL.NUM_CLASSES)
     model = build_model(experiment)
-    report = load_weights(model, checkpoint, head_may_differ=False)
+    path = str(checkpoint)
+    # a file that describes itself was read for that, and is not read twice
+    found = weights_of(content, path, model) if content else read_weights(path, model)
+    report = fit_weights(model, *found, head_may_differ=False)
     return LoadedModel(model.eval(), experiment, names, report)
 
 

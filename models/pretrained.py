@@ -17,6 +17,7 @@ from models.video_model import VideoModel
 from models.weights import State
 from models.weights.checkpoint_file import read_checkpoint, read_safetensors
 from models.weights.embeddings import grid_side, resize_pos_embed, resize_time_embed
+from models.weights.finite_weights import check_finite
 from models.weights.formats import FORMATS, Found
 from models.weights.image_vit import read_npz
 from models.weights.load_report import LoadReport
@@ -54,7 +55,7 @@ def load_weights(
 
     Raises:
         ValueError: The file is missing, unreadable or of an unknown kind; or a tensor of the
-            backbone is left over, missing or of the wrong shape.
+            backbone is left over, missing, of the wrong shape or not finite.
     """
     state, report = read_weights(path, model)
     if drops_head:
@@ -135,6 +136,7 @@ def fit_weights(
             f"the weights of {report.source} ({report.kind}) do not fit the model:\n  "
             + "\n  ".join(sorted(faults) + _advice(state, own))
         )
+    check_finite(fitted, report.source)
     model.load_state_dict(fitted)
     return report
 

@@ -37,6 +37,7 @@ from engine.user_errors import user_errors_shown
 from models import build_model
 from models.pretrained import State, fit_weights, weights_of
 from models.weights.checkpoint_file import read_checkpoint
+from models.weights.finite_weights import check_finite
 from models.weights.load_report import LoadReport
 
 _log = logging.getLogger("average")
@@ -170,7 +171,8 @@ def read(path: str) -> Checkpoint:
     """Read a checkpoint: the weights that a test of it would load.
 
     Raises:
-        ValueError: It cannot be read, or holds no weights that our models know.
+        ValueError: It cannot be read, or holds no weights that our models know, or none that are
+            finite.
     """
     content = read_checkpoint(path)
     text, model = content.get("config"), None
@@ -179,6 +181,7 @@ def read(path: str) -> Checkpoint:
         with torch.device("meta"):  # its names alone are asked for
             model = build_model(cfg)
     state, report = weights_of(content, path, model)
+    check_finite(state, path)
     return Checkpoint(path, state, report.kind, cfg, list(content.get("class_names", ())))
 
 

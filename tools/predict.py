@@ -155,7 +155,7 @@ class Predictions:
             row["error"] = error
             lines.append(f"\tunreadable: {error}")
         else:
-            best = self.classifier.best(self.classifier.probabilities(view_scores), self.topk)
+            best = self.classifier.best(self.classifier.probabilities(view_scores, name), self.topk)
             row["ranks"] = [
                 {"class": label, "name": class_name, "score": score}
                 for label, class_name, score in best

@@ -86,3 +86,20 @@ def test_overrides_beside_a_loaded_config_are_an_error(
     path = save(tmp_path / "a.pth", model)
     with pytest.raises(ValueError, match=r"DATA\.NUM_FRAMES.*give them to load_cfg"):
         load_model(path, load_cfg_text(YML, "small"), ["DATA.NUM_FRAMES", "4"])
+
+
+def test_checkpoint_is_read_once(
+    model: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.pth", model, config=YML)
+    reads, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *a, **k: reads.append(a) or load(*a, **k))
+    load_model(path)
+    assert len(reads) == 1
+
+
+def test_weights_that_are_not_finite_are_an_error(model: torch.nn.Module, tmp_path: Path) -> None:
+    torch.nn.init.constant_(model.head.bias, torch.inf)
+    path = save(tmp_path / "a.pth", model, config=YML)
+    with pytest.raises(ValueError, match=r"a\.pth holds weights that are not finite: head\.bias"):
+        load_model(path)

@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 from datasets.annotations import VideoRecord
 from datasets.loaders import build_view_loader, read_records
 from models.exported import ExportedModel
+from ops.finite_logits import check_finite_logits
 
 LIMIT = 1e-4  # of the difference between logits
 BATCHES = (1, 2, 5)
@@ -66,12 +67,15 @@ def prove(
 
     Raises:
         ValueError: A logit differs by more than the limit.
+        FloatingPointError: The model's own logits are not finite.
     """
     runs = {EAGER: eager, **runtimes}
     samples = random_samples(eager.metadata.input_shape)
     taken = latencies(runs, next(iter(samples.values())))
     samples |= real_samples(real) if real else {}
     answers = {name: answer(runs, batch) for name, batch in samples.items()}
+    for name, of_runs in answers.items():
+        check_finite_logits(of_runs[EAGER], f"the model itself, on {name}")
     rows = [compare(name, of_runs) for name, of_runs in answers.items()]
     effects = effects_of_order(answers)
     _show(rows, effects, taken, has_real=real is not None)

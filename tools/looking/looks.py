@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from models import MODELS
+from ops.finite_logits import check_finite_logits
 from ops.pixels import denormalize, normalize
 
 
@@ -41,6 +42,9 @@ def look(model: nn.Module, cfg: CfgNode, indices: np.ndarray, clip: Tensor, stag
         indices: Of the clip's frames in the video, (T,).
         clip: uint8 (T, 3, S, S).
         stage: One of the stages of the model's entry; "" where it has none.
+
+    Raises:
+        FloatingPointError: The logits are not finite.
     """
     show = MODELS[cfg.MODEL.NAME].maps
     assert show is not None  # asked by the caller
@@ -48,6 +52,7 @@ def look(model: nn.Module, cfg: CfgNode, indices: np.ndarray, clip: Tensor, stag
     clips = normalize(clip[None].to(next(model.parameters()).device), mean, std)
     with torch.no_grad():
         logits = model(clips)
+        check_finite_logits(logits, f"the clip of the frames {indices[0]} to {indices[-1]}")
         found = show(model, clips, logits.argmax(1), stage)
     seen = denormalize(clips[0], mean, std).permute(0, 2, 3, 1).cpu().numpy()  # (T, S, S, 3)
     return Look(

@@ -167,7 +167,7 @@ def build_timeline(
     while batch := list(islice(views, cfg.VAL.VIDEOS_PER_GPU)):
         for _, scores, _ in classifier.results(batch):
             assert scores is not None  # the frames are at hand
-            probabilities.append(classifier.probabilities(scores))
+            probabilities.append(classifier.probabilities(scores, record.path))
     if len(probabilities) < len(firsts):
         raise UnreadableVideoError(f"{record.path}: {len(times)} of {num_frames} frames decoded")
     seconds = np.array(times)

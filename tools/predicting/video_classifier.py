@@ -19,6 +19,7 @@ from datasets.views import Views, classify_views
 from engine.learner import autocast
 from models import load_model
 from models.exported import ExportedModel, is_exported, load_exported
+from ops.finite_logits import check_finite_logits
 from ops.metrics import top_predictions
 from ops.pixels import normalize
 from tools.predicting.view_option import num_views, view_keys
@@ -82,13 +83,17 @@ class VideoClassifier:
             results.append((views.video, scores, views.error))
         return results
 
-    def probabilities(self, view_scores: np.ndarray) -> Tensor:
+    def probabilities(self, view_scores: np.ndarray, video: str) -> Tensor:
         """Average the scores of a video's views, (V, K); returns (K,), which adds up to 1.
 
         The softmax is taken once: of the mean of the logits, or, without TEST.AVERAGE_LOGITS, of
         each view.
+
+        Raises:
+            FloatingPointError: Scores of the video are not finite.
         """
         scores = torch.from_numpy(view_scores)
+        check_finite_logits(scores, video)
         if self.cfg.TEST.AVERAGE_LOGITS:
             return scores.mean(0).softmax(-1)
         return scores.mean(0) if self.averages_inside else scores.softmax(-1).mean(0)

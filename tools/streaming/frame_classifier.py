@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 from datasets.live import LiveFrame, build_centre_view
 from datasets.protocols import test_image_size
 from models.streaming import build_online, num_bytes
+from ops.finite_logits import check_finite_logits
 from ops.pixels import normalize
 from ops.running_mean import RunningMean
 
@@ -54,10 +55,15 @@ class FrameClassifier:
 
     @torch.inference_mode()
     def classify(self, frame: LiveFrame) -> Answer:
-        """Take in the next frame."""
+        """Take in the next frame.
+
+        Raises:
+            FloatingPointError: Its logits are not finite.
+        """
         start = time.perf_counter()
         frames = normalize(self.view(frame.picture).to(self.device), *self.pixels)
         logits, self.state = self.online(frames, self.state)
+        check_finite_logits(logits, f"frame {frame.number}")
         scores = self.mean.add(logits[0]).softmax(-1).cpu()
         return Answer(frame, scores, 1000 * (time.perf_counter() - start))
 

@@ -67,7 +67,7 @@ def test_each_window_is_classified_as_a_video_of_its_frames(
         assert logits is not None
         # one window at a time in place of two: float32 sums in another order
         torch.testing.assert_close(
-            timeline.probabilities[place], classifier.probabilities(logits), atol=1e-5, rtol=0
+            timeline.probabilities[place], classifier.probabilities(logits, "v"), atol=1e-5, rtol=0
         )
 
 
