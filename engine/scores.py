@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from engine.array_file import read_arrays
 from engine.whole_file import whole_file
+from models.weights.npz_file import NUMBERS, TEXTS, read_arrays
 from ops.metrics import class_accuracy, confusion_matrix, topk_hits
 
 NUM_SHOWN = 10  # of the reasons why videos are unreadable
@@ -103,7 +103,7 @@ class Scores:
         """
         names = ("videos", "labels", "view_logits", "num_clips", "num_crops")
         try:
-            arrays = read_arrays(path, names)
+            arrays = read_arrays(path, NUMBERS + TEXTS, names)
             _check(arrays)
         except ValueError as error:
             raise ValueError(f"{path} is not a scores.npz of the test: {error}") from error

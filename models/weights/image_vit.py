@@ -40,7 +40,10 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: The file is unreadable.
     """
-    return {name.replace("\\", "/"): array for name, array in read_arrays(path).items()}
+    try:
+        return {name.replace("\\", "/"): array for name, array in read_arrays(path).items()}
+    except ValueError as error:
+        raise ValueError(f"{path} is not a readable .npz file: {error}") from error
 
 
 def from_npz(arrays: Mapping[str, np.ndarray], source: str) -> tuple[State, list[str]]:

@@ -1,10 +1,11 @@
-"""Archives of numpy arrays, ``.npz``, read within the bounds of the file."""
+"""Archives of numpy arrays, ``.npz``, read without trust in what they say of themselves."""
 
 import math
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Literal
 
 import numpy as np
 
@@ -18,66 +19,79 @@ _MAGIC = b"\x93NUMPY"
 _LENGTH_BYTES = {b"\1\0": 2, b"\2\0": 4}  # by version
 _MAX_HEADER = 10_000
 _MAX_ITEM = 8  # bytes of a number; torch knows no longer ones
+_LAST_LETTER = 0x10FFFF
 _HEADER = re.compile(  # as numpy writes it; Python 2 has an L behind a number
     r"\{'descr': '([<>|=])([a-zA-Z])(\d{1,6})', 'fortran_order': (True|False), "
     r"'shape': \(((?:\d{1,18}L?(?:, ?|(?=\))))*)\), \}\s*"
 )
 
 
-def read_arrays(path: str | Path, kinds: str = NUMBERS) -> dict[str, np.ndarray]:
-    """Return the arrays of a ``.npz`` file by name.
+def read_arrays(
+    path: str | Path, kinds: str = NUMBERS, names: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Return the arrays of a ``.npz`` file by name; room is made for no more than it holds.
 
     Args:
         path: The file.
         kinds: What the arrays may hold: `NUMBERS`, or these and `TEXTS`.
+        names: Of the arrays that are read; empty for all.
 
     Raises:
-        ValueError: There is no such file, it is damaged or of another kind, or holds something
-            else than arrays of these.
+        ValueError: There is no such file, it is damaged or of another kind, lacks an array, or
+            holds something else than these; says what, and leaves it to the caller to name the
+            file.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"{path} is not a readable .npz file: there is no such file")
     try:
         with open_regular(path) as file, open_archive(file) as archive:
-            members = check_archive(archive, file, takes_compressed=True)
-            return {
-                member.filename.removesuffix(_SUFFIX): _read(archive, member, kinds)
-                for member in members
+            members = {
+                member.filename.removesuffix(_SUFFIX): member
+                for member in check_archive(archive, file, takes_compressed=True)
             }
-    except (OSError, zipfile.BadZipFile, ValueError) as error:
-        raise ValueError(f"{path} is not a readable .npz file: {error}") from error
+            missing = [name for name in names if name not in members]
+            if missing:
+                raise ValueError(f"it has no {', '.join(missing)}")
+            return {name: _read(archive, members[name], kinds) for name in names or members}
+    except OSError as error:
+        raise ValueError(str(error.strerror or error)) from error
+    except zipfile.BadZipFile as error:
+        raise ValueError(str(error)) from error
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, kinds: str) -> np.ndarray:
-    """Return the array of a member; room is made for no more than its bytes."""
+    """Return the array of a member."""
+    name = repr(member.filename.removesuffix(_SUFFIX))
     with archive.open(member) as content:
-        dtype, shape, order = _read_header(content, member.filename)
-        if dtype.kind not in kinds or (dtype.kind in NUMBERS and dtype.itemsize > _MAX_ITEM):
-            raise ValueError(f"{member.filename} holds values of the type {dtype}")
+        header = _read_header(content)
+        if header is None or header[0].kind not in kinds:
+            what = "numbers or texts" if TEXTS in kinds else "numbers"
+            raise ValueError(f"{name} in it is no array of {what}")
+        dtype, shape, order = header
         num_bytes = member.file_size - content.tell()
         if math.prod(shape) * dtype.itemsize != num_bytes:
-            raise ValueError(
-                f"{member.filename} says that it is {shape} values of {dtype.itemsize} bytes, and "
-                f"has {num_bytes} bytes"
-            )
-        array = np.frombuffer(bytearray(content.read()), dtype)
-    return array.reshape(shape, order=order).astype(dtype.newbyteorder("="), copy=False)
+            raise ValueError(f"{name} in it has {num_bytes} bytes, its header says otherwise")
+        values = np.frombuffer(bytearray(content.read()), dtype)
+    if dtype.kind in TEXTS and num_bytes and values.view("u4").max() > _LAST_LETTER:
+        raise ValueError(f"{name} in it holds no text")
+    return values.reshape(shape, order=order).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_header(content: BinaryIO, name: str) -> tuple[np.dtype, tuple[int, ...], str]:
-    """Return type, shape and order, C or F, of the array that follows."""
+def _read_header(
+    content: IO[bytes],
+) -> tuple[np.dtype, tuple[int, ...], Literal["C", "F"]] | None:
+    """Return type, shape and order of the array that follows; None where none does."""
     magic, version = content.read(len(_MAGIC)), content.read(2)
     if magic != _MAGIC or version not in _LENGTH_BYTES:
-        raise ValueError(f"{name} is no array of numpy")
+        return None
     length = int.from_bytes(content.read(_LENGTH_BYTES[version]), "little")
-    text = content.read(min(length, _MAX_HEADER)).decode("latin1")
-    match = _HEADER.fullmatch(text)
+    match = _HEADER.fullmatch(content.read(min(length, _MAX_HEADER)).decode("latin1"))
     if not match:
-        raise ValueError(f"{name} does not begin as a plain array of numpy: {text[:60]!r}")
+        return None
     byte_order, kind, size, is_column_major, dimensions = match.groups()
-    shape = tuple(int(number) for number in re.findall(r"\d+", dimensions))
+    if kind in NUMBERS and int(size) > _MAX_ITEM:
+        return None
     try:
         dtype = np.dtype(f"{byte_order}{kind}{size}")
-    except TypeError as error:
-        raise ValueError(f"{name} holds values of an unknown type: {error}") from error
+    except TypeError:
+        return None
+    shape = tuple(int(number) for number in re.findall(r"\d+", dimensions))
     return dtype, shape, "F" if is_column_major == "True" else "C"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -199,7 +199,7 @@ class _StoredArray:
         """
         if self.stored_type is None or self.data is None:
             raise ValueError(f"{source} is an array without content")
-        order = "F" if self.is_column_major else "C"
+        order: Literal["C", "F"] = "F" if self.is_column_major else "C"
         dtype = np.dtype(f"{self.stored_type.order}{self.stored_type.code}")
         if math.prod(self.shape) * dtype.itemsize != len(self.data):
             raise ValueError(

@@ -102,6 +102,7 @@ class PickleReader:
             if name in self._steps:
                 self._steps[name]()
             elif name in _MEMO_PUTS:
+                assert isinstance(argument, int)
                 self._memo[argument] = self._top()
             elif name not in _IGNORED:
                 self._stack.append(self._value_of(name, argument))

@@ -134,16 +134,24 @@ def _check_table(table: Any, folder: str, sizes: Mapping[str, int], size: int) -
     for name, row in rows.items():
         entry = folder + str(row.get("path_name")) if isinstance(row, dict) else ""
         if not entry or row.get("use_pickle") is not False or not row.get("tensor_meta"):
-            raise ValueError(f"its entry {entry}, of {name!r}, needs pickle, which can run code")
+            raise ValueError(f"its entry {entry!r}, of {name!r}, needs pickle, which can run code")
         if entry not in sizes:
-            raise ValueError(f"it has no entry {entry}, of {name!r}")
-        dimensions = [length.get("as_int") for length in row["tensor_meta"].get("sizes", [])]
-        if not all(type(length) is int and length >= 0 for length in dimensions):
-            raise ValueError(f"its tensor {name!r} has the sizes {dimensions}")
-        count = math.prod(dimensions)
+            raise ValueError(f"it has no entry {entry!r}, of {name!r}")
+        count = _num_values(row["tensor_meta"], name)
         values_left -= count
         if values_left < 0 or (count and not sizes[entry]):
             raise ValueError(f"its tensor {name!r} is larger than the file")
+
+
+def _num_values(meta: Any, name: str) -> int:
+    """Return how many values a tensor has, as it is described."""
+    lengths = meta.get("sizes") if isinstance(meta, dict) else None
+    if not isinstance(lengths, list) or not all(isinstance(length, dict) for length in lengths):
+        raise ValueError(f"its tensor {name!r} is described without sizes")
+    sizes = [length.get("as_int") for length in lengths]
+    if not all(type(size) is int and size >= 0 for size in sizes):
+        raise ValueError(f"its tensor {name!r} has the sizes {str(sizes)[:80]}")
+    return math.prod(sizes)
 
 
 def _check_samples(data: bytes) -> None:
@@ -160,24 +168,26 @@ def _check_samples(data: bytes) -> None:
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every text of a JSON value with the key that it stands under, and the keys."""
-    if isinstance(value, dict):
-        for name, part in value.items():
-            yield "name", name
-            if name in ("metadata", "guards_code"):
-                yield name, part
-            else:
-                yield from _texts(part, name)
-    elif isinstance(value, list):
+    """Yield every text of a JSON value with the key that it stands under, and the keys.
+
+    What stands under a key that has a rule is yielded even if it is no text: torch would look for
+    texts in a mapping, too, and by other rules than those of its keys.
+    """
+    if isinstance(value, list):
         for part in value:
             yield from _texts(part, key)
-    elif isinstance(value, str):
+    elif isinstance(value, str) or (key in _RULES and value is not None):
         yield key, value
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            yield "name", name
+            yield from _texts(part, name)
 
 
 def _check_text(key: str, text: Any) -> None:
     """Check a text by the rule of its key; what has no rule of its own is a dotted name."""
-    if not _RULES.get(key, _is_dotted)(text):
+    is_text = isinstance(text, str) or key == "metadata"
+    if not is_text or not _RULES.get(key, _is_dotted)(text):
         raise ValueError(
             f"its entry {GRAPH} has {key} {str(text)[:80]!r}, which our models do not export to; "
             "other values can run code"
@@ -220,6 +230,8 @@ def _is_container(text: str) -> bool:
             return False
         if part["type"] not in _CONTAINERS or part["context"] not in (None, "null", "[]"):
             return False
+        if not isinstance(part["children_spec"], list):
+            return False
         specs += part["children_spec"]
     return version == 1
 
@@ -234,6 +246,6 @@ _RULES = {
     "in_spec": _is_container,
     "out_spec": _is_container,
     "metadata": _are_marks,
-    "guards_code": lambda value: value == [],
+    "guards_code": lambda value: False,  # but for none at all
     "torch_version": lambda text: bool(_VERSION.fullmatch(text)),
 }

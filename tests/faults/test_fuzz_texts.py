@@ -169,5 +169,5 @@ def test_scores_that_are_none_are_refused(
     with pytest.raises(ValueError, match=reason):
         Scores.load(tmp_path / "scores.npz")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="it is no file"):
+    with pytest.raises(ValueError, match="it is a FIFO, not a file"):
         Scores.load(tmp_path / "pipe")

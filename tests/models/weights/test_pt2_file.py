@@ -109,6 +109,13 @@ def first_size(text: str) -> Callable[[dict[str, Any]], None]:
     return edit
 
 
+def hidden_size(graph: dict[str, Any]) -> None:
+    """Put a text that is evaluated where a reader of texts by their keys would not look."""
+    values = graph["graph_module"]["graph"]["tensor_values"]
+    sizes = next(v for v in values.values() if "as_expr" in v["sizes"][0])["sizes"]
+    sizes[0]["as_expr"]["expr_str"] = {"metadata": {"stack_trace": "exec(chr(49))"}}
+
+
 def renamed(old: str, new: str) -> Change:
     def change(entries: dict[str, bytes]) -> None:
         entries[GRAPH] = entries[GRAPH].replace(json.dumps(old).encode(), json.dumps(new).encode())
@@ -167,15 +174,23 @@ def test_entry_with_a_pickle_is_refused_by_name_and_not_run(
         (in_graph(first_size("exec(chr(49))")), "has expr_str 'exec(chr(49))'"),
         (in_graph(first_size("Mul(" * 400 + ")" * 400)), "has expr_str 'Mul(Mul("),
         (in_graph(lambda graph: graph.update(guards_code=["exit(1)"])), "has guards_code"),
+        (in_graph(lambda graph: graph.update(guards_code="exit(1)")), "has guards_code"),
+        (in_graph(hidden_size), "has expr_str \"{'metadata'"),
         (renamed("mean", "x = exit(1)\n y"), r"has name 'x = exit(1)\n y'"),
         (renamed("mean", "class"), "has name 'class'"),
         (renamed("torch.ops.aten.mean.dim", "torch.ops.aten.from_file.default"), "has target"),
-        (in_table("weights", use_pickle=True), "data/weights/weight_0, of 'linear.weight', needs"),
-        (in_table("weights", path_name="../weight_0"), "it has no entry data/weights/../weight_0"),
+        (in_table("weights", use_pickle=True), "data/weights/weight_0', of 'linear.weight', needs"),
+        (
+            in_table("weights", path_name="../weight_0"),
+            "it has no entry 'data/weights/../weight_0'",
+        ),
         (in_table("weights", tensor_meta={"sizes": [{"as_int": 2**50}]}), "is larger than the fil"),
         (lambda entries: entries.pop(GRAPH), f"it has no entry {GRAPH}"),
         (lambda entries: entries.update({GRAPH: b"{"}), f"its entry {GRAPH} is no JSON"),
-        (lambda entries: entries.update({"data/aotinductor/m/a.so": b""}), "aotinductor/m/a.so is"),
+        (
+            lambda entries: entries.update({"data/aotinductor/m/a.so": b""}),
+            "aotinductor/m/a.so' is",
+        ),
     ],
 )
 def test_what_the_exporter_does_not_write_is_refused(
