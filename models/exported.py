@@ -231,7 +231,7 @@ def _load_onnx(path: Path, device: str) -> ExportedModel:
     except Exception as error:  # its kinds of error have no common parent and no public names
         if is_fault_of_call(error):
             raise
-        raise ValueError(f"{path} is not a readable ONNX file: {error}") from error
+        raise ValueError(f"{path} is not a readable ONNX file: {_in_a_line(error)}") from error
     texts = session.get_modelmeta().custom_metadata_map
     metadata = ExportMetadata.from_texts(texts, str(path))
 
@@ -251,13 +251,19 @@ def _load_pt2(path: Path, device: str) -> ExportedModel:
     except Exception as error:  # foreign bytes make the reader raise anything
         if is_fault_of_call(error):
             raise
-        raise ValueError(f"{path} is not a readable .pt2 file of torch.export: {error}") from error
+        raise ValueError(
+            f"{path} is not a readable .pt2 file of torch.export: {_in_a_line(error)}"
+        ) from error
     metadata = ExportMetadata.from_texts(texts, str(path))
 
     def run(clips: Tensor) -> Tensor:
         return module(clips.to(device))
 
     return ExportedModel(run, metadata, str(path))
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _moved(program: torch.export.ExportedProgram, device: str) -> torch.nn.Module:

@@ -163,35 +163,35 @@ def crafted_pickle(data: bytes, rng: random.Random) -> bytes:
     """Return an array by the hand of an attacker: its type and state are anything."""
     codes = [*WORDS, "f4", "f8", "i4"]
     dtype_state = (rng.choice((3, 4)), rng.choice("<>|=?"), None, None, None, -1, -1, value(rng))
-    dtype = _Call("numpy dtype", (rng.choice(codes), False, True), dtype_state)
+    dtype = Called("numpy dtype", (rng.choice(codes), False, True), dtype_state)
     shape = tuple(rng.choice(NUMBERS) for _ in range(rng.randrange(4)))
     raw = rng.choice((rng.randbytes(rng.randrange(40)), [value(rng)], value(rng)))
     state = (1, shape, dtype, rng.random() < 0.5, raw)
     if rng.random() < 0.2:
         state = state[: rng.randrange(5)]
-    array = _Call(
-        "numpy.core.multiarray _reconstruct", (_Global("numpy ndarray"), (0,), b"b"), state
+    array = Called(
+        "numpy.core.multiarray _reconstruct", (Named("numpy ndarray"), (0,), b"b"), state
     )
     return b"\x80\x02" + dumped({"w": array, "v": rng.choice((array, value(rng)))}) + b"."
 
 
-class _Global:
+class Named:
     def __init__(self, name: str) -> None:
         self.name = name
 
 
-class _Call:
+class Called:
     def __init__(self, name: str, arguments: tuple[Any, ...], state: Any) -> None:
         self.name, self.arguments, self.state = name, arguments, state
 
 
 def dumped(content: Any) -> bytes:
     """Return the operations that make a value, with calls of what Python would not let us call."""
-    if isinstance(content, _Global):
+    if isinstance(content, Named):
         module, _, name = content.name.partition(" ")
         return f"c{module}\n{name}\n".encode()
-    if isinstance(content, _Call):
-        called = dumped(_Global(content.name)) + dumped(content.arguments)
+    if isinstance(content, Called):
+        called = dumped(Named(content.name)) + dumped(content.arguments)
         return called + b"R" + dumped(content.state) + b"b"
     if isinstance(content, tuple):
         return b"(" + b"".join(map(dumped, content)) + b"t"

@@ -12,6 +12,7 @@ from models.timesformer import TimeSformer
 from models.tokshift import tokshift
 from models.vit import ViTSize
 from models.weights.paddle import read_pdparams
+from tests import fuzz
 from tests.models.conftest import randomized
 
 SIZE = ViTSize(patch_size=8, hidden_size=12, mlp_dim=24, num_heads=3, num_layers=2)
@@ -115,3 +116,50 @@ def test_pixels_of_a_family_are_said(tmp_path: Path) -> None:
         report = load_weights(model, written(paddle_arrays(model), tmp_path))
         assert len(report.notes) == 1
         assert pixels in report.notes[0]
+
+
+def crafted(folder: Path, code: str, state: tuple[object, ...], raw: object) -> Path:
+    """Write an array by an attacker's hand: numpy restores it into memory that is not its own."""
+    dtype = fuzz.Called("numpy dtype", (code, False, True), state)
+    array_state = (1, (1,), dtype, False, raw)
+    name = "numpy.core.multiarray _reconstruct"
+    array = fuzz.Called(name, (fuzz.Named("numpy ndarray"), (0,), b"b"), array_state)
+    path = folder / "weights.pdparams"
+    path.write_bytes(b"\x80\2" + fuzz.dumped({"w": array}) + b".")
+    return path
+
+
+def test_flags_of_a_type_are_of_no_effect(tmp_path: Path) -> None:
+    """Bit 1 says that the bytes are pointers to objects; numpy follows them."""
+    state = (3, "<", None, None, None, -1, -1, 63)
+    path = crafted(tmp_path, "f4", state, np.float32(2).tobytes())
+    assert read_pdparams(path)["w"].tolist() == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "raw", "text"),
+    [
+        ("O8", (3, "|", None, None, None, -1, -1, 63), b"12345678", "of the type 'O8', not of num"),
+        ("V8", (3, "|", None, ("a",), {"a": 1}, 8, 1, 0), b"12345678", "of the type 'V8', not of"),
+        ("f4", (3, "?", None, None, None, -1, -1, 0), b"1234", "of the byte order '\\?'"),
+        ("f4", (3, "<", None, None, None, -1, -1, 0), [1], "is not as numpy stores them"),
+        (
+            "f8",
+            (3, "<", None, None, None, -1, -1, 0),
+            b"1234",
+            "1.*numbers of 8 bytes, which",
+        ),
+    ],
+)
+def test_crafted_arrays_are_refused(
+    code: str, state: tuple[object, ...], raw: object, text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=text):
+        read_pdparams(crafted(tmp_path, code, state, raw))
+
+
+def test_one_array_under_ten_thousand_names_is_refused(tmp_path: Path) -> None:
+    array = np.zeros(2**16, np.float32)
+    content = {f"w{number}": array for number in range(1000)}
+    with pytest.raises(ValueError, match="its arrays are far larger than the file"):
+        read_pdparams(written(content, tmp_path))
