@@ -1,6 +1,7 @@
 """One way to open a checkpoint: the model with its weights, and what it says of itself."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ from torch import nn
 from yacs.config import CfgNode
 
 from config import load_cfg, load_cfg_text
-from config.class_names import read_class_names
+from config.changes import changed_answers
+from config.class_names import are_numbers, check_same_names, read_class_names
 from models.exported import SUFFIXES
 from models.model_table import build_model
 from models.pretrained import fit_weights, read_weights, weights_of
 from models.weights.checkpoint_file import read_described
 from models.weights.load_report import LoadReport
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,15 @@ def load_model(
 
     Raises:
         ValueError: The file cannot be read, is an exported model, holds no config and none was
-            given, or does not fit the config; the text says what to do.
+            given, or does not fit the config; or the config names its classes otherwise. The text
+            says what to do.
     """
     experiment, content = read_experiment(checkpoint, cfg, overrides)
-    names = list(content.get("class_names", []))
-    if names == [str(label) for label in range(len(names))]:  # a run that knew no names, or none
-        names = read_class_names(experiment.DATA.CLASS_NAMES, experiment.MODEL.NUM_CLASSES)
-    model = build_model(experiment)
     path = str(checkpoint)
+    for key, (theirs, ours) in changed_answers(content.get("config", ""), experiment).items():
+        _log.warning("%s was trained with %s %r, and is used with %r", path, key, theirs, ours)
+    names = _class_names(content, experiment, path)
+    model = build_model(experiment)
     # a file that describes itself was read for that, and is not read twice
     found = weights_of(content, path, model) if content else read_weights(path, model)
     report = fit_weights(model, *found, head_may_differ=False)
@@ -100,3 +105,19 @@ def read_experiment(
     if not content.get("config"):
         raise ValueError(f"{path} does not hold its config; name one with {way_out}")
     return load_cfg_text(content["config"], f"the config in {path}", overrides), content
+
+
+def _class_names(content: Mapping[str, Any], cfg: CfgNode, path: str) -> list[str]:
+    """Return the names in a checkpoint, else those of the config; both must agree."""
+    theirs = list(content.get("class_names", []))
+    if are_numbers(theirs):  # a run that knew no names, or none
+        return read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
+    if Path(cfg.DATA.CLASS_NAMES).is_file():  # the path in a checkpoint may be another machine's
+        check_same_names(
+            read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
+            theirs,
+            path,
+            "labels mean the checkpoint's classes: give DATA.CLASS_NAMES and the labels of the "
+            "lists its order",
+        )
+    return theirs

@@ -103,3 +103,29 @@ def test_weights_that_are_not_finite_are_an_error(model: torch.nn.Module, tmp_pa
     path = save(tmp_path / "a.pth", model, config=YML)
     with pytest.raises(ValueError, match=r"a\.pth holds weights that are not finite: head\.bias"):
         load_model(path)
+
+
+def test_what_shapes_the_answer_and_differs_from_the_file_is_said(
+    model: torch.nn.Module, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = save(tmp_path / "a.pth", model, config=YML + "OPTIM: {LR: 0.5}\n")
+    load_model(path)
+    assert not caplog.messages
+    load_model(path, overrides=["MODEL.SHIFT.FOLD_DIV", "2", "OPTIM.LR", "0.1"])
+    assert not caplog.messages  # the file's config says nothing of the shift
+    path = save(tmp_path / "b.pth", model, config=load_cfg_text(YML, "small").dump())
+    load_model(path, overrides=["MODEL.SHIFT.FOLD_DIV", "2", "OPTIM.LR", "0.1"])
+    assert caplog.messages == [
+        f"{path} was trained with MODEL.SHIFT.FOLD_DIV 4, and is used with 2"
+    ]
+
+
+def test_names_of_the_config_in_another_order_are_refused(
+    model: torch.nn.Module, tmp_path: Path
+) -> None:
+    path, names = save(tmp_path / "a.pth", model, class_names=["x", "y", "z"]), tmp_path / "n.txt"
+    cfg = load_cfg_text(YML, "small", ["DATA.CLASS_NAMES", str(names)])
+    assert load_model(path, cfg).class_names == ["x", "y", "z"]  # the list is another machine's
+    names.write_text("x\nz\ny\n")
+    with pytest.raises(ValueError, match=r"label 1 is 'y' in \S+a\.pth and 'z' in DATA\.CLASS_N"):
+        load_model(path, cfg)
