@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -54,7 +54,20 @@ def unwritable(path: Path, error: OSError) -> UnwritableError:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def errors_told(path: Path) -> Iterator[None]:
+    """Have an error of the system say that this could not be written; see `unwritable`."""
+    try:
+        yield
+    except UnwritableError:
+        raise
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+@contextmanager
+def whole_file(
+    path: Path, before_it_is_named: Callable[[], None] | None = None
+) -> Iterator[IO[bytes]]:
     """Open a file to write, which gets its name once all of it lies on the disk.
 
     An error leaves what had the name before, and nothing else. Writers of one name do not meet:
@@ -62,20 +75,24 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     Args:
         path: Final name.
+        before_it_is_named: Called when all bytes lie on the disk.
 
     Raises:
         UnwritableError: The disk is full, the folder is gone, or whatever else the system says.
     """
     part = _part_of(path)
-    with _errors_told(path):
+    with errors_told(path):
         disk = _Disk(part, "xb")
     file = io.BufferedWriter(disk)
     try:
         yield file
-        with _errors_told(path):
+        with errors_told(path):
             file.flush()
-            _sync(disk.fileno())
+            sync_file(disk.fileno())
             file.close()  # Windows renames no open file
+        if before_it_is_named:
+            before_it_is_named()
+        with errors_told(path):
             part.replace(path)
             sync_folder(path.parent)
     except Exception as error:
@@ -116,6 +133,16 @@ def link_or_copy(source: Path, target: Path) -> None:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)  # it stays where both names are one file's already
+
+
+def sync_file(handle: int) -> None:
+    """Bring an open file onto the disk."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)  # fsync stops at the drive's memory there
+    else:
+        os.fsync(handle)
 
 
 def sync_folder(folder: Path) -> None:
@@ -168,20 +195,3 @@ def _part_of(path: Path) -> Path:
     host, pid, start = ProcessName.own()
     name = path.name.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
     return path.with_name(f".{name}.{host}.{pid}.{start}.{next(_numbers)}.part")
-
-
-@contextmanager
-def _errors_told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise unwritable(path, error) from error
-
-
-def _sync(handle: int) -> None:
-    if sys.platform == "darwin":
-        import fcntl
-
-        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)  # fsync stops at the drive's memory there
-    else:
-        os.fsync(handle)
