@@ -149,7 +149,8 @@ class Progress:
             self.runlog.scalars(iteration, {"Iteration/loss": loss})
         others = {f"Iteration/{name}": value for name, value in figures.items() if name != "loss"}
         self.runlog.scalars(step - 1, others)
-        self.runlog.line("train", epoch=self.epoch, iteration=self._done, eta_s=eta, **figures)
+        place = {"epoch": self.epoch, "iteration": self._done, "step": step}
+        self.runlog.line("train", **place, eta_s=eta, **figures)
         self._start_interval()
 
     def epoch_means(self) -> dict[str, float]:

@@ -28,11 +28,13 @@ from engine.checkpoints import TrainingList
 from engine.distillation import build_teacher
 from engine.distributed import World, barrier, decided_by_main
 from engine.experiment import load_teacher_cfg
+from engine.kept_records import RecordedPart
 from engine.learner import Learner, build_learner
 from engine.objective import Objective, build_mixer, build_objective
 from engine.position import EpochPart, Position
 from engine.resuming import Start, find_start, resume
 from engine.run import Run, to_device
+from engine.run_folder import RunFolder
 from engine.run_log import open_runlog
 from engine.save_points import SavePoints
 from engine.schedule import build_schedule
@@ -160,7 +162,14 @@ def set_up_training(
     torch.manual_seed(cfg.SEED + world.rank)  # dropout differs between processes
     start = _find_start(cfg, args, checkpoints, learner, listed, groups.num_batches, world)
     barrier()  # all have read: the files may lie in the folder that is moved aside now
-    run = Run(cfg, world, open_runlog(checkpoints.folder, world.is_main, args.resume is None))
+    folder = RunFolder(checkpoints.folder)
+    part = RecordedPart(
+        start.position.iterations,
+        start.position.epoch,
+        start.position.epoch - start.awaits_validation,
+    )
+    part_here = part if folder.holds(args.resume) else None
+    run = Run(cfg, world, open_runlog(folder, world.is_main, part_here))
     if args.resume and world.is_main:
         checkpoints.go_on_from(Path(args.resume))
     run.log.text("config", cfg.dump())

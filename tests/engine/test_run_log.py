@@ -1,6 +1,9 @@
 import inspect
 import json
 import logging
+import os
+import resource
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.kept_records import RecordedPart
+from engine.run_folder import RunFolder
 from engine.run_log import NullRunLog, RunLog, open_runlog, set_up_console
+from engine.whole_file import UnwritableError
 
 
 @pytest.fixture
@@ -126,7 +132,7 @@ def test_fresh_run_moves_an_old_one_aside_and_keeps_it(
 ) -> None:
     folder = tmp_path / "run"
     for number in range(3):
-        runlog = open_runlog(folder, is_main=True, is_fresh=True)
+        runlog = open_runlog(RunFolder(folder), is_main=True)
         runlog.line("train", number=number)
         runlog.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.1", "run.2"]
@@ -138,7 +144,8 @@ def test_fresh_run_moves_an_old_one_aside_and_keeps_it(
 
 def test_run_that_goes_on_appends_to_its_records(tmp_path: Path) -> None:
     for number in range(2):
-        runlog = open_runlog(tmp_path / "run", is_main=True, is_fresh=number == 0)
+        part = RecordedPart(iterations=9, epochs=1, validated=1) if number else None
+        runlog = open_runlog(RunFolder(tmp_path / "run"), is_main=True, part=part)
         runlog.line("train", number=number)
         runlog.close()
     assert [line["number"] for line in lines_of(tmp_path / "run")] == [0, 1]
@@ -148,7 +155,7 @@ def test_run_that_goes_on_appends_to_its_records(tmp_path: Path) -> None:
 def test_fresh_run_takes_a_folder_that_holds_no_run(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    open_runlog(tmp_path / "run", is_main=True, is_fresh=True).close()
+    open_runlog(RunFolder(tmp_path / "run"), is_main=True).close()
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
@@ -165,7 +172,7 @@ def test_null_log_takes_all_that_the_log_takes() -> None:
 
 def test_other_processes_write_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    runlog = open_runlog(folder, is_main=False, is_fresh=True)
+    runlog = open_runlog(RunFolder(folder), is_main=False)
     runlog.scalars(0, {"Loss/train": 1.0})
     runlog.line("train", loss=1.0)
     runlog.text("config", "text")
@@ -176,8 +183,10 @@ def test_other_processes_write_nothing(tmp_path: Path) -> None:
 
 
 def test_other_processes_leave_an_old_run_where_it_is(tmp_path: Path) -> None:
-    open_runlog(tmp_path / "run", is_main=True, is_fresh=True).line("train")
-    open_runlog(tmp_path / "run", is_main=False, is_fresh=True)
+    runlog = open_runlog(RunFolder(tmp_path / "run"), is_main=True)
+    runlog.line("train")
+    runlog.close()
+    open_runlog(RunFolder(tmp_path / "run"), is_main=False)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -198,3 +207,54 @@ def test_console_shows_all_of_the_main_process_and_warnings_of_the_others(
         if handler not in handlers:
             handler.flush()
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == expected
+
+
+def test_flush_brings_every_record_onto_the_disk(
+    runlog: RunLog, root_logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = set()
+    for module in ("engine.run_log", "engine.event_files"):
+        monkeypatch.setattr(
+            f"{module}.sync_file", lambda handle: synced.add(os.fstat(handle).st_ino)
+        )
+    runlog.line("train", loss=1.0)
+    runlog.scalars(0, {"Loss/train": 1.0})
+    runlog.flush()
+    files = [path for path in runlog.folder.rglob("*") if path.is_file()]
+    assert len(files) == 3
+    assert synced == {path.stat().st_ino for path in files}
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "train.log", "tensorboard"])
+def test_record_that_cannot_be_opened_is_told(
+    name: str, tmp_path: Path, root_logger: logging.Logger
+) -> None:
+    if name == "tensorboard":
+        (tmp_path / name).write_text("a file")
+    else:
+        (tmp_path / name).mkdir()
+    with pytest.raises(UnwritableError, match=rf"cannot write '.*{name}.*': (Is|Not|File)"):
+        RunLog(tmp_path).line("train")
+
+
+def test_full_disk_is_told_by_each_record(
+    runlog: RunLog, root_logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40, limit))
+    try:
+        with pytest.raises(UnwritableError, match=r"cannot write '.*log\.jsonl': File too large"):
+            runlog.line("train", text="x" * 99)
+        with pytest.raises(UnwritableError, match=r"cannot write '.*tfevents.*': File too large"):
+            runlog.scalars(0, {"Loss/train": 1.0})
+        with pytest.raises(UnwritableError, match=r"cannot write '.*train\.log': File too large"):
+            logging.getLogger("any").warning("x" * 99)
+        logging.getLogger("any").warning("the console still has its lines")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+
+def test_folder_that_is_deleted_meanwhile_is_told(runlog: RunLog) -> None:
+    shutil.rmtree(runlog.folder)
+    with pytest.raises(UnwritableError, match=r"log\.jsonl.*; its folder is gone"):
+        runlog.line("train")
