@@ -1,6 +1,5 @@
 """What `tools/doctor.py` finds of the lists, the files in them, and the classes."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ import numpy as np
 
 from datasets.annotations import VideoRecord, read_class_names, read_list
 from datasets.readers import UnreadableVideoError, open_reader
+from datasets.repeated_videos import repeated_videos, shared_videos
 from tools.diagnosis.examination import Examination
 from tools.diagnosis.findings import ERROR, OK, WARNING, Finding
 from tools.extracting.process_pool import JobProgress, run_jobs
@@ -199,13 +199,8 @@ def _seen(
 
 
 def _duplicates(path: str, records: Sequence[VideoRecord]) -> Iterator[Finding]:
-    first: dict[str, VideoRecord] = {}
     repeated, at_odds = [], []
-    for record in records:
-        video = os.path.normpath(record.path)
-        known = first.setdefault(video, record)
-        if known is record:
-            continue
+    for known, record in repeated_videos(records):
         lines = f"lines {known.line} and {record.line}: {record.path}"
         if known.label == record.label:
             repeated.append(lines)
@@ -228,9 +223,9 @@ def _duplicates(path: str, records: Sequence[VideoRecord]) -> Iterator[Finding]:
 
 
 def _leaks(records: dict[str, list[VideoRecord]]) -> Iterator[Finding]:
-    trained = {os.path.normpath(record.path) for record in records.get("train", [])}
     for split in ("val", "test"):
-        leaked = [r.path for r in records.get(split, []) if os.path.normpath(r.path) in trained]
+        shared = shared_videos(records.get(split, []), records.get("train", []))
+        leaked = [record.path for record in shared]
         if leaked:
             yield Finding(
                 WARNING,
