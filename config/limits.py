@@ -27,6 +27,7 @@ AT_MOST: dict[str, float] = {
     "MODEL.TSM.NEW_LENGTH": 100,
     "MODEL.TSM.LAYERS": 1000,
     "MODEL.TSM.WIDTH": 65_536,
+    "OPTIM.LR": 1e38,  # float32 holds no more; whether a rate is sound, the weights tell
     "OPTIM.WARMUP_START": 1,
     "OPTIM.GAMMA": 1000,
     "TRAIN.EPOCHS": 1_000_000,
@@ -53,5 +54,7 @@ def limit_faults(cfg: CfgNode, prefix: str = "") -> list[str]:
         most = AT_MOST.get(key, MAX_INT if all(type(n) is int for n in numbers) else MAX_FLOAT)
         least = -most if key in MAY_BE_NEGATIVE or not isinstance(value, list) else 0
         if not all(least <= number <= most for number in numbers):
-            faults.append(f"{key}={shown(value)}; it must be from {least} to {most}")
+            is_one = type(value) in (int, float) and key not in MAY_BE_NEGATIVE
+            allowed = f"at most {most}" if is_one else f"from {least} to {most}"
+            faults.append(f"{key}={shown(value)}; it must be {allowed}")
     return faults

@@ -14,11 +14,11 @@ from torch import nn
 from yacs.config import CfgNode
 
 from config import load_cfg_text
-from engine.checkpoints import resume
 from engine.distributed import World
 from engine.learner import Learner, build_learner, build_optimizer
 from engine.objective import Target
 from engine.parameter_groups import parameter_groups
+from engine.resuming import best_of, resume
 from engine.schedule import build_schedule
 from models import build_model
 from models.pretrained import load_weights
@@ -253,7 +253,7 @@ def test_release_checkpoint_is_resumed_with_its_momentum(
     )
     learner = build_learner(cfg, build_model(cfg), world)
     content = torch.load(path, weights_only=False)
-    assert resume(learner, str(path), world) == (content["epoch"], content["best_prec1"])
+    assert best_of(resume(learner, str(path), world)) == content["best_prec1"]
     names = list(content["state_dict"])
     states = learner.optimizer.state_dict()["state"]
     momentum = {
