@@ -7,8 +7,9 @@ A chain is one run on a toy set that faults strike one after the other, each at 
 perhaps with other numbers of processes and loader workers, always taken up by `--resume auto`. It
 survives if it ends in the very weights of a run that nothing struck (or, where the number of
 processes changed, in those weights but for rounding), every clip of every epoch in them once, and
-each line of log.jsonl there once. Every fault of a chain that does not is lost. The exit status is
-0 if none was.
+each line of log.jsonl there once. Every fault of a chain that does not is lost. Untidy is an end
+that the user should not see: a traceback, a partial file left behind, another exit status. The exit
+status is 0 if nothing was lost.
 """
 
 # ruff: noqa: E402 - a program puts the repository on the path first
@@ -46,9 +47,11 @@ from tests.faults.toy_run import (
 SECONDS = 60.0  # allowed for any run of a second or two, on a machine that does other things too
 SAVE_SECONDS = 30.0  # from a signal to the end: what SLURM gives by default
 GRACE = 10.0  # from a launcher's SIGTERM to its SIGKILL
-WORKERS = (0, 0, 0, 0, 1, 2, 8)
+WORKERS = (0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 8)
 MAX_EXACT = 2  # processes; the first step of more adds gradients up in another order
-ROUNDING = 1e-4  # of that, and of another number of processes, in the weights after 12 to 36 steps
+# Of that, and of another number of processes, in the weights after 12 to 36 steps, if not 1e-4:
+# AdamW makes a step of the whole rate, 0.01, of a gradient that is mere rounding.
+ROUNDING = {"averages": 1e-2}
 GRACEFUL = {s.name: s for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)}
 GRACEFUL["SIGUSR2"] = signal.SIGUSR2
 
@@ -82,6 +85,9 @@ class Campaign:
             row = self.table.setdefault(kind, Counter())
             row["tried"] += 1
             row["lost" if faults else outcome] += 1
+        for kind, text in chain.untidy:
+            self.table.setdefault(kind, Counter())["untidy"] += 1
+            sys.stdout.write(f"untidy, chain {number}, {kind}: {text}\n")
         if faults:
             kept = Path(tempfile.mkdtemp(prefix="campaign_lost_"))
             if chain.folder.exists():
@@ -91,8 +97,8 @@ class Campaign:
             self.told.append(told)
             sys.stdout.write(f"LOST {told}\n")
         if chain.is_mounted:
-            subprocess.run(["umount", chain.folder], check=True)
-        shutil.rmtree(chain.folder, ignore_errors=True)
+            subprocess.run(["umount", chain.home], check=True)
+        shutil.rmtree(chain.home)
 
     def whole_run(self, recipe: str, num: int) -> Path:
         """Return the folder of a run that nothing struck."""
@@ -110,7 +116,7 @@ class Campaign:
 
     def report(self) -> Iterator[str]:
         """Yield the lines of the table."""
-        yield f"{'fault':28} {'tried':>7} {'survived':>9} {'refused':>8} {'lost':>5}"
+        yield f"{'fault':28} {'tried':>7} {'survived':>9} {'refused':>8} {'lost':>5} {'untidy':>7}"
         total: Counter[str] = Counter()
         for kind, row in sorted(self.table.items()):
             total += row
@@ -136,11 +142,14 @@ class Chain:
     def __init__(self, campaign: Campaign, number: int) -> None:
         self.campaign = campaign
         self.rng = random.Random(f"{campaign.seed} {number}")
-        self.folder = campaign.folder / f"chain_{number}"
+        self.home = campaign.folder / f"chain_{number}"
+        self.folder = self.home / "run"
+        self.home.mkdir()
         self.recipe = self.rng.choice(list(RECIPES))
         self.num = self.rng.choice((1, 2, 2, 3))
         self.struck: list[tuple[str, str]] = []
         self.faults: list[str] = []
+        self.untidy: list[tuple[str, str]] = []  # kind and what was not said in one line
         self.consoles: list[str] = []
         self.clips = Clips(num_repeats=2 if "REPEATS 2" in RECIPES[self.recipe] else 1)
         self.is_noted = True  # what was learned from, by all attempts
@@ -209,7 +218,7 @@ class Chain:
             return [*found, "there is no last.pth"]
         if self.recipe == "elastic" or self.num > MAX_EXACT:
             differ_by = weights_differ_by(ours["state_dict"], whole["state_dict"])
-            if not differ_by < ROUNDING:
+            if not differ_by < ROUNDING.get(self.recipe, 1e-4):
                 found.append(f"weights differ by {differ_by}")
         else:
             for key in whole:
@@ -220,6 +229,7 @@ class Chain:
         return found
 
 
+COLUMNS = ("tried", "survived", "refused", "lost", "untidy")
 COMPARED = ("state_dict", "optimizer", "ema", "ema_steps", "swa", "swa_epochs", "scaler")
 PLACE_OF = {
     "kill at fsync": ("fsync", 30),
@@ -244,7 +254,9 @@ def aimed_kill(chain: Chain, kind: str) -> bool:
         (0.0, GRACE)
     )  # the others are told by a launcher, or see for themselves
     group = chain.start(aim, aimed=chain.rng.choice((0, 0, 1)))
-    return _struck(chain, kind, chain.take(group, SECONDS, grace=grace))
+    ended = chain.take(group, SECONDS, grace=grace)
+    _check_text(chain, kind, ended.console)
+    return _struck(chain, kind, ended)
 
 
 def kill_in_bytes(chain: Chain, kind: str) -> bool:
@@ -330,21 +342,19 @@ def foreign_files(chain: Chain, kind: str) -> bool:
 
 def two_writers(chain: Chain, kind: str) -> bool:
     """Start a second run in the folder of one that runs: it is refused, the first goes on."""
-    chain.num = min(chain.num, 2)
     first = chain.start(workers=0)
     while first.is_running() and not (chain.folder / "log.jsonl").exists():
         time.sleep(0.02)
     first.wait_while_running(chain.rng.uniform(0, 0.3))
     was_running = first.is_running()
-    second = Group(1, chain.words()).wait(SECONDS)
+    second = Group(chain.num, chain.words()).wait(SECONDS)  # if the first is done, nothing is to do
     was_running = was_running and first.is_running()
     ended = chain.take(first, SECONDS)
     if not was_running:
         return not any(ended.codes)
     if not any(second.codes):
         chain.faults.append(f"a second writer was let in: {_tail(second.console)}")
-    elif "Traceback" in second.console:
-        chain.faults.append(f"a second writer met a traceback: {_tail(second.console)}")
+    _check_text(chain, kind, second.console)
     if any(ended.codes):
         chain.faults.append(f"the first writer ended: {ended.codes} {_tail(ended.console)}")
     chain.struck.append((kind, "refused"))
@@ -355,19 +365,18 @@ def file_system_full(chain: Chain, kind: str) -> bool:
     """Let the run folder's file system run full, then make it larger."""
     if chain.is_mounted:
         return False
-    chain.folder.mkdir(exist_ok=True)
-    held = chain.folder.with_name(f"{chain.folder.name}_held")
-    chain.folder.rename(held)
-    chain.folder.mkdir()
+    held = chain.home.with_name(f"{chain.home.name}_held")
+    chain.home.rename(held)
+    chain.home.mkdir()
     used = sum(-(-path.stat().st_size // 4096) * 4 for path in held.rglob("*")) + 40
     size = f"size={used + chain.rng.randint(4, 300)}k"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", chain.folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", chain.home], check=True)
     chain.is_mounted = True
-    shutil.copytree(held, chain.folder, dirs_exist_ok=True)
+    shutil.copytree(held, chain.home, dirs_exist_ok=True)
     shutil.rmtree(held)
     ended = chain.take(chain.start(), SECONDS, grace=GRACE)
     _check_writer(chain, kind, ended)
-    subprocess.run(["mount", "-o", "remount,size=100m", chain.folder], check=True)
+    subprocess.run(["mount", "-o", "remount,size=100m", chain.home], check=True)
     return _struck(chain, kind, ended)
 
 
@@ -396,7 +405,7 @@ def launched(chain: Chain, kind: str) -> bool:
     words = [sys.executable, str(REPOSITORY / "tools/launching/torchrun.py"), "--standalone"]
     words += [f"--nproc_per_node={chain.num}", "main_ddp_shift.py", *chain.words()]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    console = chain.folder.with_name(f"{chain.folder.name}_console")
+    console = chain.home / "console"
     with console.open("w") as file:
         launcher = subprocess.Popen(
             words, cwd=REPOSITORY, env=environment, stdout=file, stderr=file, start_new_session=True
@@ -414,7 +423,7 @@ def launched(chain: Chain, kind: str) -> bool:
     while any(map(_is_alive, processes)) and time.monotonic() < end + SECONDS:
         time.sleep(0.05)
     for pid in filter(_is_alive, processes):
-        chain.faults.append(f"{kind}: process {pid} outlives its launcher")
+        chain.untidy.append((kind, f"process {pid} outlives its launcher"))
         os.kill(pid, signal.SIGKILL)
     text = console.read_text()
     chain.consoles.append(text)
@@ -422,9 +431,10 @@ def launched(chain: Chain, kind: str) -> bool:
         return True
     code = 128 + number if number != signal.SIGKILL else -number
     if launcher.returncode not in (code, 0):
-        chain.faults.append(f"{kind}: exit code {launcher.returncode}, not {code}: {_tail(text)}")
-    if number != signal.SIGKILL and "Traceback" in text:
-        chain.faults.append(f"{kind}: a traceback: {_tail(text)}")
+        text_of_code = f"exit code {launcher.returncode}, not {code}: {_tail(text)}"
+        chain.untidy.append((kind, text_of_code))
+    if number != signal.SIGKILL:
+        _check_text(chain, kind, text)
     chain.struck.append((kind, "survived"))
     return launcher.returncode == 0
 
@@ -490,20 +500,27 @@ def _signalled(chain: Chain, kind: str, aim: Aim, number: int) -> bool:
         seconds = time.time() - ended.hit_at
         chain.campaign.save_seconds.append(seconds)
         if {*ended.codes} != {128 + number}:
-            chain.faults.append(f"{kind}: exit codes {ended.codes} {_tail(ended.console)}")
-        if "Traceback" in ended.console:
-            chain.faults.append(f"{kind}: a traceback: {_tail(ended.console)}")
+            chain.untidy.append((kind, f"exit codes {ended.codes} {_tail(ended.console)}"))
+        _check_text(chain, kind, ended.console)
         if seconds > SAVE_SECONDS:
             chain.faults.append(f"{kind}: ended after {seconds:.0f} s")
     return _struck(chain, kind, ended)
 
 
+def _check_text(chain: Chain, kind: str, console: str) -> None:
+    """Note an end that was not told in one line."""
+    if "Traceback" in console:
+        last = console.rpartition("Traceback")[2]
+        chain.untidy.append((kind, f"a traceback: {_tail(last)}"))
+
+
 def _check_writer(chain: Chain, kind: str, ended: Ended) -> None:
     """Note what a write that failed left behind, or did not say in one line."""
-    if any(ended.codes) and "Traceback" in ended.console:
-        chain.faults.append(f"{kind}: a traceback: {_tail(ended.console)}")
-    if any(ended.codes) and list(chain.folder.glob(".*.part")):
-        chain.faults.append(f"{kind}: a partial file stays behind")
+    if any(ended.codes):
+        _check_text(chain, kind, ended.console)
+        rests = [path.name for path in chain.folder.glob(".*.part")]
+        if rests:
+            chain.untidy.append((kind, f"rests stay behind: {rests}"))
 
 
 def _num_lines(folder: Path) -> int:
@@ -546,8 +563,8 @@ def _tail(console: str) -> str:
 
 
 def _row(kind: str, row: Counter[str]) -> str:
-    tried, survived, refused, lost = (row[k] for k in ("tried", "survived", "refused", "lost"))
-    return f"{kind:28} {tried:7} {survived:9} {refused:8} {lost:5}"
+    tried, survived, refused, lost, untidy = (row[name] for name in COLUMNS)
+    return f"{kind:28} {tried:7} {survived:9} {refused:8} {lost:5} {untidy:7}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
