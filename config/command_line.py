@@ -2,12 +2,10 @@
 
 import argparse
 import logging
-import re
 import sys
 
-from config.limits import MAX_INT
 from config.loading import is_key, load_cfg
-from config.values import shown
+from config.option_numbers import MAX_SEED, whole_number
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -24,17 +22,30 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     )
     add("-e", "--evaluate", action="store_true", help="test --resume FILE with all views")
     add("--output", metavar="DIR", help="run folder, instead of OUTPUT_DIR")
-    add("--seed", type=_integer, help="instead of SEED")
-    add("--start-epoch", type=_count, default=0, help="first epoch of a run without --resume")
-    add("-j", "--workers", type=_count, help="loader processes, instead of DATA.WORKERS")
+    add("--seed", type=whole_number(most=MAX_SEED), help="instead of SEED")
     add(
-        "-p", "--print-freq", type=_count, help="iterations a log line, instead of TRAIN.PRINT_FREQ"
+        "--start-epoch",
+        type=whole_number(),
+        default=0,
+        help="first epoch of a run without --resume",
+    )
+    add("-j", "--workers", type=whole_number(), help="loader processes, instead of DATA.WORKERS")
+    add(
+        "-p",
+        "--print-freq",
+        type=whole_number(),
+        help="iterations a log line, instead of TRAIN.PRINT_FREQ",
     )
     add("--amp", action="store_true", help="mixed precision, bf16 where the device has it")
-    add("--gpu", type=_count, help="the one GPU to use")
+    add("--gpu", type=whole_number(), help="the one GPU to use")
     add("--multiprocessing-distributed", action="store_true", help="a process for each GPU here")
-    add("--world-size", type=_integer, default=-1, help="hosts with the flag above, else processes")
-    add("--rank", type=_integer, default=-1, help="of this host or process")
+    add(
+        "--world-size",
+        type=whole_number(least=-1),
+        default=-1,
+        help="hosts with the flag above, else processes",
+    )
+    add("--rank", type=whole_number(least=-1), default=-1, help="of this host or process")
     add("--dist-url", default="", help="tcp://HOST:PORT of rank 0; default: a free port here")
     add("--dist-backend", choices=("nccl", "gloo"), default="", help="default: what suits")
     add("overrides", nargs="*", metavar="KEY VALUE", help="config keys, see config/defaults.py")
@@ -77,19 +88,6 @@ def check_command_line(argv: list[str]) -> None:
         sys.exit(1)
     finally:
         logging.disable(logging.NOTSET)
-
-
-def _integer(word: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]{1,20}", word):
-        raise argparse.ArgumentTypeError(f"invalid int value: {shown(word)}")
-    return int(word)
-
-
-def _count(word: str) -> int:
-    number = _integer(word)
-    if not 0 <= number <= MAX_INT:
-        raise argparse.ArgumentTypeError(f"{number} is not from 0 to {MAX_INT}")
-    return number
 
 
 def _with_bare_resume(argv: list[str]) -> list[str]:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from config.option_numbers import MAX_SEED, whole_number
+
 CLASSES = ("left", "right", "up", "down", "grow", "shrink", "anticlockwise", "clockwise")
 SIDE = 32  # pixels
 SCALE = 4  # drawn larger, then reduced, so that slow motion shows
@@ -131,7 +133,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Make the toy set from the command line."""
     parser = argparse.ArgumentParser(description="Make the toy set of the quickstart.")
     parser.add_argument("root", type=Path, help="folder to fill")
-    parser.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
+    parser.add_argument(
+        "--seed", type=whole_number(most=MAX_SEED), default=0, help="of every draw (default 0)"
+    )
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     make_toy(args.root, args.seed)

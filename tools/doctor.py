@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from config import load_cfg
+from config.option_numbers import whole_number
 from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
 from tools.diagnosis.data_findings import check_classes, check_files, check_lists
@@ -95,8 +96,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N|all",
         help="files of each list to open",
     )
-    add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes for the files")
-    add("--processes", type=int, default=0, help="of the training; default: as train.sh starts")
+    add(
+        "--workers",
+        type=whole_number(most=512),
+        default=len(os.sched_getaffinity(0)),
+        help="processes for the files",
+    )
+    add(
+        "--processes",
+        type=whole_number(most=10_000),
+        default=0,
+        help="of the training; default: as train.sh starts",
+    )
     add("--json", type=Path, metavar="OUT", help="write the findings for machines")
     add("--damaged", type=Path, metavar="OUT", help="write the damaged videos, a line each")
     add("--skip-speed", action="store_true", help="do not measure loading and model")

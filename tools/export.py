@@ -31,6 +31,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from config.model_checks import MODEL_RULES
+from config.option_numbers import whole_number
 from datasets.protocols import test_image_size
 from engine.checkpoints import describe_preprocessing
 from engine.run_log import set_up_console
@@ -213,7 +214,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--opset", type=int, default=0, help="of ONNX; default: torch's newest")
     add("--int8", action="store_true", help="write NAME.int8.onnx too, linear layers in INT8")
     add("--clips", nargs="+", default=[], metavar="VIDEO", help="compare on these, not the list's")
-    add("--videos", type=int, default=16, help="of the test list to compare on (16); 0 = all")
+    add(
+        "--videos",
+        type=whole_number(),
+        default=16,
+        help="of the test list to compare on (16); 0 = all",
+    )
     add("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
     return parser.parse_intermixed_args(argv)
 

@@ -24,6 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from config import load_cfg
+from config.option_numbers import whole_number
 from datasets.live import Every, LiveFrame
 from datasets.loaders import open_frames, read_records
 from datasets.protocols import test_image_size
@@ -43,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--checkpoint", help="the weights; without, random ones, for the time")
     parser.add_argument("--cfg", help="yml of the experiment; ours hold their own config")
-    parser.add_argument("--pairs", type=int, default=50, help="of frames to time (50)")
+    parser.add_argument(
+        "--pairs", type=whole_number(least=1), default=50, help="of frames to time (50)"
+    )
     parser.add_argument("--every", type=int, metavar="N", help="classify each Nth frame")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
     args = parser.parse_intermixed_args(argv)

@@ -37,6 +37,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from config.loading import is_key
+from config.option_numbers import positive_number, whole_number
 from datasets.loaders import build_view_loader, describe_protocol
 from datasets.views import Views
 from engine.distributed import LaunchOptions, World, gather_objects, launch
@@ -222,13 +223,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--input", required=True, nargs="+", metavar="VIDEO|FOLDER|LIST|GLOB", help="see above")
     add("--cfg", default="", help="yml of the experiment, for a file that does not hold it")
     add("--class-names", default="", metavar="FILE", help="a name a line; ours hold them")
-    add("--topk", type=_positive(int), default=5, help="classes to name (5)")
+    add("--topk", type=whole_number(least=1), default=5, help="classes to name (5)")
     add("--views", default="", metavar="NxC", help="clips x crops: 1x1, 1x3, 10x3 (the config's)")
     add("--json", type=Path, metavar="OUT", help="write a JSON line for each video")
     add("--timeline", type=Path, metavar="OUT", help="write OUT.csv and OUT.png over the time")
     add("--overlay", type=Path, metavar="OUT.mp4", help="write the video with the answers on it")
-    add("--hop", type=_positive(float), metavar="S", help="seconds between windows (half of one)")
-    add("--window", type=_positive(float), metavar="S", help="its seconds, if not those of a clip")
+    add("--hop", type=positive_number(), metavar="S", help="seconds between windows (half of one)")
+    add("--window", type=positive_number(), metavar="S", help="its seconds, if not those of a clip")
     add("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
     args = parser.parse_intermixed_args(argv)
     first_key = next((i for i, word in enumerate(args.input) if is_key(word)), len(args.input))
@@ -260,16 +261,6 @@ def _open(path: Path | None, stack: ExitStack, world: World) -> TextIO | None:
         return stack.enter_context(path.open("w", encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot write --json {path}: {error.strerror}") from error
-
-
-def _positive(kind: type) -> Any:
-    def read(word: str) -> float:
-        number = kind(word)
-        if not number > 0:
-            raise argparse.ArgumentTypeError(f"{word} is not above 0")
-        return number
-
-    return read
 
 
 if __name__ == "__main__":

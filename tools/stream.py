@@ -38,6 +38,7 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from config.option_numbers import positive_number
 from datasets.growing_folder import GrowingFolder
 from datasets.live import (
     Every,
@@ -96,7 +97,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--input", required=True, help="a video file, a folder of images, or a camera's index")
     pace, forgetting = one_of(), one_of()
     pace.add_argument("--every", type=int, metavar="N", help="classify each Nth frame")
-    pace.add_argument("--fps", type=float, metavar="R", help="classify R frames a second")
+    pace.add_argument(
+        "--fps", type=positive_number(), metavar="R", help="classify R frames a second"
+    )
     forgetting.add_argument("--window", type=int, metavar="W", help="mean of the last W; 0: of all")
     forgetting.add_argument("--decay", type=float, metavar="A", help="fading mean, A from 0 to 1")
     add("--topk", type=_at_least_one, default=3, help="classes a line (3)")

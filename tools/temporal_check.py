@@ -21,6 +21,7 @@ from torch import Tensor, nn
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from config.option_numbers import MAX_SEED, whole_number
 from datasets.loaders import describe_protocol
 from engine.distributed import World
 from engine.run import Run
@@ -62,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], epilog=MEANING)
     parser.add_argument("--checkpoint", required=True, help="the weights to test")
     parser.add_argument("--cfg", help="yml of the experiment; ours hold their own config")
-    parser.add_argument("--seed", type=int, default=0, help="of the shuffled orders (0)")
+    parser.add_argument(
+        "--seed", type=whole_number(most=MAX_SEED), default=0, help="of the shuffled orders (0)"
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there too")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
     args = parser.parse_intermixed_args(argv)

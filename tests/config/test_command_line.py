@@ -7,6 +7,7 @@ import pytest
 
 from config import load_cfg
 from config.command_line import check_command_line, parse_args
+from config.option_numbers import positive_number, whole_number
 
 CFG = ["--cfg", "exp.yml"]
 
@@ -188,3 +189,18 @@ def test_checked_command_line_says_nothing_and_warnings_stay_on(
     assert (capsys.readouterr().out, caplog.messages) == ("", [])
     load_cfg(path)
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("word", ["1.5", "1_0", "", "nan", "٣", "9" * 5000, "-1", "0", "11", " 2"])
+def test_whole_number_is_within_its_bounds(word: str) -> None:
+    read = whole_number(least=1, most=10)
+    assert [read(text) for text in ("1", "+2", "10", "010")] == [1, 2, 10, 10]
+    with pytest.raises(argparse.ArgumentTypeError, match=r"invalid int value|is not from 1 to 10"):
+        read(word)
+
+
+@pytest.mark.parametrize("word", ["nan", "inf", "-1", "0", "1e400", "x", "", "1e7"])
+def test_positive_number_is_finite(word: str) -> None:
+    assert positive_number()("0.5") == 0.5
+    with pytest.raises(argparse.ArgumentTypeError, match=r"invalid float|is not above 0, up to"):
+        positive_number()(word)
