@@ -19,6 +19,7 @@ from tests.ranks import _run_script
 
 # Functions that a fault may be aimed at, by what the user would call the moment.
 PLACES = {
+    "set-up": ("torch", "manual_seed"),
     "fsync": ("os", "fsync"),
     "rename": ("os", "replace"),
     "link": ("os", "link"),

@@ -30,6 +30,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
+from config import is_key
 from tests.faults.aims import BYTES, DISK_FULL, Aim
 from tests.faults.groups import Ended, Group, cut, start_server, two_hosts
 from tests.faults.toy_run import (
@@ -70,6 +71,7 @@ class Campaign:
         self.folder = folder
         self.seed = seed
         self.kinds = kinds
+        folder.mkdir(exist_ok=True)
         self.config = make_toy_set(folder)
         self.table: dict[str, Counter[str]] = {}
         self.told: list[str] = []
@@ -154,6 +156,9 @@ class Chain:
         self.clips = Clips(num_repeats=2 if "REPEATS 2" in RECIPES[self.recipe] else 1)
         self.is_noted = True  # what was learned from, by all attempts
         self.is_mounted = False
+        self.has_learned = False  # in the attempt before
+        self.ended_by = ""  # what struck the last attempt that learned
+        self.is_async = self.rng.random() < 0.25
         self.checkpoint_steps = self.rng.choice((0, 1, 1, 2, 3))
 
     def run(self) -> list[str]:
@@ -178,6 +183,7 @@ class Chain:
         words = ["--cfg", str(self.campaign.config), "--output", str(self.folder)]
         words += ["--resume", "auto", *RECIPES[self.recipe].split()]
         words += ["TRAIN.CHECKPOINT_STEPS", str(self.checkpoint_steps)]
+        words += ["TRAIN.CHECKPOINT_ASYNC", str(self.is_async)]
         return [*words, "DATA.WORKERS", str(workers)]
 
     def start(self, aim: Aim | None = None, aimed: int = 0, workers: int | None = None) -> Group:
@@ -194,14 +200,15 @@ class Chain:
         if self.is_noted:
             self.clips.add(ended, self.num)
         self.consoles.append(ended.console)
-        if len(self.clips.lost_iterations) > num_before and self.struck:
-            kind = self.struck[-1][0]
-            is_graceful = kind in GRACEFUL or kind == "signal in a save"
+        if len(self.clips.lost_iterations) > num_before and self.ended_by:
+            kind = self.ended_by
+            is_graceful = kind in GRACEFUL or kind.startswith("signal")
             what = "signalled" if is_graceful else "killed"
             lost = self.clips.lost_iterations[-1]
             self.campaign.lost_iterations[what].append(lost)
             if is_graceful and lost:
                 self.faults.append(f"{kind}: {lost} iterations had to be done again")
+        self.has_learned = any(ended.batches)
         if ended.is_hung:
             self.faults.append(f"hung for {seconds} s: {ended.codes} {_tail(ended.console)}")
         return ended
@@ -229,9 +236,11 @@ class Chain:
         return found
 
 
+SHORT_SILENCE = ("TRAIN.TIMEOUT_MINUTES", "0.1") if is_key("TRAIN.TIMEOUT_MINUTES") else ()
 COLUMNS = ("tried", "survived", "refused", "lost", "untidy")
 COMPARED = ("state_dict", "optimizer", "ema", "ema_steps", "swa", "swa_epochs", "scaler")
 PLACE_OF = {
+    "kill in the set-up": ("set-up", 2),
     "kill at fsync": ("fsync", 30),
     "kill at rename": ("rename", 12),
     "kill at link": ("link", 8),
@@ -284,9 +293,16 @@ def graceful_signal(chain: Chain, kind: str) -> bool:
 def signal_in_a_save(chain: Chain, kind: str) -> bool:
     """Send such a signal while a checkpoint is written."""
     number = chain.rng.choice(list(GRACEFUL.values()))
-    place = chain.rng.choice(("save", "fsync", "rename", "validation"))
+    place = chain.rng.choice(("save", "fsync", "rename", "link"))
     aim = Aim(place, chain.rng.randint(1, 8), number, chain.rng.random() < 0.5)
     return _signalled(chain, kind, aim, number)
+
+
+def signal_elsewhere(chain: Chain, kind: str) -> bool:
+    """Send such a signal where no clip is learned from: while the run begins, or validates."""
+    number = chain.rng.choice(list(GRACEFUL.values()))
+    place = "set-up" if "set-up" in kind else "validation"
+    return _signalled(chain, kind, Aim(place, chain.rng.randint(1, 2), number), number)
 
 
 def disk_full(chain: Chain, kind: str) -> bool:
@@ -387,8 +403,7 @@ def host_cut_off(chain: Chain, kind: str) -> bool:
     is_short = chain.rng.random() < 0.3
     aim = Aim("iteration", chain.rng.randint(1, 20), 0)
     with two_hosts() as hosts:
-        words = [*chain.words(), "TRAIN.TIMEOUT_MINUTES", "0.1"]
-        group = Group(2, words, aim, aimed=1, hosts=hosts)
+        group = Group(2, [*chain.words(), *SHORT_SILENCE], aim, aimed=1, hosts=hosts)
         while group.is_running() and not group.hit_at():
             time.sleep(0.01)
         cut(hosts[1], is_cut=True)
@@ -444,7 +459,7 @@ def stopped_process(chain: Chain, kind: str) -> bool:
     if chain.num == 1:
         return False
     aim = Aim("iteration", chain.rng.randint(1, 20), signal.SIGSTOP)
-    group = Group(chain.num, [*chain.words(), "TRAIN.TIMEOUT_MINUTES", "0.05"], aim, 1)
+    group = Group(chain.num, [*chain.words(), *SHORT_SILENCE], aim, 1)
     others = [rank for rank in range(chain.num) if rank != 1]
     end = time.monotonic() + SECONDS
     while time.monotonic() < end and any(group.processes[r].exitcode is None for r in others):
@@ -478,6 +493,8 @@ FAULTS: dict[str, Callable[[Chain, str], bool]] = {
     "kill all at random": kill_at_random,
     **dict.fromkeys(GRACEFUL, graceful_signal),
     "signal in a save": signal_in_a_save,
+    "signal in the set-up": signal_elsewhere,
+    "signal in the validation": signal_elsewhere,
     "disk full": disk_full,
     "file system full": file_system_full,
     "newest damaged": damaged_newest,
@@ -546,6 +563,8 @@ def _struck(chain: Chain, kind: str, ended: Ended) -> bool:
     if not any(ended.codes):
         return True
     chain.struck.append((kind, "survived"))
+    if chain.has_learned:
+        chain.ended_by = kind
     return False
 
 

@@ -6,22 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.faults.campaign import FAULTS, Campaign
+from tests.faults.campaign import Campaign
 from tests.faults.groups import Batch, Ended, start_server
 from tests.faults.toy_run import EPOCHS, NUM_VIDEOS, Clips, differences, faults_of_records
 
-KILLS = [kind for kind in FAULTS if kind.startswith("kill")]
+KINDS = ["kill at rename", "kill in a save", "kill at an iteration", "kill in a file's bytes"]
 
 
 @pytest.mark.ddp
-def test_killed_runs_end_as_those_that_nothing_struck(tmp_path: Path) -> None:
+def test_run_that_is_killed_again_and_again_ends_as_one_that_nothing_struck(tmp_path: Path) -> None:
     start_server()
-    campaign = Campaign(tmp_path, seed=1, kinds=[*KILLS, "SIGTERM", "signal in a save"])
-    number = 0
-    while campaign.num_struck() < 5:
-        campaign.run_chain(number)
-        number += 1
+    campaign = Campaign(tmp_path, seed=2, kinds=[*KINDS, "SIGTERM"])
+    campaign.run_chain(0)
     assert not campaign.told, "\n".join(campaign.told)
+    assert campaign.num_struck() >= 3
 
 
 def ended(*batches: Batch) -> Ended:
