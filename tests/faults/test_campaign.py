@@ -8,7 +8,7 @@ import torch
 
 from tests.faults.campaign import Campaign
 from tests.faults.groups import Batch, Ended, start_server
-from tests.faults.toy_run import EPOCHS, NUM_VIDEOS, Clips, differences, faults_of_records
+from tests.faults.toy_run import EPOCHS, Clips, differences, faults_of_records
 
 KINDS = ["kill at rename", "kill in a save", "kill at an iteration", "kill in a file's bytes"]
 
@@ -72,15 +72,15 @@ def test_difference_of_one_bit_is_told() -> None:
 
 
 def test_line_of_the_records_that_is_doubled_or_missing_is_told(tmp_path: Path) -> None:
-    def written(steps: list[tuple[int, int]], validated: list[int]) -> list[str]:
-        lines = [{"kind": "train", "epoch": e, "iteration": i} for e, i in steps]
-        lines += [{"kind": "val", "epoch": e} for e in validated]
+    def written(steps: list[int], validated: list[int]) -> list[str]:
+        lines = [{"kind": "train", "step": step} for step in steps]
+        lines += [{"kind": "val", "epoch": epoch} for epoch in validated]
         (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
         return faults_of_records(tmp_path)
 
-    steps = [(epoch, i) for epoch in range(EPOCHS) for i in (1, 2, 3)]
-    assert written(steps, [*range(EPOCHS)]) == []
-    assert written([*steps, (1, 2)], [*range(EPOCHS)]) == ["iteration (1, 2) stands 2 times"]
-    assert written(steps[1:], [*range(EPOCHS)]) == ["iteration (0, 1) is missing"]
-    assert written(steps, [0, 1]) == ["epoch 2 validated 0 times"]
-    assert NUM_VIDEOS["train"] % 2
+    epochs = [*range(EPOCHS)]
+    assert written([1, 2, 3], epochs) == []
+    assert written([1, 2, 3, 2], epochs) == ["step 2 stands 2 times"]
+    assert written([2, 4], epochs) == ["step 1 is missing", "step 3 is missing"]
+    assert written([], epochs) == ["step 1 is missing"]
+    assert written([1, 2], epochs[:2]) == ["epoch 2 validated 0 times"]

@@ -87,21 +87,16 @@ def weights_differ_by(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> flo
 
 
 def faults_of_records(folder: Path) -> list[str]:
-    """Return what log.jsonl has twice or lacks."""
+    """Return what log.jsonl has twice or lacks; its steps go on where a process count changes."""
     lines = (folder / "log.jsonl").read_text().splitlines()
     entries = [json.loads(line) for line in lines]
     validated = Counter(e["epoch"] for e in entries if e["kind"] == "val")
     found = [
         f"epoch {e} validated {validated[e]} times" for e in range(EPOCHS) if validated[e] != 1
     ]
-    trained = Counter((e["epoch"], e["iteration"]) for e in entries if e["kind"] == "train")
-    found += [f"iteration {step} stands {n} times" for step, n in trained.items() if n != 1]
-    for epoch in range(EPOCHS):
-        last = max((i for e, i in trained if e == epoch), default=0)
-        missing = [i for i in range(1, last + 1) if (epoch, i) not in trained]
-        found += [
-            f"iteration {(epoch, i)} is missing" for i in missing or ([0] if not last else [])
-        ]
+    steps = Counter(e["step"] for e in entries if e["kind"] == "train")
+    found += [f"step {step} stands {n} times" for step, n in steps.items() if n != 1]
+    found += [f"step {s} is missing" for s in range(1, max(steps, default=1) + 1) if s not in steps]
     return found
 
 
