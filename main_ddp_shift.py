@@ -14,12 +14,14 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from datasets.first_look import look_at_lists
 from datasets.loaders import describe_protocol, num_test_clips
 from datasets.toy import is_toy_missing, make_toy
 from datasets.views import classify_views
@@ -30,6 +32,7 @@ from engine.distributed import (
     World,
     barrier,
     broadcast_buffers,
+    decided_by_main,
     gather_objects,
     launch,
     launch_options,
@@ -37,11 +40,13 @@ from engine.distributed import (
 from engine.experiment import choose_checkpoint, load_experiment
 from engine.position import Position
 from engine.progress import Progress
+from engine.provenance import describe_run, file_sha256
 from engine.results import record_validation, write_results
 from engine.run import Run, to_device
+from engine.run_folder import RunFolder, held_folder
 from engine.run_log import set_up_console
 from engine.scores import Scores, collect_scores
-from engine.summary import log_end
+from engine.summary import log_end, write_config
 from engine.training import Training, Videos, open_videos, set_up_training
 from engine.user_errors import user_errors_shown
 from models import load_model
@@ -65,19 +70,26 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = not cfg.DETERMINISTIC
-    with stop_signals.installed(), user_errors_shown(is_common_shown=world.local_rank == 0):
+    with (
+        stop_signals.installed(),
+        user_errors_shown(world.local_rank == 0, way_out=lambda: stop_signals.way_out),
+        held_folder(Path(cfg.OUTPUT_DIR), world) as folder,
+    ):
         if cfg.DATA.GENERATE_TOY:
             if world.local_rank == 0 and is_toy_missing(cfg.DATA.ROOT, cfg.DATA.VAL_LIST):
                 make_toy(cfg.DATA.ROOT)
             barrier()
         args.resume = choose_checkpoint(args, cfg, world)
         if args.evaluate:
-            test(cfg, args.resume, world)
+            videos = open_videos(cfg, "test", world)
+            decided_by_main(partial(look_at_lists, cfg, {"test": videos.records}), world)
+            test(cfg, args.resume, videos, world)
             return
         checkpoints = build_checkpoint_folder(cfg)
-        num_averaged = train(cfg, args, checkpoints, world)
+        num_averaged = train(cfg, args, folder, checkpoints, world)
         if cfg.TEST.AFTER_TRAINING:
-            test(cfg, str(checkpoints.average if num_averaged else checkpoints.best()), world)
+            path = checkpoints.average if num_averaged else checkpoints.best()
+            test(cfg, str(path), open_videos(cfg, "test", world), world)
         if num_averaged:
             _log.info("mean of the weights of %d epochs: %s", num_averaged, checkpoints.average)
         if world.is_main:
@@ -85,16 +97,20 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
 
 
 def train(
-    cfg: CfgNode, args: argparse.Namespace, checkpoints: CheckpointFolder, world: World
+    cfg: CfgNode,
+    args: argparse.Namespace,
+    folder: RunFolder,
+    checkpoints: CheckpointFolder,
+    world: World,
 ) -> int:
     """Train as the config says: a checkpoint after each epoch, and within it where one is due.
 
     Returns:
         Number of epochs in the averaged weights.
     """
-    run, training = set_up_training(cfg, args, checkpoints, world)
+    run, training = set_up_training(cfg, args, folder, checkpoints, world)
     learner, start = training.learner, training.start
-    stop_signals.tidy += [checkpoints.wait, run.log.flush]
+    stop_signals.tidy += [checkpoints.wait, run.log.flush, folder.release]
     if start.awaits_validation:
         keep_best(run, training, checkpoints, start.position.epoch)
     for epoch in range(start.position.epoch, cfg.TRAIN.EPOCHS):
@@ -188,8 +204,8 @@ def save(
         run.cfg, training.learner, place, best, training.listed, run.world, own
     )
     if content:
+        run.log.flush()  # first: a run that goes on from the checkpoint counts on its records
         checkpoints.save(content)
-        run.log.flush()
     training.save_points.saved()
     stop_signals.way_out = (
         f"{checkpoints.folder} is saved; --resume auto goes on with the next clip"
@@ -204,9 +220,10 @@ def keep_best(run: Run, training: Training, checkpoints: CheckpointFolder, num_e
     """Validate after so many epochs; the newest checkpoint becomes the best if it leads."""
     top1 = validate(run, training.learner.evaluated, training.val, num_epochs - 1)
     if run.world.is_main:
-        checkpoints.keep_best(top1, num_epochs)
-        best = max(training.start.best, checkpoints.record().top1)
+        best = max(training.start.best, checkpoints.record().top1, top1)
         run.log.scalars(num_epochs - 1, {"Accuracy/best_test_top1": best})
+        run.log.flush()
+        checkpoints.keep_best(top1, num_epochs)
 
 
 def validate(run: Run, model: nn.Module, val: Videos, epoch: int, kind: str = "val") -> float:
@@ -262,26 +279,29 @@ def evaluate(run: Run, model: nn.Module, videos: Videos) -> tuple[Scores | None,
     )
 
 
-def test(cfg: CfgNode, path: str, world: World) -> None:
+def test(cfg: CfgNode, path: str, videos: Videos, world: World) -> None:
     """Test a checkpoint with all views; write results.json and scores.npz into the run folder.
 
     Raises:
         ValueError: Videos are unreadable and TEST.SKIPS_UNREADABLE is off; the scores of the others
             are written all the same.
     """
-    run, videos = Run(cfg, world), open_videos(cfg, "test", world)
+    run = Run(cfg, world)
     loaded = load_model(path, cfg)
     _log.info("%s", loaded.report)
+    digest = file_sha256(path) if world.is_main else ""  # now: a training may replace the file
+    described = describe_run(cfg, {"test": videos.records}, world)
     scores, unreadable = evaluate(run, loaded.model.to(world.device), videos)
     if scores is None:
         return
     folder = Path(cfg.OUTPUT_DIR)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "test_config.yml").write_text(cfg.dump(), encoding="utf-8")
+    write_config(folder / "test_config.yml", cfg)
     source = {
         "protocol": describe_protocol(cfg),
         "checkpoint": path,
+        "checkpoint_sha256": digest,
         "list": cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST,
+        "run": described,
     }
     write_results(folder, scores, unreadable, loaded.class_names, source, cfg.TEST.AVERAGE_LOGITS)
     if unreadable and not cfg.TEST.SKIPS_UNREADABLE:

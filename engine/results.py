@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def write_results(
     scores: Scores,
     unreadable: Sequence[str],
     class_names: Sequence[str],
-    source: dict[str, str],
+    source: Mapping[str, Any],
     average_logits: bool = True,
 ) -> None:
     """Write scores.npz and results.json, and say the figures.
@@ -72,6 +73,8 @@ def write_results(
         source: What else results.json tells of where the figures come from.
         average_logits: Average logits over the views; False: probabilities.
     """
+    if (folder / "results.json").exists():
+        _log.warning("%s: the results of an earlier test are replaced", folder)
     scores.save(folder / "scores.npz", scores.averaged())
     figures = scores.figures(scores.averaged(average_logits))
     per_class = zip(class_names, figures.pop("per_class_accuracy").values(), strict=True)

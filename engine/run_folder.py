@@ -3,9 +3,11 @@
 import itertools
 import logging
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from engine.distributed import World, decided_by_main
 from engine.folder_lock import FILE_NAME as LOCK
 from engine.folder_lock import FolderLock
 from engine.whole_file import remove_stale_parts
@@ -17,6 +19,21 @@ _OF_A_RUN = (  # what a training or a test writes; a folder with any of these is
 )
 
 _log = logging.getLogger(__name__)
+
+
+@contextmanager
+def held_folder(path: Path, world: World) -> Iterator["RunFolder"]:
+    """Have rank 0 hold the run folder meanwhile; all processes call this together.
+
+    Raises:
+        ValueError: See `RunFolder.claim`.
+    """
+    folder = RunFolder(path)
+    decided_by_main(folder.claim, world)
+    try:
+        yield folder
+    finally:
+        folder.release()
 
 
 class RunFolder:

@@ -9,6 +9,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from engine.distributed import World
+from engine.whole_file import whole_file
 from models import VideoModel
 
 _log = logging.getLogger("main")
@@ -35,7 +36,7 @@ def log_start(
     if not world.is_main:
         return
     folder = Path(cfg.OUTPUT_DIR)
-    (folder / "config.yml").write_text(cfg.dump(), encoding="utf-8")
+    write_config(folder / "config.yml", cfg)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     assert isinstance(model, VideoModel)
     time_use = model.describe_time()
@@ -53,6 +54,12 @@ def log_start(
     advice = rate_advice(cfg, batch)
     if advice:
         _log.warning("%s", advice)
+
+
+def write_config(path: Path, cfg: CfgNode) -> None:
+    """Write a config that ``--cfg`` takes; raise UnwritableError where that cannot be."""
+    with whole_file(path) as file:
+        file.write(cfg.dump().encode(errors="surrogateescape"))
 
 
 def rate_advice(cfg: CfgNode, batch: int) -> str:

@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 from config.class_names import read_class_names
 from datasets.annotations import VideoRecord, list_digest
+from datasets.first_look import look_at_lists
 from datasets.loaders import (
     Clips,
     EpochSampler,
@@ -32,6 +33,7 @@ from engine.kept_records import RecordedPart
 from engine.learner import Learner, build_learner
 from engine.objective import Objective, build_mixer, build_objective
 from engine.position import EpochPart, Position
+from engine.provenance import describe_run
 from engine.resuming import Start, find_start, resume
 from engine.run import Run, to_device
 from engine.run_folder import RunFolder
@@ -125,23 +127,31 @@ def open_videos(cfg: CfgNode, split: str, world: World) -> Videos:
 
 
 def set_up_training(
-    cfg: CfgNode, args: argparse.Namespace, checkpoints: CheckpointFolder, world: World
+    cfg: CfgNode,
+    args: argparse.Namespace,
+    folder: RunFolder,
+    checkpoints: CheckpointFolder,
+    world: World,
 ) -> tuple[Run, Training]:
     """Read lists and weights, build model, teacher and learner, and open the run folder.
 
     Args:
         cfg: The experiment.
         args: The command line; ``tune_from``, ``resume`` and ``start_epoch`` count here.
-        checkpoints: Of the run folder. If it holds a run and this one is fresh, the old one is
-            moved aside.
+        folder: Run folder. If it holds a run and this one begins there, the old one is moved
+            aside.
+        checkpoints: Of the run folder.
         world: Where this process stands; all processes call together.
 
     Raises:
-        ValueError: A list, a file of weights or a checkpoint cannot be read or does not fit.
+        ValueError: A list, a file of weights or a checkpoint cannot be read or does not fit, or
+            videos are missing.
     """
     records, val = read_records(cfg, "train"), open_videos(cfg, "val", world)
-    if cfg.TEST.AFTER_TRAINING:
-        read_records(cfg, "test")  # a fault in it would show only when the training is done
+    lists = {"train": records, "val": val.records}
+    if cfg.TEST.AFTER_TRAINING:  # a fault in it would show only when the training is done
+        lists["test"] = read_records(cfg, "test")
+    decided_by_main(partial(look_at_lists, cfg, lists), world)
     class_names = read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
     teacher_cfg = load_teacher_cfg(cfg, class_names)
     loader = build_train_loader(cfg, records, world.rank, world.size, teacher_cfg)
@@ -162,7 +172,7 @@ def set_up_training(
     torch.manual_seed(cfg.SEED + world.rank)  # dropout differs between processes
     start = _find_start(cfg, args, checkpoints, learner, listed, groups.num_batches, world)
     barrier()  # all have read: the files may lie in the folder that is moved aside now
-    folder = RunFolder(checkpoints.folder)
+    described = describe_run(cfg, lists, world)
     part = RecordedPart(
         start.position.iterations,
         start.position.epoch,
@@ -172,6 +182,7 @@ def set_up_training(
     run = Run(cfg, world, open_runlog(folder, world.is_main, part_here))
     if args.resume and world.is_main:
         checkpoints.go_on_from(Path(args.resume))
+    run.log.line("start", resumed=args.resume, **described)
     run.log.text("config", cfg.dump())
     for text in filter(None, (report, taught)):
         _log.info("%s", text)
