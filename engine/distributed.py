@@ -4,8 +4,10 @@ import argparse
 import datetime
 import logging
 import os
+import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,9 +17,21 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from engine.links import Peer, gather_links, join_links
+from engine.parent import end_with_parent
+from engine.rendezvous import open_store, read_address
+from engine.stops import SAME_SECONDS, STOP_SIGNALS, nothing_saved
+from engine.watch import Watch
+
 _log = logging.getLogger(__name__)
 
-TIMEOUT = datetime.timedelta(hours=2)  # rank 0 may write and test while the others wait
+# Of a collective: rank 0 may write and test as long as it likes. What hangs, the watch ends.
+_COLLECTIVE_TIMEOUT = datetime.timedelta(days=1)
+_NO_WAY = (
+    "the processes reach process 0, but not each other: GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME "
+    "name the network that joins the hosts, as eth0"
+)
+LAUNCHER = "TOKSHIFT_LAUNCHER"  # in the environment: process id of our launcher
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,7 @@ class LaunchOptions:
         url: ``tcp://HOST:PORT`` or ``env://``; empty = a free port of this host.
         backend: ``nccl`` or ``gloo``; empty = what suits the device.
         gpu: Index of the GPU to use, if not that of the local rank.
+        minutes: Silence of a process that counts as its end.
     """
 
     spawn: bool = False
@@ -61,10 +76,16 @@ class LaunchOptions:
     url: str = ""
     backend: str = ""
     gpu: int | None = None
+    minutes: float = 10.0
 
 
-def launch_options(args: argparse.Namespace) -> LaunchOptions:
-    """Return what the released flags of a command line say of the processes."""
+def launch_options(args: argparse.Namespace, minutes: float = 10.0) -> LaunchOptions:
+    """Return what the released flags of a command line say of the processes.
+
+    Args:
+        args: The command line.
+        minutes: Silence of a process that counts as its end.
+    """
     return LaunchOptions(
         spawn=args.multiprocessing_distributed,
         world_size=args.world_size,
@@ -72,17 +93,21 @@ def launch_options(args: argparse.Namespace) -> LaunchOptions:
         url=args.dist_url,
         backend=args.dist_backend,
         gpu=args.gpu,
+        minutes=minutes,
     )
 
 
 def launch(run: Callable[..., None], options: LaunchOptions, *args: Any) -> None:
     """Call ``run(world, *args)`` in every process of this host, with the process group up.
 
-    Under torchrun the launcher's environment decides and the options are ignored.
+    Under a launcher its environment decides and the options are ignored. A process of several that
+    fails ends here, and the others with it, see `engine.watch`.
 
     Raises:
-        ValueError: The options cannot work together or on this machine.
+        ValueError: The options cannot work together or on this machine, or a process does not come.
     """
+    if LAUNCHER in os.environ:
+        end_with_parent(int(os.environ[LAUNCHER]))
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ and "LOCAL_RANK" in os.environ:
         rank, size, local_rank = (int(os.environ[k]) for k in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         options = replace(options, gpu=None)  # the local rank picks it
@@ -153,11 +178,46 @@ def _spawn(run: Callable[..., None], options: LaunchOptions, args: tuple[Any, ..
     if hosts > 1 and not options.url:
         raise ValueError("several hosts need --dist-url tcp://HOST:PORT of the first one")
     url = options.url or f"tcp://127.0.0.1:{_free_port()}"
-    shared = (run, host * per_host, hosts * per_host, url, options, args)
+    shared = (run, host * per_host, hosts * per_host, url, options, args, os.getpid())
+    forwarded = _forward_signals()
     try:
         mp.spawn(_run_spawned, args=shared, nprocs=per_host)
-    except mp.ProcessExitedException as error:  # the process has said why
-        sys.exit(error.exit_code)
+    except mp.ProcessExitedException as error:  # the process has said why, if it could
+        code = error.exit_code
+        if code < 0 and -code in forwarded:
+            sys.stderr.write(nothing_saved(-code))
+        elif code < 0:
+            sys.stderr.write(f"error: process {error.error_index} was ended by a signal: {error}\n")
+        sys.exit(code if code >= 0 else 128 - code)
+
+
+def _forward_signals() -> list[int]:
+    """Hand each signal that stops a run on to the processes of `mp.spawn`, once.
+
+    Returns:
+        The signals that have come, filled in later.
+    """
+    came: list[int] = []
+    begin = time.monotonic()
+
+    def forward(number: int, frame: object) -> None:
+        nonlocal begin
+        children = mp.active_children()
+        is_second = bool(came) and time.monotonic() - begin > SAME_SECONDS
+        if is_second or not children:
+            for child in children:
+                child.kill()
+            sys.stderr.write(nothing_saved(number) if not came else "")
+            os._exit(128 + number)
+        if not came:
+            begin = time.monotonic()
+            came.append(number)
+            for child in children:
+                os.kill(child.pid or 0, number)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, forward)
+    return came
 
 
 def _run_spawned(
@@ -168,7 +228,10 @@ def _run_spawned(
     url: str,
     options: LaunchOptions,
     args: tuple[Any, ...],
+    parent: int,
 ) -> None:
+    os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which hands it on
+    end_with_parent(parent)
     _run_in_group(local_rank, run, first_rank + local_rank, size, url, options, args)
 
 
@@ -182,13 +245,26 @@ def _run_in_group(
     args: tuple[Any, ...],
 ) -> None:
     device = _device(local_rank, options)
+    address, me = read_address(url), Peer(rank, socket.gethostname())
+    # a group that starts again must not find the addresses of the last one
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = open_store(address, rank, size, options.minutes)
+    store = dist.PrefixStore(f"attempt {attempt}", store)
+    links = []
+    if size > 1 and rank == 0:
+        links = gather_links(me, size, address.host, store, options.minutes)
+    elif size > 1:
+        links = join_links(me, store, options.minutes)
     # tensors on the GPU travel by NCCL, objects and what lies on the CPU by gloo
     backend = "gloo" if device.type == "cpu" else f"cpu:gloo,cuda:{options.backend or 'nccl'}"
-    dist.init_process_group(backend, init_method=url, rank=rank, world_size=size, timeout=TIMEOUT)
-    try:
+    with Watch(me, links, local_rank, options.minutes) as watch:
+        with watch.limited(_NO_WAY):
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=size, timeout=_COLLECTIVE_TIMEOUT
+            )
+            dist.barrier()
         run(World(rank, size, local_rank, device), *args)
-    finally:
-        dist.destroy_process_group()
+    dist.destroy_process_group()  # only here: under NCCL it waits for the others
 
 
 def _device(local_rank: int, options: LaunchOptions) -> torch.device:
