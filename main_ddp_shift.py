@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_up_console(is_main=os.environ.get("RANK", "0") == "0")
     args = parse_args(sys.argv[1:] if argv is None else list(argv))
     with user_errors_shown(is_common_shown=os.environ.get("LOCAL_RANK", "0") == "0"):
-        launch(run, launch_options(args), args, load_experiment(args))
+        cfg = load_experiment(args)
+        launch(run, launch_options(args, cfg.TRAIN.TIMEOUT_MINUTES), args, cfg)
 
 
 def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
@@ -110,7 +111,8 @@ def train(
     """
     run, training = set_up_training(cfg, args, folder, checkpoints, world)
     learner, start = training.learner, training.start
-    stop_signals.tidy += [checkpoints.wait, run.log.flush, folder.release]
+    to_finish = [checkpoints.wait, run.log.flush, folder.release]
+    stop_signals.tidy += to_finish
     if start.awaits_validation:
         keep_best(run, training, checkpoints, start.position.epoch)
     for epoch in range(start.position.epoch, cfg.TRAIN.EPOCHS):
@@ -129,7 +131,8 @@ def train(
             names = training.listed.class_names
             checkpoints.save_average(build_average(cfg, average, num_averaged, top1, names))
     checkpoints.wait()
-    stop_signals.tidy.clear()
+    for finish in to_finish:
+        stop_signals.tidy.remove(finish)
     run.log.close()
     barrier()  # rank 0 has written
     return num_averaged

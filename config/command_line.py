@@ -4,6 +4,8 @@ import argparse
 import logging
 import sys
 
+from yacs.config import CfgNode
+
 from config.loading import is_key, load_cfg
 from config.option_numbers import MAX_SEED, whole_number
 
@@ -72,17 +74,20 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
     return words + args.overrides
 
 
-def check_command_line(argv: list[str]) -> None:
+def check_command_line(argv: list[str]) -> CfgNode | None:
     """End the program here, before torch is imported, on --help and on a fault that shows already.
 
     What passes is read again, with its warnings, when the run begins.
+
+    Returns:
+        The config; None if it is in a checkpoint, which takes torch to read.
     """
     args = parse_args(argv)
     if not args.cfg:
-        return  # the config is in a checkpoint, and takes torch to read
+        return None
     logging.disable(logging.WARNING)
     try:
-        load_cfg(args.cfg, overrides_of(args))
+        return load_cfg(args.cfg, overrides_of(args))
     except ValueError as error:
         sys.stdout.write(f"error: {error}\n")
         sys.exit(1)

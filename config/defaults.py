@@ -291,6 +291,9 @@ _C.TRAIN.TUNE_DROPS_HEAD = False
 # Unreadable videos are left out of the training, in plain sight (bad_videos.txt in the run folder);
 # above this share of the list's they are an error.
 _C.TRAIN.MAX_BAD_SHARE = 0.01
+# Minutes of silence after which a process, its host or its loader counts as lost, and the others
+# end with an error that names it. Work that takes longer is no silence.
+_C.TRAIN.TIMEOUT_MINUTES = 10.0
 # Iterations between two lines of the log.
 _C.TRAIN.PRINT_FREQ = 10
 

@@ -12,6 +12,11 @@ def training_faults(cfg: CfgNode) -> list[str]:
             f"TRAIN.CLIPS_PER_GPU={train.CLIPS_PER_GPU}; AUG.MIXUP_ALPHA and AUG.CUTMIX_ALPHA mix "
             "the clips of a batch with each other: it must be at least 2"
         )
+    # the signs of life come every second, and a thread wakes after more days not at all
+    if not 0.05 <= train.TIMEOUT_MINUTES <= 10080:
+        faults.append(
+            f"TRAIN.TIMEOUT_MINUTES={train.TIMEOUT_MINUTES}; it must be from 0.05 to 10080, a week"
+        )
     optim, layer_decay = cfg.OPTIM, cfg.OPTIM.LAYER_DECAY
     if len(optim.BETAS) != 2 or not all(0 <= beta < 1 for beta in optim.BETAS):
         faults.append(f"OPTIM.BETAS={optim.BETAS}; it must be two numbers from 0 to below 1")

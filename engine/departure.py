@@ -7,16 +7,15 @@ for, and does itself what the end of the interpreter would have done.
 
 import atexit
 import logging
+import multiprocessing
 import os
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-_WRITING_SECONDS = 10.0  # that a file which is being written is waited for
-_FLUSH_SECONDS = 5.0
+_FLUSH_SECONDS = 10.0
 
-# Held while a file is written that a departure must not cut off: `with departure.unbroken: ...`
-unbroken = threading.RLock()
 _is_leaving = threading.Lock()
 
 
@@ -32,22 +31,27 @@ class FaultExit(SystemExit):
         self.untold = untold
 
 
-def leave(status: int) -> NoReturn:
+def leave(status: int, tidy: Iterable[Callable[[], None]] = ()) -> NoReturn:
     """Flush what the program has written, and end this process; a second caller waits for the end.
 
     Args:
         status: Exit status of the process.
+        tidy: Called first, to finish what is being written.
     """
     if not _is_leaving.acquire(blocking=False):
         threading.Event().wait()
-    unbroken.acquire(timeout=_WRITING_SECONDS)
-    flushing = threading.Thread(target=_flush, daemon=True)
+    flushing = threading.Thread(target=_flush, args=(tidy,), daemon=True)
     flushing.start()
-    flushing.join(_FLUSH_SECONDS)  # a stopped loader process would keep it for ever
+    flushing.join(_FLUSH_SECONDS)
     os._exit(status)
 
 
-def _flush() -> None:
+def _flush(tidy: Iterable[Callable[[], None]]) -> None:
+    for child in multiprocessing.active_children():
+        if child.daemon:  # a loader's; a stopped one would be waited for without end
+            child.kill()
+    for finish in tidy:
+        finish()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -4,10 +4,8 @@ import argparse
 import datetime
 import logging
 import os
-import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,10 +15,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from engine.forwarding import Forwarding
 from engine.links import Peer, gather_links, join_links
-from engine.parent import end_with_parent
+from engine.parent import LAUNCHER, end_with_parent
 from engine.rendezvous import open_store, read_address
-from engine.stops import SAME_SECONDS, STOP_SIGNALS, nothing_saved
 from engine.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -31,7 +29,6 @@ _NO_WAY = (
     "the processes reach process 0, but not each other: GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME "
     "name the network that joins the hosts, as eth0"
 )
-LAUNCHER = "TOKSHIFT_LAUNCHER"  # in the environment: process id of our launcher
 
 
 @dataclass(frozen=True)
@@ -179,45 +176,13 @@ def _spawn(run: Callable[..., None], options: LaunchOptions, args: tuple[Any, ..
         raise ValueError("several hosts need --dist-url tcp://HOST:PORT of the first one")
     url = options.url or f"tcp://127.0.0.1:{_free_port()}"
     shared = (run, host * per_host, hosts * per_host, url, options, args, os.getpid())
-    forwarded = _forward_signals()
-    try:
-        mp.spawn(_run_spawned, args=shared, nprocs=per_host)
-    except mp.ProcessExitedException as error:  # the process has said why, if it could
-        code = error.exit_code
-        if code < 0 and -code in forwarded:
-            sys.stderr.write(nothing_saved(-code))
-        elif code < 0:
-            sys.stderr.write(f"error: process {error.error_index} was ended by a signal: {error}\n")
-        sys.exit(code if code >= 0 else 128 - code)
-
-
-def _forward_signals() -> list[int]:
-    """Hand each signal that stops a run on to the processes of `mp.spawn`, once.
-
-    Returns:
-        The signals that have come, filled in later.
-    """
-    came: list[int] = []
-    begin = time.monotonic()
-
-    def forward(number: int, frame: object) -> None:
-        nonlocal begin
-        children = mp.active_children()
-        is_second = bool(came) and time.monotonic() - begin > SAME_SECONDS
-        if is_second or not children:
-            for child in children:
-                child.kill()
-            sys.stderr.write(nothing_saved(number) if not came else "")
-            os._exit(128 + number)
-        if not came:
-            begin = time.monotonic()
-            came.append(number)
-            for child in children:
-                os.kill(child.pid or 0, number)
-
-    for number in STOP_SIGNALS:
-        signal.signal(number, forward)
-    return came
+    with Forwarding(lambda: [child.pid or 0 for child in mp.active_children()]) as forwarding:
+        try:
+            mp.spawn(_run_spawned, args=shared, nprocs=per_host)
+        except mp.ProcessExitedException as error:  # the process has said why, if it could
+            if error.exit_code < 0 and not forwarding.received:
+                _log.error("error: %s; out of memory, perhaps", error)
+            sys.exit(forwarding.status(error.exit_code))
 
 
 def _run_spawned(
@@ -230,6 +195,7 @@ def _run_spawned(
     args: tuple[Any, ...],
     parent: int,
 ) -> None:
+    os.environ["RANK"] = str(first_rank + local_rank)  # for who asks before the group is up
     os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which hands it on
     end_with_parent(parent)
     _run_in_group(local_rank, run, first_rank + local_rank, size, url, options, args)
@@ -248,12 +214,10 @@ def _run_in_group(
     address, me = read_address(url), Peer(rank, socket.gethostname())
     # a group that starts again must not find the addresses of the last one
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = open_store(address, rank, size, options.minutes)
-    store = dist.PrefixStore(f"attempt {attempt}", store)
-    links = []
-    if size > 1 and rank == 0:
+    store = dist.PrefixStore(f"attempt {attempt}", open_store(address, rank, size, options.minutes))
+    if rank == 0:
         links = gather_links(me, size, address.host, store, options.minutes)
-    elif size > 1:
+    else:
         links = join_links(me, store, options.minutes)
     # tensors on the GPU travel by NCCL, objects and what lies on the CPU by gloo
     backend = "gloo" if device.type == "cpu" else f"cpu:gloo,cuda:{options.backend or 'nccl'}"

@@ -44,12 +44,14 @@ class Link:
         peer: The process at the other end.
         silence: Seconds since it was heard.
         has_parted: It has said that it ends well.
+        is_stopped: It has said that a signal ends it.
         error: What it ends with, if it has said so here and not on its console.
     """
 
     def __init__(self, peer: Peer, connection: socket.socket) -> None:
         self.peer, self.socket = peer, connection
-        self.silence, self.has_parted, self.error = 0.0, False, ""
+        self.silence, self.error = 0.0, ""
+        self.has_parted = self.is_stopped = False
         self._rest, self._sending = b"", threading.Lock()
         connection.settimeout(_SEND_SECONDS)
 
@@ -75,9 +77,7 @@ class Link:
         return [json.loads(line) for line in lines]
 
 
-def gather_links(
-    me: Peer, size: int, host: str, store: dist.Store, minutes: float
-) -> list[Link]:
+def gather_links(me: Peer, size: int, host: str, store: dist.Store, minutes: float) -> list[Link]:
     """Return process 0's links to all others, once each is there.
 
     Args:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+LAUNCHER = "TOKSHIFT_LAUNCHER"  # in the environment: process id of our launcher
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_SECONDS = 1.0
 

@@ -7,6 +7,9 @@ import time
 
 _log = logging.getLogger("main")
 
+# In the environment of process 0: a socket for its store that our launcher listens on already, so
+# that nobody takes the port between.
+STORE_FD = "TOKSHIFT_STORE_FD"
 SAY_SECONDS = 30.0  # between two lines that say who is awaited
 _CONNECT_SECONDS = 5.0
 

@@ -8,10 +8,9 @@ from urllib.parse import urlparse
 
 import torch.distributed as dist
 
-from engine.ports import connect, listen
+from engine.ports import STORE_FD, connect, listen
 
-STORE_FD = "TOKSHIFT_STORE_FD"  # a socket for process 0 that our launcher listens on already
-_HANDSHAKE = datetime.timedelta(seconds=30)
+_HANDSHAKE = datetime.timedelta(seconds=10)
 
 
 @dataclass(frozen=True)

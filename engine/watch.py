@@ -21,12 +21,14 @@ from typing import Any, NoReturn
 
 from engine.departure import FaultExit, leave
 from engine.links import Link, Peer
+from engine.stop_signals import stop_signals
 
 _log = logging.getLogger("main")
 
 _BEAT_SECONDS = 1.0
 # That a process gets to end by itself, once a peer is gone: it may be about to tell the same error.
 _GRACE_SECONDS = 3.0
+_STOP_SECONDS = 30.0  # the same where a signal stops the run
 _COLLECTIVE = re.compile(r"gloo|nccl|Connection (closed|reset)|Broken pipe|Socket", re.IGNORECASE)
 
 
@@ -38,11 +40,13 @@ class Loss:
         peer: Which one.
         silent_minutes: How long it said nothing; 0 = it has ended.
         error: What it ended with, if it has not said so on its console.
+        is_stopped: A signal has ended it, which is on its way to all.
     """
 
     peer: Peer
     silent_minutes: float = 0.0
     error: str = ""
+    is_stopped: bool = False
 
     def __str__(self) -> str:
         if self.silent_minutes:
@@ -59,7 +63,7 @@ class Watch:
     """Watches the other processes while the body of the ``with`` runs, and ends this one with them.
 
     An exception that leaves the body ends the process, too: the peers are told, the records are
-    flushed, and the exit status is that of a SystemExit, else 1. Only a body that ends well goes on.
+    flushed, and the exit status is that of a SystemExit, else 1. Who goes on has ended well.
 
     Args:
         me: This process.
@@ -75,6 +79,8 @@ class Watch:
         self._loss: Loss | None = None
         self._is_lost, self._is_done = threading.Event(), threading.Event()
         self._is_ending = threading.Lock()
+        self._tidy = stop_signals.tidy  # kept: the list is another one once the training is left
+        self._tidy.insert(0, self.stop)
         if links:
             # a loader process that outlives this one must not hold its connections open
             os.register_at_fork(after_in_child=self._close)
@@ -97,11 +103,18 @@ class Watch:
             if self._loss:
                 self._end(str(self._loss))
         status = _tell(error)
-        if status == 0 or status > 128:  # stopped by a signal, as the others are
+        if status == 0:
             self._part()
-        else:
-            self._broadcast({"failed": error.untold if isinstance(error, FaultExit) else ""})
-        leave(status)
+        elif status < 128:
+            self._fail(error.untold if isinstance(error, FaultExit) else "")
+        leave(status, self._tidy)
+
+    def stop(self) -> None:
+        """Tell the others that a signal ends this process: they are about to end, too."""
+        if self._is_done.is_set():
+            return
+        self._is_done.set()
+        self._broadcast({"failed": "it was stopped by a signal", "stopped": True})
 
     @contextmanager
     def limited(self, error: str) -> Iterator[None]:
@@ -139,14 +152,16 @@ class Watch:
             messages = link.receive()
         except (OSError, EOFError):
             if not link.has_parted:
-                self._loss = self._loss or Loss(link.peer, error=link.error)
+                lost = Loss(link.peer, error=link.error, is_stopped=link.is_stopped)
+                self._loss = self._loss or lost
             return False
         for message in messages:
             link.has_parted |= "bye" in message
+            link.is_stopped |= "stopped" in message
             link.error = message.get("failed", link.error)
             if "lost" in message:
-                rank, host, silent_minutes, error = message["lost"]
-                self._loss = self._loss or Loss(Peer(rank, host), silent_minutes, error)
+                rank, host, *rest = message["lost"]
+                self._loss = self._loss or Loss(Peer(rank, host), *rest)
         return True
 
     def _beat(self, elapsed: float) -> None:
@@ -158,10 +173,10 @@ class Watch:
 
     def _lose(self, loss: Loss) -> None:
         if self.me.rank == 0:
-            peer = loss.peer
-            self._broadcast({"lost": [peer.rank, peer.host, loss.silent_minutes, loss.error]})
+            rest = (loss.silent_minutes, loss.error, loss.is_stopped)
+            self._broadcast({"lost": [loss.peer.rank, loss.peer.host, *rest]})
         self._is_lost.set()
-        if not self._is_done.wait(_GRACE_SECONDS):
+        if not self._is_done.wait(_STOP_SECONDS if loss.is_stopped else _GRACE_SECONDS):
             self._end(str(loss))
 
     def _end(self, text: str) -> NoReturn:
@@ -170,11 +185,15 @@ class Watch:
             first_here = self.me.rank - self.local_rank
             if self.local_rank == (1 if gone == first_here else 0):  # a line a host
                 _log.error("error: %s", text)
-        leave(1)
+        leave(1, self._tidy)
 
     def _give_up(self, error: str) -> None:
-        self._broadcast({"failed": error})
+        self._fail(error)
         self._end(error)
+
+    def _fail(self, untold: str) -> None:
+        self._is_done.set()
+        self._broadcast({"failed": untold})
 
     def _part(self) -> None:
         self._is_done.set()
