@@ -14,14 +14,12 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from datasets.first_look import look_at_lists
 from datasets.loaders import describe_protocol, num_test_clips
 from datasets.toy import is_toy_missing, make_toy
 from datasets.views import classify_views
@@ -32,7 +30,6 @@ from engine.distributed import (
     World,
     barrier,
     broadcast_buffers,
-    decided_by_main,
     gather_objects,
     launch,
     launch_options,
@@ -47,7 +44,7 @@ from engine.run_folder import RunFolder, held_folder
 from engine.run_log import set_up_console
 from engine.scores import Scores, collect_scores
 from engine.summary import log_end, write_config
-from engine.training import Training, Videos, open_videos, set_up_training
+from engine.training import Training, Videos, check_lists, open_videos, set_up_training
 from engine.user_errors import user_errors_shown
 from models import load_model
 from ops.mixing import batch_rng
@@ -83,7 +80,7 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
         args.resume = choose_checkpoint(args, cfg, world)
         if args.evaluate:
             videos = open_videos(cfg, "test", world)
-            decided_by_main(partial(look_at_lists, cfg, {"test": videos.records}), world)
+            check_lists(cfg, {"test": videos.records}, world)
             test(cfg, args.resume, videos, world)
             return
         checkpoints = build_checkpoint_folder(cfg)

@@ -96,6 +96,7 @@ def build_train_loader(
         pin_memory=torch.cuda.is_available(),
         persistent_workers=cfg.DATA.WORKERS > 0,
         worker_init_fn=start_worker,
+        timeout=_timeout(cfg),
     )
 
 
@@ -120,6 +121,7 @@ def build_view_loader(
         collate_fn=list,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=start_worker,
+        timeout=_timeout(cfg),
     )
 
 
@@ -154,6 +156,11 @@ def read_test_clips(path: str | Path, cfg: CfgNode) -> Tensor:
     if views.error:
         raise UnreadableVideoError(views.error)
     return normalize(views.distinct[views.view_of], cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD)
+
+
+def _timeout(cfg: CfgNode) -> float:
+    """Return the seconds after which a worker that gives no batch counts as lost."""
+    return 60 * cfg.TRAIN.TIMEOUT_MINUTES if cfg.DATA.WORKERS else 0
 
 
 def _build_teacher_views(

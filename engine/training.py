@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from datasets.loaders import (
     read_records,
 )
 from engine.accumulation import Accumulation, build_accumulation
+from engine.agreement import check_agreement
 from engine.bad_videos import BadVideos
 from engine.checkpoint_folder import CheckpointFolder
 from engine.checkpoints import TrainingList
@@ -126,6 +127,22 @@ def open_videos(cfg: CfgNode, split: str, world: World) -> Videos:
     return Videos(records, loader, split)
 
 
+def check_lists(cfg: CfgNode, lists: Mapping[str, Sequence[VideoRecord]], world: World) -> None:
+    """See that all processes have the same config and lists, and that the videos are there.
+
+    Args:
+        cfg: The experiment.
+        lists: The records by split: ``train``, ``val``, ``test``.
+        world: Where this process stands; all processes call together.
+
+    Raises:
+        ValueError: In every process; see `check_agreement` and `look_at_lists`.
+    """
+    digests = {f"{split} list": list_digest(records) for split, records in lists.items()}
+    check_agreement(world, {"config": cfg.dump(), **digests})
+    decided_by_main(partial(look_at_lists, cfg, lists), world)
+
+
 def set_up_training(
     cfg: CfgNode,
     args: argparse.Namespace,
@@ -151,7 +168,7 @@ def set_up_training(
     lists = {"train": records, "val": val.records}
     if cfg.TEST.AFTER_TRAINING:  # a fault in it would show only when the training is done
         lists["test"] = read_records(cfg, "test")
-    decided_by_main(partial(look_at_lists, cfg, lists), world)
+    check_lists(cfg, lists, world)
     class_names = read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
     teacher_cfg = load_teacher_cfg(cfg, class_names)
     loader = build_train_loader(cfg, records, world.rank, world.size, teacher_cfg)

@@ -96,7 +96,7 @@ def test_broken_video_of_any_process_is_named(
         truncate(frame)
     code, text = start_two(experiment, repository, torchrun, "TRAIN.CLIPS_PER_GPU", 2)
     assert code != 0
-    assert re.search(rf"error: .*{records[index].path}/img_\d+\.jpg: ", text), text
+    assert re.search(rf"error: .*\n?.*{records[index].path}/img_\d+\.jpg: ", text), text
     assert "epoch 1 trained" not in text
 
 
