@@ -25,12 +25,15 @@ _BY_CHANCE = 3  # of NUM_OPENED, more bad ones than their share in the whole lis
 _log = logging.getLogger(__name__)
 
 
-def look_at_lists(cfg: CfgNode, lists: Mapping[str, Sequence[VideoRecord]]) -> None:
+def look_at_lists(
+    cfg: CfgNode, lists: Mapping[str, Sequence[VideoRecord]], bears_bad: bool = False
+) -> None:
     """Look at the videos of a run's lists, and say which stand there twice.
 
     Args:
         cfg: The config.
         lists: The records by split: ``train``, ``val``, ``test``.
+        bears_bad: Only say which videos are missing or unreadable, as long as not all are.
 
     Raises:
         ValueError: See `look_at_videos`.
@@ -40,18 +43,21 @@ def look_at_lists(cfg: CfgNode, lists: Mapping[str, Sequence[VideoRecord]]) -> N
     seen: list[Sequence[VideoRecord]] = []
     for split, records in lists.items():
         if split == "train" or list(records) not in seen:  # the test may be on the val list
-            look_at_videos(cfg, split, records)
+            look_at_videos(cfg, split, records, bears_bad)
         if split != "train":
             seen.append(list(records))
 
 
-def look_at_videos(cfg: CfgNode, split: str, records: Sequence[VideoRecord]) -> None:
+def look_at_videos(
+    cfg: CfgNode, split: str, records: Sequence[VideoRecord], bears_bad: bool = False
+) -> None:
     """See that the videos of a list exist, all or a sample, and that a few of them can be read.
 
     Args:
         cfg: The config.
         split: ``train``, ``val`` or ``test``.
         records: What the list says.
+        bears_bad: See `look_at_lists`.
 
     Raises:
         ValueError: None exists, or the list counts more frames in all than there are; or so many
@@ -66,7 +72,7 @@ def look_at_videos(cfg: CfgNode, split: str, records: Sequence[VideoRecord]) -> 
             f"none of the {len(missing)} paths {_looked_at(looked_at, records)}of the {split} list "
             f"exists under DATA.ROOT={cfg.DATA.ROOT!r}; first: {str(root / missing[0].path)!r}"
         )
-    allowed = _allowed_share(cfg, split)
+    allowed = 1.0 if bears_bad else _allowed_share(cfg, split)
     if len(missing) > allowed * len(looked_at) and len(looked_at) < len(records):
         looked_at = records  # a sample may be worse than the list by chance
         missing = _missing(root, records)
@@ -83,16 +89,19 @@ def look_at_videos(cfg: CfgNode, split: str, records: Sequence[VideoRecord]) -> 
     num_bearable = (
         allowed * len(records) - len(missing) if split == "train" else allowed * len(there)
     )
-    _open_some(cfg, split, _spread(there, NUM_OPENED), num_bearable)
+    _open_some(cfg, split, _spread(there, NUM_OPENED), allowed, num_bearable)
 
 
 def _open_some(
-    cfg: CfgNode, split: str, opened: Sequence[VideoRecord], num_bearable: float
+    cfg: CfgNode,
+    split: str,
+    opened: Sequence[VideoRecord],
+    allowed: float,
+    num_bearable: float,
 ) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         results = list(pool.map(partial(_open, cfg), opened))
     faults = [fault for _, fault in results if fault]
-    allowed = _allowed_share(cfg, split)
     by_chance = _BY_CHANCE if 0 < allowed < 1 else 0
     if len(faults) > min(num_bearable, allowed * len(opened) + by_chance):
         raise ValueError(_refusal(split, "are unreadable", faults, len(opened)))

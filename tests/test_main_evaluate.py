@@ -1,5 +1,6 @@
 """The test of a checkpoint: --evaluate and TEST.AFTER_TRAINING."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +38,15 @@ def test_results_hold_every_figure_and_what_it_was_measured_on(
     results = trained.results(tmp_path / "test")
     assert results.keys() == {
         *("top1", "top5", "mean_class_accuracy", "num_videos", "num_listed", "unreadable"),
-        *("num_views", "protocol", "checkpoint", "list", "per_class_accuracy"),
+        *("num_views", "protocol", "checkpoint", "checkpoint_sha256", "list", "run"),
+        "per_class_accuracy",
     }
     assert (results["num_videos"], results["num_listed"], results["unreadable"]) == (6, 6, [])
     assert results["num_views"] == 30
     assert results["protocol"].startswith("10x3 views, dense 4x2, short side 16, crop 16, logits")
     assert results["checkpoint"] == str(checkpoint)
+    assert results["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert results["run"]["lists"]["test"]["num_videos"] == results["num_listed"]
     assert results["list"] == str(trained.folder / "val.txt")
     assert list(results["per_class_accuracy"]) == list(CLASSES)
     assert results["top5"] == 100  # of three classes, one of the first five is always right

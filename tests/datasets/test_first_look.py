@@ -71,6 +71,9 @@ def test_one_lost_file_of_a_validation_or_test_is_an_error(
         look_at_videos(config_of(tmp_path), split, records)
     look_at_videos(config_of(tmp_path, TEST__SKIPS_UNREADABLE=True), split, records)
     assert f"1 of 4 paths of the {split} list do not exist" in caplog.text
+    look_at_videos(config_of(tmp_path), split, records, bears_bad=True)
+    with pytest.raises(ValueError, match="none of the 2 paths"):
+        look_at_videos(config_of(tmp_path), split, gone(2), bears_bad=True)
 
 
 def test_training_bears_the_share_that_it_says(
@@ -140,7 +143,7 @@ def test_lists_are_remarked_on_and_the_same_list_is_looked_at_once(
     caplog.set_level(logging.WARNING)
     records, looked_at = make(4), []
     monkeypatch.setattr(
-        first_look, "look_at_videos", lambda cfg, split, records: looked_at.append(split)
+        first_look, "look_at_videos", lambda cfg, split, *_: looked_at.append(split)
     )
     lists = {"train": records, "val": records[2:], "test": records[2:]}
     look_at_lists(config_of(tmp_path), lists)
