@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from engine.stop_signals import INSIST_SECONDS, STOP_SIGNALS, StopSignals
+from engine.stop_signals import INSIST_SECONDS, StopSignals, take_signals
 
 
 class Forwarding:
@@ -35,9 +35,7 @@ class Forwarding:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Forwarding":
-        # nohup has HUP ignored, and means it
-        taken = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._take) for number in taken}
+        self._before = take_signals(self._take)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -52,9 +52,7 @@ class StopSignals:
         self._process = os.getpid()
         if threading.current_thread() is not threading.main_thread():
             return {}  # Python sets handlers in the main thread alone
-        # nohup has HUP ignored, and means it
-        taken = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-        return {number: signal.signal(number, self._take) for number in taken}
+        return take_signals(self._take)
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -102,6 +100,20 @@ class StopSignals:
             self.received, self._received_at = number, time.monotonic()
         if insists or not self._is_held:
             self.leave()
+
+
+def take_signals(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Set a handler for every signal that asks to stop; return those before, by signal.
+
+    Of ignored ones HUP alone stays so: nohup means it. A script's ``&`` has INT ignored, and does
+    not.
+    """
+    taken = [
+        number
+        for number in STOP_SIGNALS
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+    ]
+    return {number: signal.signal(number, handler) for number in taken}
 
 
 stop_signals = StopSignals()  # signals are the process's, so there is one
