@@ -17,6 +17,7 @@ DOCUMENTS = (
     "docs/architecture.md",
     "docs/datasets.md",
     "docs/differences.md",
+    "docs/reliability.md",
     "docs/security.md",
     "docs/training.md",
     "docs/using.md",

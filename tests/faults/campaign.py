@@ -330,6 +330,7 @@ def damaged_newest(chain: Chain, kind: str) -> bool:
         content[place : place + 2000] = bytes(len(content[place : place + 2000]))
     else:
         content[place] ^= 1 << chain.rng.randrange(8)
+    chain.ended_by = kind  # whatever was before it, iterations are to be done again now
     last.unlink()  # it may have a second name that another checkpoint goes by
     last.write_bytes(content)
     if list(chain.folder.glob("last.?.pth")):
@@ -535,7 +536,9 @@ def _check_writer(chain: Chain, kind: str, ended: Ended) -> None:
     """Note what a write that failed left behind, or did not say in one line."""
     if any(ended.codes):
         _check_text(chain, kind, ended.console)
-        rests = [path.name for path in chain.folder.glob(".*.part")]
+        start = time.time() - ended.seconds
+        parts = chain.folder.glob(".*.part")
+        rests = [path.name for path in parts if path.stat().st_mtime > start]
         if rests:
             chain.untidy.append((kind, f"rests stay behind: {rests}"))
 
