@@ -603,11 +603,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write("left out, for root alone: file system full, host cut off\n")
     start_server()
     start = time.monotonic()
+    end = start + 3600 * args.hours
     with tempfile.TemporaryDirectory(prefix="campaign_") as folder:
         campaign, number = Campaign(Path(folder), args.seed, kinds), 0
-        while campaign.num_struck() < args.kills and time.monotonic() - start < 3600 * args.hours:
-            campaign.run_chain(number)
-            number += 1
+        with suppress(KeyboardInterrupt):  # the table is of what was done by then
+            while campaign.num_struck() < args.kills and time.monotonic() < end:
+                campaign.run_chain(number)
+                number += 1
     minutes = (time.monotonic() - start) / 60
     sys.stdout.write(f"{number} chains in {minutes:.1f} minutes, seed {args.seed}\n")
     sys.stdout.writelines(f"{line}\n" for line in campaign.report())

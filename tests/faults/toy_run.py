@@ -120,7 +120,7 @@ class Clips:
             self.places.append({f"train/{video:02d}": p for p, video in enumerate(order)})
         self.learned: Counter[tuple[int, int]] = Counter()  # by epoch and place, in the weights
         self.lost_iterations: list[int] = []
-        self.reached = (0, 0)
+        self.num_processes = 1  # of the run before
 
     def add(self, ended: Ended, num_processes: int) -> None:
         """Take in what a run learned from; count what the one before it had to repeat."""
@@ -135,7 +135,9 @@ class Clips:
         first = min(places)
         if self.learned:
             repeated = [place for place in self.learned if place >= first]
-            self.lost_iterations.append(-(-len(repeated) // (2 * num_processes)))
+            whole = 2 * self.num_processes  # clips of an iteration that all had done
+            self.lost_iterations.append(len(repeated) // whole)
+        self.num_processes = num_processes
         for place in [place for place in self.learned if place >= first]:
             del self.learned[place]
         self.learned.update(places)
