@@ -83,6 +83,8 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
             check_lists(cfg, {"test": videos.records}, world)
             test(cfg, args.resume, videos, world)
             return
+        if args.resume:
+            stop_signals.way_out = f"nothing new was saved; --resume {args.resume} goes on"
         checkpoints = build_checkpoint_folder(cfg)
         num_averaged = train(cfg, args, folder, checkpoints, world)
         if cfg.TEST.AFTER_TRAINING:

@@ -1,5 +1,6 @@
 """A look at the files of the lists before any work: a wrong root or a lost file is told at once."""
 
+import errno
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -160,7 +161,7 @@ def _refusal(split: str, what: str, faults: Sequence[str], number: int) -> str:
 
 
 def _paths(root: Path, records: Sequence[VideoRecord]) -> list[str]:
-    return [str(root / record.path) for record in records]
+    return [f"{root / record.path}: {os.strerror(errno.ENOENT)}" for record in records]
 
 
 def _looked_at(looked_at: Sequence[VideoRecord], records: Sequence[VideoRecord]) -> str:

@@ -107,7 +107,7 @@ def test_checkpoint_with_a_key_of_an_earlier_version_still_tests_and_trains(
     now, before = "LAST_GROUP: underweight", "UNDERWEIGHTS_LAST_GROUP: false"
     assert now in content["config"]
     content["config"] = content["config"].replace(now, before)
-    path, config = experiment.folder / "old.pth", experiment.folder / "old.yml"
+    path, config = experiment.run_folder / "old.pth", experiment.folder / "old.yml"
     torch.save(content, path)
     config.write_text(content["config"])
     note = "TRAIN.UNDERWEIGHTS_LAST_GROUP: False is TRAIN.LAST_GROUP reweight now"

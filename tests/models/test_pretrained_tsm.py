@@ -319,8 +319,8 @@ class _Harmful:
     ("content", "text"),
     [
         ({"a": _Harmful()}, r"asks for builtins\.exec"),
-        ({"a": np.array([_Harmful()], dtype=object)}, r"asks for builtins\.exec"),
-        ({"a": np.array(["text"])}, "no array of numbers"),
+        ({"a": np.array([_Harmful()], dtype=object)}, "array of the type 'O8', not of"),
+        ({"a": np.array(["text"])}, "array of the type 'U4', not of numbers"),
         ({"a": 3}, "no array of numbers but int"),
         ([1], "holds a list"),
     ],
