@@ -1,12 +1,13 @@
 """Signals that ask a run to stop: training ends at its next step, with a checkpoint."""
 
+import _thread
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -40,7 +41,7 @@ class StopSignals:
         self.way_out = "nothing was saved yet; the same command starts again"
         self.tidy: list[Callable[[], None]] = []
         self._process = 0
-        self._is_held = False
+        self._is_held = self._is_leaving = False
         self._received_at = 0.0
 
     def install(self) -> dict[int, Any]:
@@ -77,29 +78,31 @@ class StopSignals:
 
     def leave(self) -> None:
         """End the process with 128 + the signal, and say in one line how to go on."""
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        tidying = threading.Thread(target=self._tidy_up, daemon=True)  # a lock may be held below us
+        self._is_leaving = True
+        tidying = threading.Thread(target=self._tidy_up, daemon=True)
         tidying.start()
         tidying.join(TIDY_SECONDS)
         if os.environ.get("RANK", "0") == "0":
-            name = signal.Signals(self.received).name
-            sys.stdout.write(f"stopped by {name}: {self.way_out}\n")
-        sys.stdout.flush()
+            line = f"stopped by {signal.Signals(self.received).name}: {self.way_out}\n"
+            os.write(1, line.encode(errors="backslashreplace"))
         os._exit(128 + self.received)
 
     def _tidy_up(self) -> None:
         for finish in self.tidy:
-            finish()
+            with suppress(OSError):  # one that fails leaves the others to be finished
+                finish()
+        sys.stdout.flush()
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:
-            return  # a loader's worker, forked from here; it ends with the run
+        if os.getpid() != self._process or self._is_leaving:
+            return  # in a loader's worker, forked from here, which ends with the run; or a second
         insists = self.received and time.monotonic() - self._received_at > INSIST_SECONDS
         if not self.received:
             self.received, self._received_at = number, time.monotonic()
         if insists or not self._is_held:
-            self.leave()
+            self._is_leaving = True
+            # not in this frame: what it interrupts may hold the lock of a file, or of the log
+            _thread.start_new_thread(self.leave, ())
 
 
 def take_signals(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
