@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from config.command_line import parse_args
-from engine.experiment import load_experiment
+from engine.distributed import World
+from engine.experiment import choose_checkpoint, load_experiment
 
 YML = """
 OUTPUT_DIR: {folder}/elsewhere
@@ -41,3 +42,56 @@ def test_config_that_the_user_names_is_obeyed(checkpoint: Path, tmp_path: Path) 
     cfg = load_experiment(parse_args(words))
     assert str(tmp_path / "elsewhere") == cfg.OUTPUT_DIR
     assert cfg.DATA.GENERATE_TOY
+
+
+# Which checkpoint a run goes on from
+
+
+def chosen(folder: Path, *words: str) -> str | None:
+    yml = folder / "a.yml"
+    yml.write_text(YML.format(folder=folder))
+    args = parse_args(["--cfg", str(yml), "--output", str(folder / "run"), *words])
+    world = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
+    return choose_checkpoint(args, load_experiment(args), world)
+
+
+def write(folder: Path, *names: str) -> None:
+    (folder / "run").mkdir(exist_ok=True)
+    for name in names:
+        torch.save({"epoch": 1}, folder / "run" / name)
+
+
+def test_run_without_resume_is_fresh_whatever_is_there(tmp_path: Path) -> None:
+    write(tmp_path, "last.pth")
+    assert chosen(tmp_path) is None
+
+
+@pytest.mark.parametrize("words", [("--resume", "auto"), ("--resume", "auto", "--tune_from", "a")])
+def test_auto_begins_where_there_is_no_checkpoint_and_goes_on_where_there_is(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert chosen(tmp_path, *words) is None
+    write(tmp_path, "last.pth", "last.1.pth", "best.pth")
+    assert chosen(tmp_path, *words) == str(tmp_path / "run" / "last.pth")
+    (tmp_path / "run" / "last.pth").write_bytes(b"cut short")
+    assert chosen(tmp_path, *words) == str(tmp_path / "run" / "last.1.pth")
+    (tmp_path / "run" / "last.1.pth").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no checkpoint in .* can be read"):
+        chosen(tmp_path, *words)  # a fresh run in its place would be no answer
+
+
+def test_bare_resume_and_a_test_need_a_checkpoint(tmp_path: Path) -> None:
+    for words in (("--resume",), ("--evaluate", "--resume"), ("--evaluate", "--resume", "auto")):
+        with pytest.raises(ValueError, match="found no checkpoint in the run folder"):
+            chosen(tmp_path, *words)
+
+
+def test_processes_that_are_started_again_go_on_whatever_was_asked_for_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert chosen(tmp_path) is None
+    assert chosen(tmp_path, "--resume", "elsewhere/last.pth") == "elsewhere/last.pth"
+    write(tmp_path, "last.pth")
+    for words in ((), ("--resume", "elsewhere/last.pth"), ("--resume", "auto")):
+        assert chosen(tmp_path, *words) == str(tmp_path / "run" / "last.pth")
