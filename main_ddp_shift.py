@@ -26,6 +26,7 @@ from datasets.views import classify_views
 from engine.averaging import update_average
 from engine.checkpoint_folder import CheckpointFolder, build_checkpoint_folder
 from engine.checkpoints import OwnState, build_average, build_checkpoint
+from engine.departure import FaultExit, leave
 from engine.distributed import (
     World,
     barrier,
@@ -314,4 +315,7 @@ def test(cfg: CfgNode, path: str, videos: Videos, world: World) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FaultExit:  # at once: the end of the interpreter waits for each loader's worker
+        leave(status=1)

@@ -9,6 +9,7 @@ import atexit
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -40,6 +41,8 @@ def leave(status: int, tidy: Iterable[Callable[[], None]] = ()) -> NoReturn:
     """
     if not _is_leaving.acquire(blocking=False):
         threading.Event().wait()
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises at the death of a worker
     flushing = threading.Thread(target=_flush, args=(tidy,), daemon=True)
     flushing.start()
     flushing.join(_FLUSH_SECONDS)

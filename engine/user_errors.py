@@ -22,7 +22,10 @@ _OF_A_DISK = (  # errors of a write, which do not name the file
     *(errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE),
 )
 _OURS = Path(__file__).resolve().parents[1]
-_LOADER = re.compile(r"DataLoader (timed out after [\d.]+ seconds|worker .* exited unexpectedly)")
+_LOADER = re.compile(
+    r"DataLoader (timed out after [\d.]+ seconds|worker .* exited unexpectedly"
+    r"|worker .* is killed by signal)"
+)
 
 
 @contextmanager

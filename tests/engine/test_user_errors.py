@@ -84,3 +84,25 @@ def test_disk_that_takes_no_line_either_is_still_one_line(tmp_path: Path) -> Non
     assert len(shown) == 1
     assert "cannot write" in shown[0]
     assert "last.pth" in shown[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DataLoader worker (pid 7) is killed by signal: Killed. ",
+        "DataLoader worker (pid(s) 7, 8) exited unexpectedly",
+        "DataLoader timed out after 600.0 seconds",
+    ],
+)
+def test_loader_that_is_lost_is_one_line(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended, user_errors_shown(is_common_shown=True):
+        raise RuntimeError(text)
+    assert ended.value.code == 1
+    (record,) = caplog.records
+    assert record.message.startswith("error: process 0 on ")
+    assert "lower DATA.WORKERS" in record.message
+
+
+def test_other_errors_of_torch_keep_their_traceback() -> None:
+    with pytest.raises(RuntimeError), user_errors_shown(is_common_shown=True):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
