@@ -3,7 +3,6 @@
 import itertools
 import json
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,7 @@ from engine.whole_file import link_or_copy, whole_file
 from models.weights.checkpoint_file import read_checkpoint
 
 LAYOUTS = ("plain", "released")
-_LAST = {"plain": r"last(?:\.(?P<age>\d+))?\.pth", "released": r"ckpt_e(?P<epoch>\d+)(_part)?\.pth"}
+_LAST = {"plain": r"last(\.\d+)?\.pth", "released": r"ckpt_e\d+(_part)?\.pth"}
 
 _log = logging.getLogger(__name__)
 
@@ -208,13 +207,7 @@ class CheckpointFolder:
 
     def _save(self, content: dict[str, Any]) -> None:
         epoch, is_part = content["epoch"], bool(content.get("position", {}).get("offset"))
-        path = self.folder / (
-            "last.pth"
-            if self._is_plain
-            else f"ckpt_e{epoch}_part.pth"
-            if is_part
-            else f"ckpt_e{epoch - 1}.pth"
-        )
+        path = self.folder / self._name(epoch, is_part)
         if self.keep_every and not is_part and epoch % self.keep_every == 0:
             # before last: a run that is cut in between does the epoch again, and so keeps it
             kept = self.folder / f"epoch_{epoch}.pth"
@@ -226,6 +219,12 @@ class CheckpointFolder:
         for old in sorted(self._found_last(self.layout), key=_rank)[self.keep_last :]:
             old.unlink()
         self.newest_here = path
+
+    def _name(self, epoch: int, is_part: bool) -> str:
+        """Return the newest checkpoint's name, after so many epochs or in the one after them."""
+        if self._is_plain:
+            return "last.pth"
+        return f"ckpt_e{epoch}_part.pth" if is_part else f"ckpt_e{epoch - 1}.pth"
 
     def _make_room(self) -> None:
         """Give last.pth a second name, the one before it a third, and so on."""
@@ -274,12 +273,8 @@ def write_checkpoint(
         content: Tensors and plain Python values only, so that ``weights_only`` loading works.
         before_it_is_named: Called when the bytes lie on the disk.
     """
-    with whole_file(path) as file:
+    with whole_file(path, before_it_is_named) as file:
         torch.save(content, file)
-        if before_it_is_named:
-            file.flush()
-            os.fsync(file.fileno())
-            before_it_is_named()
 
 
 def _files(folder: Path) -> list[Path]:

@@ -65,4 +65,4 @@ def differences(
 
 def has_same_draws(content: Mapping[str, Any], cfg: CfgNode) -> bool:
     """Tell whether the clips of an epoch come in the order of the checkpoint's run."""
-    return not any(key in changed_keys(content.get("config", ""), cfg) for key in _DRAWS)
+    return changed_keys(content.get("config", ""), cfg).keys().isdisjoint(_DRAWS)

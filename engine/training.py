@@ -38,7 +38,7 @@ from engine.provenance import describe_run
 from engine.resuming import Start, find_start, resume
 from engine.run import Run, to_device
 from engine.run_folder import RunFolder
-from engine.run_log import open_runlog
+from engine.run_log import NullRunLog, RunLog, open_runlog
 from engine.save_points import SavePoints
 from engine.schedule import build_schedule
 from engine.stop_signals import stop_signals
@@ -190,18 +190,10 @@ def set_up_training(
     torch.manual_seed(cfg.SEED + world.rank)  # dropout differs between processes
     start = _find_start(cfg, args, checkpoints, learner, listed, groups.num_batches, world)
     barrier()  # all have read: the files may lie in the folder that is moved aside now
-    described = describe_run(cfg, lists, world)
-    part = RecordedPart(
-        start.position.iterations,
-        start.position.epoch,
-        start.position.epoch - start.awaits_validation,
-    )
-    part_here = part if folder.holds(args.resume) else None
-    run = Run(cfg, world, open_runlog(folder, world.is_main, part_here))
-    if args.resume and world.is_main:
-        checkpoints.go_on_from(Path(args.resume))
-    run.log.line("start", resumed=args.resume, **described)
-    run.log.text("config", cfg.dump())
+    log = _open_records(folder, checkpoints, args.resume, start, world)
+    run = Run(cfg, world, log)
+    log.line("start", resumed=args.resume, **describe_run(cfg, lists, world))
+    log.text("config", cfg.dump())
     for text in filter(None, (report, taught)):
         _log.info("%s", text)
     log_start(cfg, world, model, groups.size, len(records), len(val.records))
@@ -225,6 +217,23 @@ def set_up_training(
         SavePoints(cfg.TRAIN.CHECKPOINT_MINUTES, cfg.TRAIN.CHECKPOINT_STEPS, world, stop_signals),
     )
     return run, training
+
+
+def _open_records(
+    folder: RunFolder,
+    checkpoints: CheckpointFolder,
+    resumed: str | None,
+    start: Start,
+    world: World,
+) -> RunLog | NullRunLog:
+    """Open the records, and take the folder's files for the run's own as far as it has come."""
+    position = start.position
+    num_validated = position.epoch - start.awaits_validation
+    part = RecordedPart(position.iterations, position.epoch, num_validated)
+    log = open_runlog(folder, world.is_main, part if folder.holds(resumed) else None)
+    if resumed and world.is_main:
+        checkpoints.go_on_from(Path(resumed))
+    return log
 
 
 def _find_start(

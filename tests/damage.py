@@ -294,6 +294,20 @@ def write_list(path: Path) -> Path:
     return path
 
 
+def write_weights(folder: Path, state: dict[str, torch.Tensor], **beside: Any) -> None:
+    """Write a small model's weights as a.safetensors, a.pdparams, a.npz, and a.pth with more."""
+    from safetensors.torch import save_file
+
+    torch.save({"state_dict": state, **beside}, folder / "a.pth")
+    save_file(state, folder / "a.safetensors")
+    turned = {
+        name: (value.T if value.ndim == 2 else value).contiguous().numpy()
+        for name, value in state.items()
+    }
+    (folder / "a.pdparams").write_bytes(pickle.dumps(turned, protocol=2))
+    write_npz(folder / "a.npz")
+
+
 def write_npz(path: Path, width: int = 16) -> Path:
     """Write an image ViT of one block as Google's files have it."""
     rng = np.random.default_rng(0)

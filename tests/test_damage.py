@@ -4,7 +4,6 @@ tests/run.sh tests/test_damage.py -m slow -s      # the 2,000, and what came of 
 """
 
 import os
-import pickle
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -54,18 +53,11 @@ def reader() -> Iterator[Reader]:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A small model's weights in each kind of file."""
-    safetensors = pytest.importorskip("safetensors.torch")
+    pytest.importorskip("safetensors.torch")
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     state = build_model(load_cfg_text(SMALL, "small")).state_dict()
-    torch.save({"state_dict": state, "epoch": 1, "class_names": list("abcd")}, folder / "a.pth")
-    safetensors.save_file(state, folder / "a.safetensors")
-    turned = {
-        name: (value.T if value.ndim == 2 else value).contiguous().numpy()
-        for name, value in state.items()
-    }
-    (folder / "a.pdparams").write_bytes(pickle.dumps(turned, protocol=2))
-    damage.write_npz(folder / "a.npz")
+    damage.write_weights(folder, state, epoch=1, class_names=list("abcd"))
     return [folder / f"a{suffix}" for suffix in (".pth", ".safetensors", ".pdparams", ".npz")]
 
 

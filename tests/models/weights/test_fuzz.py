@@ -4,7 +4,6 @@ tests/run.sh tests/models/weights/test_fuzz.py -m slow -s    # 40,000, and what 
 """
 
 import json
-import pickle
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -40,19 +39,12 @@ def reader() -> Iterator[Reader]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good file of each format."""
-    safetensors = pytest.importorskip("safetensors.torch")
+    pytest.importorskip("safetensors.torch")
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     state = build_model(load_cfg_text(SMALL, "small")).state_dict()
     optimizer = {"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]}
-    torch.save({"state_dict": state, "epoch": 1, "optimizer": optimizer}, folder / "a.pth")
-    safetensors.save_file(state, folder / "a.safetensors")
-    turned = {
-        name: (value.T if value.ndim == 2 else value).contiguous().numpy()
-        for name, value in state.items()
-    }
-    (folder / "a.pdparams").write_bytes(pickle.dumps(turned, protocol=2))
-    damage.write_npz(folder / "a.npz")
+    damage.write_weights(folder, state, epoch=1, optimizer=optimizer)
     program = torch.export.export(nn.Linear(3, 2), (torch.zeros(2, 3),))
     torch.export.save(program, folder / "a.pt2", extra_files={"input": "uint8"})
     return folder
