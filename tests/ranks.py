@@ -3,7 +3,7 @@
 Each process that imports the main script by itself spends seconds on it. Where torchrun is not what
 is tested, these stand for its processes: they get the same environment, the store of their group
 lies with their parent as it does with torchrun's agent, so that no two groups can meet on a port,
-and the first that fails ends the others.
+and those that have not ended by themselves soon after the first that fails are killed.
 """
 
 import atexit
@@ -24,6 +24,7 @@ import torch.distributed as dist
 
 PRELOADED = ["main_ddp_shift", "pytest"]  # pytest: it is this process's main module
 TIMEOUT = 300  # seconds
+LEAVE = 20  # seconds that the others get to end by themselves, once one has failed
 
 
 class Ranks:
@@ -95,19 +96,22 @@ def _run_script(
 
 
 def _wait(processes: Sequence[BaseProcess]) -> int:
-    """Wait for all, or for the first that fails, which ends the others; return its exit code."""
-    end = time.monotonic() + TIMEOUT
+    """Wait for all, and not much longer than for the first that fails; return its exit code."""
+    end, first = time.monotonic() + TIMEOUT, 0
     try:
         running = list(processes)
         while running:
-            ended = connection.wait([p.sentinel for p in running], timeout=end - time.monotonic())
-            assert ended, f"not done after {TIMEOUT} s"
+            left = max(end - time.monotonic(), 0)
+            ended = connection.wait([p.sentinel for p in running], timeout=left)
+            assert ended or first, f"not done after {TIMEOUT} s"
+            if not ended:
+                break
             for process in [p for p in running if p.sentinel in ended]:
                 process.join()
-                if process.exitcode:
-                    return process.exitcode
                 running.remove(process)
-        return 0
+                if process.exitcode and not first:
+                    first, end = process.exitcode, time.monotonic() + LEAVE
+        return first
     finally:
         for process in processes:
             process.kill()  # only those that still run
