@@ -77,7 +77,9 @@ def test_bytes_that_changed_or_follow_are_damage() -> None:
         check(b"before" + data)
 
 
-@pytest.mark.parametrize("data", [b"", b"text", archive_of({"a": b"1"})[:-9]])
+@pytest.mark.parametrize(
+    "data", [b"", b"text", archive_of({"a": b"1"})[:-9]], ids=["empty", "text", "cut off"]
+)
 def test_what_is_no_archive_is_told_from_a_damaged_one(data: bytes) -> None:
     with pytest.raises(zipfile.BadZipFile):
         check(data)
