@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import NoReturn
 
 _FLUSH_SECONDS = 10.0
@@ -53,9 +54,10 @@ def _flush(tidy: Iterable[Callable[[], None]]) -> None:
     for child in multiprocessing.active_children():
         if child.daemon:  # a loader's; a stopped one would be waited for without end
             child.kill()
-    for finish in tidy:
-        finish()
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    atexit._run_exitfuncs()
+    with ExitStack() as steps:  # from the last to the first, all of them even if one fails
+        for stream in (sys.stdout, sys.stderr):
+            steps.callback(stream.flush)
+        steps.callback(atexit._run_exitfuncs)
+        steps.callback(logging.shutdown)
+        for finish in reversed(list(tidy)):
+            steps.callback(finish)

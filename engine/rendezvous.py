@@ -3,6 +3,8 @@
 import datetime
 import os
 import socket
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlparse
 
@@ -10,7 +12,7 @@ import torch.distributed as dist
 
 from engine.ports import STORE_FD, connect, listen
 
-_HANDSHAKE = datetime.timedelta(seconds=10)
+_HANDSHAKE = datetime.timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -72,15 +74,29 @@ def open_store(address: Address, rank: int, size: int, minutes: float) -> dist.S
         )
     waiter = f"process {rank} on {socket.gethostname()}"
     connect(address.host, address.port, minutes, waiter, "process 0").close()
-    try:
-        store = dist.TCPStore(address.host, address.port, size, timeout=_HANDSHAKE)
-    except dist.DistError as error:
+    store = _join_store(address, size)
+    if store is None:
         raise ValueError(
             f"what answers at {address} is not process 0 of this run: another program has the "
             "port; name another one on every host"
-        ) from error
+        )
     store.set_timeout(timeout)
     return store
+
+
+def _join_store(address: Address, size: int) -> dist.Store | None:
+    """Return the store at an address where somebody listens; None if it is none."""
+    joined: list[dist.Store] = []
+
+    def join() -> None:
+        with suppress(dist.DistError):
+            joined.append(dist.TCPStore(address.host, address.port, size, timeout=_HANDSHAKE))
+
+    # in a thread: torch waits without end for a program that takes the words and says none
+    joining = threading.Thread(target=join, daemon=True)
+    joining.start()
+    joining.join(_HANDSHAKE.total_seconds())
+    return joined[0] if joined else None
 
 
 def _environment_address() -> Address:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: the golden data were made with one thread
 import sys
@@ -209,3 +210,15 @@ def torchrun() -> Callable[[int], list[str]]:
 def ranks(repository: Path) -> Ranks:
     """Runs a script in several processes, without seconds of imports in each."""
     return Ranks(repository)
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Find a port of this host that nobody listens on."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    return find

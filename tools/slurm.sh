@@ -12,6 +12,7 @@
 set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
 source tools/launching/environment.sh # once, here, before all hosts look for it
+trap : INT TERM HUP USR1 USR2         # the processes get them, too: wait for what they save
 MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
 export MASTER_ADDR MASTER_PORT NODES="$SLURM_JOB_NUM_NODES" JOB_ID="$SLURM_JOB_ID"

@@ -1,22 +1,9 @@
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.ranks import Ranks
-
-
-@pytest.fixture(scope="session")
-def free_port() -> Callable[[], int]:
-    """Find a port of this host that nobody listens on."""
-
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return probe.getsockname()[1]
-
-    return find
 
 
 @pytest.fixture

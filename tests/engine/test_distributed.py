@@ -1,8 +1,10 @@
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from engine.distributed import LaunchOptions, World, all_reduce_sum, barrier, gather_objects, launch
+from tests.ranks import Ranks
 
 CPU = torch.device("cpu")
 # Run by two processes: first as the flags say, then as a launcher's environment says.
@@ -53,6 +56,37 @@ def run(world, folder, text):
 
 if __name__ == "__main__":
     launch(run, LaunchOptions(spawn=True, backend="gloo"), sys.argv[1], str(os.getpid()))
+"""
+
+
+# Run by three processes, one of which is lost; the others wait for it in a collective.
+LOSES_ONE = """
+import os, signal, sys
+import torch
+from engine.distributed import LaunchOptions, all_reduce_sum, barrier, launch
+from engine.run_log import set_up_console
+from engine.user_errors import user_errors_shown
+
+def run(world, kind, lost):
+    set_up_console(world.is_main)
+    with user_errors_shown(is_common_shown=world.local_rank == 0):
+        all_reduce_sum(torch.ones(1))
+        if world.rank == lost and kind == "fault":
+            raise FloatingPointError("the loss is not finite")
+        if world.rank == lost and kind == "bug":
+            raise ZeroDivisionError("of ours")
+        if world.rank == lost and kind == "common":  # the others get there too late
+            from engine.rendezvous import read_address
+            read_address("nowhere")
+        if world.rank == lost and kind == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if world.rank == lost and kind == "stopped":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        all_reduce_sum(torch.ones(1))
+        barrier()
+
+if __name__ == "__main__":
+    launch(run, LaunchOptions(minutes=float(sys.argv[3])), sys.argv[1], int(sys.argv[2]))
 """
 
 
@@ -125,6 +159,47 @@ def test_two_processes_add_up_and_gather_in_order_of_rank(
         assert first["gathered"] == [{"rank": 0, "items": []}, {"rank": 1, "items": [kind]}]
         assert second["gathered"] is None
         assert first["backend"] == "gloo"
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize(
+    ("kind", "lost", "said"),
+    [
+        ("fault", 1, ["error: the loss is not finite", "error: {lost} is gone, see its error"]),
+        ("fault", 0, ["error: the loss is not finite", "error: {lost} is gone, see its error"]),
+        ("bug", 1, ["ZeroDivisionError: of ours", "error: {lost} is gone, see its error"]),
+        ("common", 2, ["error: {lost}: --dist-url nowhere: it must be tcp://"]),
+        ("killed", 0, ["error: {lost} is gone, see its error"]),
+        ("killed", 2, ["error: {lost} is gone, see its error"]),
+        ("stopped", 1, ["error: {lost} has been silent for 0.05 minutes (TRAIN.TIMEOUT"]),
+        pytest.param(
+            *("stopped", 0, ["error: {lost} has been silent for 0.05 minutes (TRAIN.TIMEOUT"]),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_processes_end_with_one_that_is_lost_and_name_it(
+    kind: str,
+    lost: int,
+    said: list[str],
+    tmp_path: Path,
+    ranks: Ranks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.ranks.LEAVE", 1 if kind == "stopped" else 10)
+    script = tmp_path / "loses.py"
+    script.write_text(LOSES_ONE)
+    begin = time.monotonic()
+    done = ranks.run(3, script, kind, lost, 0.05 if kind == "stopped" else 10)
+    assert time.monotonic() - begin < 30
+    # the others may have ended before the one that was killed is cleared away
+    assert done.returncode in ({-9, 1} if kind == "killed" else {1}), done.stdout
+    for text in said:
+        expected = text.format(lost=f"process {lost} on {socket.gethostname()}")
+        assert done.stdout.count(expected) == 1, done.stdout
+    assert done.stdout.count("error: ") == sum(text.startswith("error") for text in said)
+    assert ("Traceback" in done.stdout) == (kind == "bug")
+    assert "gloo" not in done.stdout
 
 
 @pytest.mark.ddp

@@ -1,6 +1,12 @@
 # Sourced by train.sh, test.sh and tests/run.sh: finds or makes a Python that has what we need, as
 # $python, and defines `launch`. REQUIREMENTS names the file to satisfy; VENV a folder to use for the
 # environment, instead of the active Python or .venv.
+stopped() {
+  echo "stopped by SIG$1: nothing was saved yet; the same command starts again" >&2
+  exit $((128 + $(kill -l "$1")))
+}
+for name in INT TERM HUP USR1 USR2; do trap "stopped $name" "$name"; done # until the launcher has them
+
 requirements="${REQUIREMENTS:-requirements.txt}"
 python=""
 if [[ -z "${VENV:-}" ]]; then

@@ -161,9 +161,9 @@ class Leader:
         """Let a launcher in that belongs to this run; tell another one why not."""
         line.send({"greeting": _GREETING})
         word = line.receive()
-        ours = {"job": self.meeting.job, "nodes": self.meeting.num_hosts}
+        ours = {"JOB_ID": self.meeting.job, "NODES": self.meeting.num_hosts}
         differences = [
-            f"its {name.upper()} is {word[name]!r}, here it is {value!r}"
+            f"{name} {value!r}, not {word[name]!r}"
             for name, value in ours.items()
             if word[name] != value
         ]
@@ -190,7 +190,7 @@ class Follower:
         waiter, awaited = socket.gethostname(), "the launcher of the first host"
         connection = connect(host, port, meeting.minutes, waiter, awaited)
         self._leader = _Line(connection, _ANSWER_SECONDS)
-        word = {"job": meeting.job, "nodes": meeting.num_hosts, "processes": num_processes}
+        word = {"JOB_ID": meeting.job, "NODES": meeting.num_hosts, "processes": num_processes}
         word |= {"host": socket.gethostname(), "node": meeting.node}
         try:
             if self._leader.receive().get("greeting") != _GREETING:
