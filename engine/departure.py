@@ -52,8 +52,8 @@ def leave(status: int, tidy: Iterable[Callable[[], None]] = ()) -> NoReturn:
 
 def _flush(tidy: Iterable[Callable[[], None]]) -> None:
     for child in multiprocessing.active_children():
-        if child.daemon:  # a loader's; a stopped one would be waited for without end
-            child.kill()
+        if child.pid:  # a loader's that is stopped would be waited for
+            os.kill(child.pid, signal.SIGCONT)
     with ExitStack() as steps:  # from the last to the first, all of them even if one fails
         for stream in (sys.stdout, sys.stderr):
             steps.callback(stream.flush)

@@ -15,6 +15,7 @@ DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
+    "docs/clusters.md",
     "docs/datasets.md",
     "docs/differences.md",
     "docs/reliability.md",

@@ -73,7 +73,7 @@ class HostProcesses:
             if forwarding.received and not first:
                 end = forwarding.received_at + self.grace_seconds
             if time.monotonic() > end:
-                self._kill()
+                self._kill("" if first else " (STOP_GRACE_SECONDS)")
                 first = first or 128 + forwarding.received
             time.sleep(_TICK_SECONDS)
         return first
@@ -88,9 +88,9 @@ class HostProcesses:
             kill_group(self._running.pop(rank).pid)  # a stopped loader process would stay
         return [(rank, status) for rank, status in ended if status]
 
-    def _kill(self) -> None:
+    def _kill(self, limit: str) -> None:
         ranks = ", ".join(str(rank) for rank in self._running)
-        say(f"killed, since they did not end by themselves (STOP_GRACE_SECONDS): process {ranks}")
+        say(f"killed, since it did not end by itself in time{limit}: process {ranks}")
         for process in self._running.values():
             kill_group(process.pid)
             process.wait()

@@ -157,7 +157,7 @@ def test_processes_that_do_not_stop_are_killed_after_their_time(launch: Launch) 
     status, console = launched.end()
     assert status == 138
     assert console == (
-        "killed, since they did not end by themselves (STOP_GRACE_SECONDS): process 0, 1\n"
+        "killed, since it did not end by itself in time (STOP_GRACE_SECONDS): process 0, 1\n"
     )
 
 
