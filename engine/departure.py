@@ -41,7 +41,7 @@ def leave(status: int, tidy: Iterable[Callable[[], None]] = ()) -> NoReturn:
         tidy: Called first, to finish what is being written.
     """
     if not _is_leaving.acquire(blocking=False):
-        threading.Event().wait()
+        leave_to_others()
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises at the death of a worker
     flushing = threading.Thread(target=_flush, args=(tidy,), daemon=True)
@@ -50,9 +50,16 @@ def leave(status: int, tidy: Iterable[Callable[[], None]] = ()) -> NoReturn:
     os._exit(status)
 
 
+def leave_to_others() -> NoReturn:
+    """Wait for the end of this process, which another thread brings about."""
+    while True:
+        threading.Event().wait()
+
+
 def _flush(tidy: Iterable[Callable[[], None]]) -> None:
     for child in multiprocessing.active_children():
-        if child.pid:  # a loader's that is stopped would be waited for
+        if child.daemon and child.pid:  # a loader's, which the exit functions wait for
+            child.terminate()  # it ends with 0 then: what is killed, torch reports as a fault
             os.kill(child.pid, signal.SIGCONT)
     with ExitStack() as steps:  # from the last to the first, all of them even if one fails
         for stream in (sys.stdout, sys.stderr):

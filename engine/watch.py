@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
 
-from engine.departure import FaultExit, leave
+from engine.departure import FaultExit, leave, leave_to_others
 from engine.links import Link, Peer
 from engine.stop_signals import stop_signals
 
@@ -98,8 +98,12 @@ class Watch:
         if error is None:
             self._part()
             return
+        if self._is_done.is_set():  # another thread ends this process: on a signal, say
+            leave_to_others()
         if isinstance(error, RuntimeError) and _COLLECTIVE.search(f"{kind} {error}"):
             self._is_lost.wait(_GRACE_SECONDS)  # then it is known why the collective has failed
+            if self._loss and self._loss.is_stopped:
+                leave_to_others()  # the signal is on its way to this process, too
             if self._loss:
                 self._end(str(self._loss))
         status = _tell(error)
