@@ -18,7 +18,8 @@ from datasets.decode.video_file import VideoFile
 __all__ = ["FrameFolder", "UnreadableVideoError", "VideoFile", "VideoReader", "open_reader"]
 
 IMAGE_SUFFIXES = frozenset(FORMATS)
-_NUMBERED = re.compile(r"(.*?)(\d+)(\.\w+)")  # prefix, number, suffix of a file name
+# Prefix, number and rest of a file name; Windows puts its numbers into brackets.
+_NUMBERED = re.compile(r"(.*?)(\d+)([)\]]?\.\w+)", re.DOTALL)
 
 
 class VideoReader(Protocol):
@@ -56,6 +57,16 @@ def open_reader(
     if Path(path).exists() and not Path(path).is_dir():
         return VideoFile(path, decoder, max_pixels)  # a pipe or a device, too, which it refuses
     return FrameFolder(path, template, first_frame, fps, max_pixels)
+
+
+def frame_name(name: str) -> re.Match[str] | None:
+    """Return prefix, number and rest of the file name of a frame; None for other files.
+
+    Hidden files are others: macOS puts a ``._00001.jpg`` beside each image of an archive.
+    """
+    if name.startswith(".") or Path(name).suffix.lower() not in IMAGE_SUFFIXES:
+        return None
+    return _NUMBERED.fullmatch(name)
 
 
 class FrameFolder:
@@ -149,10 +160,8 @@ class FrameFolder:
         except OSError as error:
             raise UnreadableVideoError(f"{self.path}: {error.strerror}") from error
         series: dict[tuple[str, str], list[str]] = {}
-        for name in names:
-            match = _NUMBERED.fullmatch(name)
-            if match and match[3].lower() in IMAGE_SUFFIXES:
-                series.setdefault((match[1], match[3]), []).append(match[2])
+        for match in filter(None, map(frame_name, names)):
+            series.setdefault((match[1], match[3]), []).append(match[2])
         own = _NUMBERED.fullmatch(self._file(0).name)
         wanted = (own[1], own[3]) if own else ("", "")
         if wanted in series or not series:

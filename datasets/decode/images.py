@@ -7,7 +7,15 @@ from PIL import Image, UnidentifiedImageError
 
 # What a frame's suffix says that it is. Pillow goes by the content and would take any of its
 # formats, of which EPS starts Ghostscript.
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP"}
+FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
 MAX_FRAME_PIXELS = 2**25  # a frame of 8K has 33.2 million, and takes 100 MB as RGB
 MAX_ASPECT = 100  # resized to a short side of 224 pixels, a line one pixel high would fill a disk
 

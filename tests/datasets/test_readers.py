@@ -264,3 +264,26 @@ def test_frames_of_different_sizes_are_an_error(tmp_path: Path) -> None:
 
 def test_unreadable_video_is_a_value_error_of_the_user() -> None:
     assert issubclass(UnreadableVideoError, ValueError)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"frame ({number}).jpg" for number in range(1, 13)],
+        [f"frame[{number}].PNG" for number in range(3, 9)],
+        [f"img_{number:05d}.tif" for number in range(1, 4)],
+        [f"{number}.TIFF" for number in range(4)],
+        ["._00001.jpg", "00001.jpg", "._00002.jpg", "00002.jpg", ".DS_Store", "Thumbs.db"],
+    ],
+    ids=["windows", "brackets", "tif", "tiff", "macos"],
+)
+def test_frames_are_found_as_other_systems_name_them(names: list[str], tmp_path: Path) -> None:
+    frames = [name for name in names if name[0] != "." and name != "Thumbs.db"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    for shade, name in enumerate(frames):
+        Image.new("RGB", (4, 4), (20 * shade,) * 3).save(tmp_path / name, lossless=True)
+    folder = FrameFolder(tmp_path)
+    assert len(folder) == len(frames)
+    shades = folder.read(range(len(frames)))[:, 0, 0, 0]
+    assert np.allclose(shades, 20 * np.arange(len(frames)), atol=3)
