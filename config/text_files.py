@@ -6,15 +6,27 @@ from pathlib import Path
 from config.regular_file import open_regular
 
 MAX_BYTES = 1 << 28  # 256 MiB: a list of some three million videos
+_NO_TEXT = {  # by their first bytes
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89PNG": "a PNG image",
+    b"PK\x03\x04": "a ZIP archive, or a table of a spreadsheet",
+    b"\x1f\x8b": "a gzip archive",
+}
 
 
-def read_text(path: str | Path, what: str, max_bytes: int = MAX_BYTES) -> str:
+def read_text(
+    path: str | Path, what: str, max_bytes: int = MAX_BYTES, of_any_encoding: bool = False
+) -> str:
     r"""Return the text of a UTF-8 file without its byte order mark; lines end in ``\n``.
 
     Args:
         path: The file.
         what: What it is to the user, for the messages.
         max_bytes: Size that is not read on beyond.
+        of_any_encoding: Bytes that are not UTF-8 come back as the system's names of files have
+            them, half letters each (``surrogateescape``).
 
     Raises:
         ValueError: There is no such file, or it is no regular one, too large or not UTF-8.
@@ -27,7 +39,11 @@ def read_text(path: str | Path, what: str, max_bytes: int = MAX_BYTES) -> str:
             content = file.read(max_bytes + 1)
         if len(content) > max_bytes:
             raise ValueError(f"cannot read {what} {str(path)!r}: over {max_bytes} bytes, no such")
-        text = content.decode("utf-8-sig")
+        for start, kind in _NO_TEXT.items():
+            if content.startswith(start):
+                raise ValueError(f"cannot read {what} {str(path)!r}: it is {kind}")
+        errors = "surrogateescape" if of_any_encoding else "strict"
+        text = content.decode("utf-8-sig", errors)
     except OSError as error:
         raise ValueError(f"cannot read {what} {str(path)!r}: {error.strerror}") from error
     except UnicodeEncodeError as error:

@@ -1,7 +1,6 @@
 """List files to records: every line is checked, nothing is skipped in silence."""
 
 import hashlib
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -9,12 +8,12 @@ from typing import NamedTuple
 from config.class_names import read_class_names
 from config.text_files import read_text
 from config.values import shown
+from datasets.list_lines import Disk, as_integer, is_comment, split_line
 
 __all__ = ["NUM_FAULTS_SHOWN", "VideoRecord", "list_digest", "read_class_names", "read_list"]
 
 NUM_FAULTS_SHOWN = 10
 MAX_FRAMES = 2**31 - 1
-_INTEGER = re.compile(r"[+-]?[0-9]+")  # digits of other scripts belong to the path
 SUBSET_STEP = 10  # the release's USE_SUBSET keeps rows 0, 10, 20, ...
 
 
@@ -34,28 +33,32 @@ class VideoRecord(NamedTuple):
     line: int
 
 
-def read_list(path: str | Path, num_classes: int, use_subset: bool = False) -> list[VideoRecord]:
+def read_list(
+    path: str | Path, num_classes: int, use_subset: bool = False, disk: Disk | None = None
+) -> list[VideoRecord]:
     """Read a list file of lines ``path num_frames label`` or ``path label``.
 
     Fields are split from the right, so a path may hold spaces. Blank lines and lines that start
     with ``#`` are skipped.
 
     Args:
-        path: The list file, UTF-8.
+        path: The list file, UTF-8; bytes of another encoding are kept as those of file names.
         num_classes: K; labels lie in 0..K-1.
         use_subset: Keep every 10th record, the first included.
+        disk: Decides what a line means that can be read in two ways: a name that ends in a number,
+            or begins with ``#``.
 
     Raises:
         ValueError: The file cannot be read, holds no video, or has malformed lines: the first ten
             are shown, each with its number.
     """
-    lines = read_text(path, "the list file").split("\n")
+    lines = read_text(path, "the list file", of_any_encoding=True).split("\n")
     records, faults, num_faults = [], [], 0
     for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
+        if is_comment(line, disk):
             continue
         try:
-            records.append(_parse_line(line.strip(), number, num_classes))
+            records.append(_parse_line(line.strip(), number, num_classes, disk))
         except ValueError as error:
             num_faults += 1
             if num_faults <= NUM_FAULTS_SHOWN:
@@ -83,29 +86,17 @@ def list_digest(records: Iterable[VideoRecord]) -> str:
     return digest.hexdigest()
 
 
-def _parse_line(line: str, number: int, num_classes: int) -> VideoRecord:
-    fields = line.rsplit(maxsplit=2)
-    if len(fields) < 2:
-        raise ValueError("fewer than two fields")
-    if "\0" in line:
+def _parse_line(line: str, number: int, num_classes: int, disk: Disk | None) -> VideoRecord:
+    if "\0" in line and len(line.split()) > 1:
         raise ValueError("a NUL byte, which no path holds")
-    label = _integer(fields[-1], "the label")
+    path, count, text = split_line(line, disk)
+    label = as_integer(text, "the label")
     if not 0 <= label < num_classes:
         hint = ", labels are 0-based" if label == num_classes else ""
         raise ValueError(f"label {label} is not in 0..{num_classes - 1} (MODEL.NUM_CLASSES){hint}")
-    if len(fields) == 3 and _INTEGER.fullmatch(fields[1]):
-        num_frames = _integer(fields[1], "the number of frames")
-        if num_frames < 1:
-            raise ValueError(f"{num_frames} frames, at least 1 is needed")
-        if num_frames > MAX_FRAMES:
-            raise ValueError(f"{num_frames} frames, at most {MAX_FRAMES} can be")
-        return VideoRecord(fields[0], num_frames, label, number)
-    return VideoRecord(line.rsplit(maxsplit=1)[0], 0, label, number)
-
-
-def _integer(text: str, what: str) -> int:
-    if not _INTEGER.fullmatch(text):
-        raise ValueError(f"{what} {shown(text)} is not an integer")
-    if len(text) > len(str(MAX_FRAMES)) + 8:
-        raise ValueError(f"{what} {shown(text)} is beyond all there can be")
-    return int(text)
+    num_frames = as_integer(count, "the number of frames") if count else 0
+    if count and num_frames < 1:
+        raise ValueError(f"{num_frames} frames, at least 1 is needed")
+    if num_frames > MAX_FRAMES:
+        raise ValueError(f"{num_frames} frames, at most {MAX_FRAMES} can be")
+    return VideoRecord(path, num_frames, label, number)

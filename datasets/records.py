@@ -1,7 +1,7 @@
 """From a list file to records whose frames are counted, and from a record to its frames."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,11 @@ from yacs.config import CfgNode
 
 from config.model_checks import MODEL_RULES
 from datasets.annotations import NUM_FAULTS_SHOWN, VideoRecord, read_list
+from datasets.list_lines import Disk
 from datasets.readers import UnreadableVideoError, VideoReader, open_reader
 
 COUNTING_THREADS = 16
+NUM_COMPARED = 16  # videos of a list whose counts are compared with the disk
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +42,10 @@ def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
     check_takes_rgb(cfg)
     if not Path(cfg.DATA.ROOT or ".").is_dir():
         raise ValueError(f"DATA.ROOT={cfg.DATA.ROOT!r} is not a folder")
-    records = read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET)
+    records = read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET, disk_of(cfg))
+    contradiction = contradicted_counts(records, partial(open_frames, cfg))
+    if contradiction:
+        _log.warning("%s: %s", path, contradiction)
     if split == "train" or not cfg.TEST.SKIPS_UNREADABLE:  # else they are counted when read
         max_bad = cfg.TRAIN.MAX_BAD_SHARE * len(records) if split == "train" else 0
         records = _with_counts(records, partial(open_frames, cfg), max_bad)
@@ -54,6 +59,49 @@ def read_records(cfg: CfgNode, split: str) -> list[VideoRecord]:
     if not long_enough:
         raise ValueError(f"{path}: no video has DATA.MIN_FRAMES={cfg.DATA.MIN_FRAMES} frames")
     return long_enough
+
+
+def disk_of(cfg: CfgNode) -> Disk:
+    """Return what decides about the lines of a list that can be read in two ways."""
+
+    def count(path: str) -> int:
+        try:
+            return len(open_frames(cfg, VideoRecord(path, 0, 0, 0)))
+        except UnreadableVideoError:
+            return 0
+
+    return Disk(cfg.DATA.ROOT, count)
+
+
+def contradicted_counts(records: Sequence[VideoRecord], open_video: OpenVideo) -> str:
+    """Compare the counts of a few videos with the disk; say what differs in most, else "".
+
+    A count that is too low is a way to use the beginning of a video, and so it is no error.
+    """
+    counted = [record for record in records if record.num_frames]
+    step = -(-len(counted) // NUM_COMPARED) or 1
+
+    def compared(record: VideoRecord) -> int:
+        try:
+            return len(open_video(record))
+        except UnreadableVideoError:  # told where it is read
+            return 0
+
+    with ThreadPoolExecutor(COUNTING_THREADS) as pool:
+        found = list(zip(counted[::step], pool.map(compared, counted[::step]), strict=True))
+    found = [(record, number) for record, number in found if number]
+    wrong = [(record, number) for record, number in found if number != record.num_frames]
+    if 2 * len(wrong) <= len(found):
+        return ""
+    record, number = wrong[0]
+    labels = ""
+    if max(record.num_frames for record, _ in wrong) < max(number for _, number in wrong) // 2:
+        labels = "; `path label label` is not read: a video has one label"
+    return (
+        f"the counts differ from the videos in {len(wrong)} of {len(found)} looked at; line "
+        f"{record.line} says {record.num_frames} frames, {record.path!r} holds {number}; a line is "
+        f"`path num_frames label`, and no more frames are used than it says{labels}"
+    )
 
 
 def check_takes_rgb(cfg: CfgNode) -> None:

@@ -1,5 +1,6 @@
 """Records of a run, kept by rank 0: the console, train.log, log.jsonl and TensorBoard."""
 
+import io
 import json
 import logging
 import sys
@@ -23,7 +24,13 @@ _CELL = 8  # side of a cell of the confusion matrix's picture, pixels
 
 
 def set_up_console(is_main: bool) -> None:
-    """Send log lines to the console: all of the main process, warnings of the others."""
+    """Send log lines to the console: all of the main process, warnings of the others.
+
+    Letters that the console's encoding lacks, and names that are not UTF-8, are shown as escapes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(
         level=logging.INFO if is_main else logging.WARNING,
         format=_FORMAT,

@@ -243,7 +243,8 @@ def _decode_one(path: str, number: int, num_kept: int, converts_all: bool) -> np
 
 def _plain_list(path: str) -> Iterator[tuple[str, int, int]]:
     """Read a list by one regular expression."""
-    for line in Path(path).read_text(encoding="utf-8-sig").split("\n"):  # not at a form feed
+    text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
+    for line in text.split("\n"):  # not at a form feed
         text = line.strip()
         if text and not text.startswith("#"):
             match = re.fullmatch(r"(.*\S)\s+([-+]?\d+)\s+([-+]?\d+)", text, re.S)

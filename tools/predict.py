@@ -43,7 +43,7 @@ from datasets.views import Views
 from engine.distributed import LaunchOptions, World, gather_objects, launch
 from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
-from tools.predicting.find_videos import NO_LABEL, FoundVideo, find_videos
+from tools.predicting.find_videos import NO_LABEL, FoundVideo, find_videos, is_list
 from tools.predicting.overlay import write_overlay
 from tools.predicting.timeline import build_timeline
 from tools.predicting.video_classifier import (
@@ -83,6 +83,8 @@ def run(world: World, args: argparse.Namespace) -> None:
         device=world.device,
     )
     classifier, source = open_classifier(args.checkpoint, options)
+    if any(map(is_list, args.input)):  # the files decide what a line means, under DATA.ROOT
+        videos = find_videos(args.input, classifier.cfg.DATA.ROOT)
     _check_labels(videos, classifier)
     if world.is_main:
         sys.stderr.write(f"{source}\nviews: {describe_protocol(classifier.cfg)}\n")
@@ -258,7 +260,7 @@ def _open(path: Path | None, stack: ExitStack, world: World) -> TextIO | None:
         return None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return stack.enter_context(path.open("w", encoding="utf-8"))
+        return stack.enter_context(path.open("w", encoding="utf-8", errors="backslashreplace"))
     except OSError as error:
         raise ValueError(f"cannot write --json {path}: {error.strerror}") from error
 

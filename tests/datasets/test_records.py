@@ -61,3 +61,28 @@ def test_video_without_frames_to_count_is_an_error(
     listed.write_text(f"square 0\n{folder} 1\n")
     with pytest.raises(ValueError, match=reason):
         read_records(config(DATA__VAL_LIST=listed), "val")
+
+
+def test_counts_that_most_videos_contradict_are_said(
+    config: Config, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed = root / "labels.txt"
+    listed.write_text("landscape 1 0\nsquare 2 1\n")
+    read_records(config(DATA__VAL_LIST=listed), "val")
+    assert "the counts differ from the videos in 2 of 2 looked at; line 1 says 1 fr" in caplog.text
+    assert "`path label label` is not read" in caplog.text
+    caplog.clear()
+    listed.write_text("landscape 7 0\nsquare 40 1\n")
+    read_records(config(DATA__VAL_LIST=listed), "val")
+    assert not caplog.text
+
+
+def test_name_that_ends_in_a_number_is_no_count(config: Config, root: Path) -> None:
+    listed = root / "numbers.txt"
+    (root / "take 5").symlink_to(root / "square")
+    listed.write_text("take 5 0\n")
+    try:
+        (record,) = read_records(config(DATA__VAL_LIST=listed), "val")
+    finally:
+        (root / "take 5").unlink()
+    assert record[:3] == ("take 5", 40, 0)

@@ -265,7 +265,8 @@ def _read_command_line(path: Path) -> None:
 
 def _read_list(path: Path) -> None:
     records = read_list(path, NUM_CLASSES)
-    lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    lines = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    lines = lines.replace("\r\n", "\n").replace("\r", "\n")
     texts = [line.strip() for line in lines.split("\n")]
     kept = [text for text in texts if text and not text.startswith("#")]
     assert len(records) == len(kept)

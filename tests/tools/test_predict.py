@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -324,3 +325,49 @@ def test_processes_share_the_videos_and_the_answers_come_in_order(
         printed.append(ran.stdout)
     assert printed[0] == printed[1]
     assert printed[0].count("Current video file") == 8
+
+
+def test_what_exists_decides_what_a_line_of_a_list_means(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, name in enumerate(("take", "take 2", "take 3")):
+        write_frames(tmp_path / name, 6, seed)
+    listed = tmp_path / "list.txt"
+    listed.write_text("take\ntake 2\ntake 3\n")
+    run(checkpoint, "--input", listed, "DATA.ROOT", tmp_path)
+    shown = re.findall("Current video file: (.*)", capsys.readouterr().out)
+    assert shown == ["take", "take 2", "take 3"]
+    listed.write_text("take 2\ntake 2 0\ntake 3 6 1\n")
+    run(checkpoint, "--input", listed, "--json", tmp_path / "o.jsonl", "DATA.ROOT", tmp_path)
+    rows = rows_of(tmp_path / "o.jsonl")
+    assert [Path(row["path"]).name for row in rows] == ["take", "take 2", "take 3"]
+    assert "of 3 labelled videos" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "mended"),
+    [("frames,1", "frames 1"), ('"frames" 1', "frames 1"), ("deep er\\frames", "deep er/frames")],
+)
+def test_list_of_another_syntax_is_named_once(
+    line: str,
+    mended: str,
+    checkpoint: Path,
+    videos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "list.txt").write_text(f"{line}\n" * 20)
+    run(checkpoint, "--input", tmp_path / "list.txt", "DATA.ROOT", videos, code=1)
+    said = "".join(capsys.readouterr())
+    assert f"write {mended!r}" in said
+    assert "20 malformed lines" in said
+    assert said.count("write ") == 10
+
+
+def test_names_that_are_not_utf8_reach_the_table(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_frames(tmp_path / "in/caf\udce9", 6, seed=0)
+    run(checkpoint, "--input", tmp_path / "in", "--json", tmp_path / "o.jsonl")
+    (row,) = rows_of(tmp_path / "o.jsonl")
+    assert row["file"] == "caf\udce9"

@@ -10,6 +10,7 @@ import numpy as np
 
 from datasets.annotations import VideoRecord, read_class_names, read_list
 from datasets.readers import UnreadableVideoError, open_reader
+from datasets.records import disk_of
 from datasets.repeated_videos import repeated_videos, shared_videos
 from tools.diagnosis.examination import Examination
 from tools.diagnosis.findings import ERROR, OK, WARNING, Finding
@@ -63,7 +64,7 @@ def check_lists(examination: Examination) -> Iterator[Finding]:
         try:
             if not path:
                 raise ValueError(f"{key} is not set")
-            records = read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET)
+            records = read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET, disk_of(cfg))
         except ValueError as error:
             fix = "mend the lines; labels count from 0" if path else f"set {key}"
             yield Finding(ERROR, str(error), fix if Path(path).is_file() else f"set {key}")

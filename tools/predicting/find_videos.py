@@ -4,14 +4,16 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from config.regular_file import check_regular
 from config.text_files import read_text
-from datasets.annotations import VideoRecord
-from datasets.readers import IMAGE_SUFFIXES
-from tools.extracting.video_jobs import VIDEO_EXTENSIONS
+from datasets.annotations import NUM_FAULTS_SHOWN, VideoRecord
+from datasets.list_lines import Disk, as_integer, is_comment, split_line, syntax_fault
+from datasets.readers import UnreadableVideoError, frame_name, open_reader
+from datasets.video_suffixes import is_left_behind, is_video_name
 
 LIST_EXTENSIONS = (".txt", ".lst", ".list", ".csv")
 NO_LABEL = -1
@@ -31,39 +33,43 @@ class FoundVideo(NamedTuple):
     record: VideoRecord
 
 
-def find_videos(words: Sequence[str]) -> list[FoundVideo]:
+def find_videos(words: Sequence[str], root: str | None = None) -> list[FoundVideo]:
     """Return the videos that words mean, in order.
 
     A word is a video file; a folder of frames; a folder with any of these in it, at any depth; a
     list file of lines ``path``, ``path label`` or ``path num_frames label``; or a glob of files and
     folders.
 
+    Args:
+        words: Of the command line.
+        root: Folder that the paths of lists start from; what exists there decides about lines that
+            can be read in two ways. None: not known yet.
+
     Raises:
         ValueError: A word means none, or a list cannot be read.
     """
-    return [video for word in words for video in _of_word(word)]
+    return [video for word in words for video in _of_word(word, root)]
+
+
+def is_list(word: str) -> bool:
+    """Tell whether a word means a list file."""
+    return Path(word).is_file() and Path(word).suffix.lower() in LIST_EXTENSIONS
 
 
 def is_frame_folder(folder: Path) -> bool:
     """Tell whether a folder holds numbered images, and no video file."""
-    names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
-    suffixes = {Path(name).suffix.lower() for name in names}
-    if suffixes & VIDEO_EXTENSIONS:
-        return False
-    return any(
-        re.search(r"\d\.\w+$", n) and Path(n).suffix.lower() in IMAGE_SUFFIXES for n in names
-    )
+    names = [entry.name for entry in folder.iterdir()]
+    return not any(map(is_video_name, names)) and any(map(frame_name, names))
 
 
-def _of_word(word: str) -> list[FoundVideo]:
+def _of_word(word: str, root: str | None) -> list[FoundVideo]:
     path = Path(word)
     if path.exists() and not path.is_dir():
         try:
             check_regular(path)
         except OSError as error:
             raise ValueError(f"--input {word}: {error.strerror}") from error
-        is_list = path.suffix.lower() in LIST_EXTENSIONS
-        return _of_list(path) if is_list else [_found(path.name, path)]
+        return _of_list(path, root) if is_list(word) else [_found(path.name, path)]
     if path.is_dir():
         found = list(_of_folder(path))
     elif glob.has_magic(word):
@@ -82,31 +88,69 @@ def _of_folder(folder: Path) -> Iterator[FoundVideo]:
         return
     for place, folders, files in os.walk(folder):
         here = Path(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        videos = [Path(name) for name in files if Path(name).suffix.lower() in VIDEO_EXTENSIONS]
+        folders[:] = sorted(name for name in folders if not is_left_behind(name))
+        videos = [name for name in files if is_video_name(name)]
         frame_folders = [name for name in folders if is_frame_folder(here / name)]
         folders[:] = [name for name in folders if name not in frame_folders]
-        for path in sorted(here / name for name in [*map(str, videos), *frame_folders]):
-            if not path.name.startswith("."):
-                yield _found(str(path.relative_to(folder)), path)
+        for path in sorted(here / name for name in [*videos, *frame_folders]):
+            yield _found(str(path.relative_to(folder)), path)
 
 
-def _of_list(path: Path) -> list[FoundVideo]:
-    lines = read_text(path, "the list file").split("\n")
-    found = [
-        _of_line(line.strip(), number)
-        for number, line in enumerate(lines, start=1)
-        if line.strip() and not line.lstrip().startswith("#")
+def _of_list(path: Path, root: str | None) -> list[FoundVideo]:
+    """Read a list; where a line has two readings that exist, the lines without a number decide."""
+    text = read_text(path, "the list file", of_any_encoding=True)
+    disk, faults = None if root is None else Disk(root, partial(_num_frames, root)), []
+    lines = [
+        (number, line.strip())
+        for number, line in enumerate(text.split("\n"), start=1)
+        if not is_comment(line, disk)
     ]
+    are_bare = disk is not None and (
+        all(disk.holds(line) for _, line in lines) or not all(_has_label(line) for _, line in lines)
+    )
+    found = []
+    for number, line in lines:
+        try:
+            found.append(_of_line(line, number, disk, are_bare))
+        except ValueError as error:
+            faults.append(f"line {number}: {error}")
+    if faults:
+        more = f"\n  ... and {len(faults) - NUM_FAULTS_SHOWN} more"
+        raise ValueError(
+            f"{path}: {len(faults)} malformed lines\n  "
+            + "\n  ".join(faults[:NUM_FAULTS_SHOWN])
+            + (more if len(faults) > NUM_FAULTS_SHOWN else "")
+        )
     if not found:
         raise ValueError(f"{path}: the list names no video")
     return found
 
 
-def _of_line(line: str, number: int) -> FoundVideo:
-    match = re.fullmatch(r"(.*?\S)(?:\s+(\d+))?\s+(\d+)", line)
-    path, frames, label = match.groups() if match else (line, None, NO_LABEL)
-    return FoundVideo(path, VideoRecord(path, int(frames or 0), int(label), number))
+def _has_label(line: str) -> bool:
+    return bool(re.fullmatch(r".*\S\s+[0-9]+", line))
+
+
+def _of_line(line: str, number: int, disk: Disk | None, is_bare: bool) -> FoundVideo:
+    path, frames, label = line, "", str(NO_LABEL)
+    is_there = disk is not None and disk.holds(line)
+    if disk and not is_there:
+        fault = syntax_fault(line, disk)
+        if fault:
+            raise ValueError(fault)
+    if _has_label(line) and not (is_there and is_bare):
+        path, frames, label = split_line(line, disk)
+        if disk and is_there and not disk.holds(path):
+            path, frames, label = line, "", str(NO_LABEL)
+    num_frames = as_integer(frames or "0", "the number of frames")
+    record = VideoRecord(path, num_frames, as_integer(label, "the label"), number)
+    return FoundVideo(path, record)
+
+
+def _num_frames(root: str, path: str) -> int:
+    try:
+        return len(open_reader(Path(root) / path))
+    except UnreadableVideoError:
+        return 0
 
 
 def _found(name: str, path: Path) -> FoundVideo:
