@@ -33,9 +33,10 @@ sys.path.insert(0, str(REPOSITORY))
 from config.regular_file import open_regular
 from datasets.decode.images import MAX_FRAME_PIXELS
 from datasets.decode.pyav_frames import decode_frames, reading_errors, require_av
+from datasets.list_lines import written_path
 from engine.whole_file import whole_file
 from tools.extracting.process_pool import JobProgress, run_jobs
-from tools.extracting.video_jobs import VideoJob, plan_jobs
+from tools.extracting.video_jobs import VideoJob, plan_jobs, read_classes
 
 FRAME_NAME = "img_{:05d}.jpg"  # 1-based
 
@@ -98,8 +99,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         results = extract_all(jobs, args.out, options, args.workers)
-        if args.write_list is not None:
+        is_any_good = any(result.is_listed for result in results)
+        is_kept = args.write_list is not None and args.write_list.exists() and not is_any_good
+        if args.write_list is not None and not is_kept:
             write_list(args.write_list, results, args.out, args.prefix)
+        if args.write_classes is not None and is_any_good:
+            names = class_names(args, jobs)
+            _write_text(args.write_classes, "".join(f"{name}\n" for name in names))
     except KeyboardInterrupt:
         logger.error("stopped by the user; the same command goes on from here")
         return 130
@@ -107,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         logger.error("stopped: %s; the same command goes on from here", error)
         return 1
     log_summary(results)
+    if is_kept:
+        logger.error("no video succeeded: %s is left as it was", args.write_list)
     return 1 if any(result.failure for result in results) else 0
 
 
@@ -127,6 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="file with a class name per line, label = line number from 0; without it labels are "
         "the alphabetical order of the class folders, and with --list folders are named by label",
     )
+    add("--write-classes", type=Path, help="write the class names, for DATA.CLASS_NAMES, here")
     add("--short-side", type=_int_between(0, 8192), default=331, help="px, 0 keeps the size (331)")
     add("--quality", type=_int_between(1, 100), default=95, help="JPEG quality, 1 to 100 (95)")
     add(
@@ -150,6 +159,14 @@ def build_parser() -> argparse.ArgumentParser:
         "reported in failed.txt, and tried again by the next run",
     )
     return parser
+
+
+def class_names(args: argparse.Namespace, jobs: Sequence[VideoJob]) -> list[str]:
+    """Return the names of the classes by label, as far as the jobs have any."""
+    if args.classes is not None:
+        return read_classes(args.classes)
+    names = {job.label: job.folder.parent.name.strip() for job in jobs}
+    return [names.get(label, str(label)) for label in range(max(names) + 1)]
 
 
 def extract_all(
@@ -183,6 +200,8 @@ def extract_video(job: VideoJob, options: FrameOptions) -> VideoResult:
     Raises:
         OSError: The disk is full; no other video could be written either.
     """
+    if job.fault:
+        return VideoResult(job, 0, failure=("ValueError", job.fault), is_listed=False)
     try:
         num_finished = 0 if options.overwrite else count_finished_frames(job, options.short_side)
         if num_finished:
@@ -277,7 +296,7 @@ def write_list(path: Path, results: Iterable[VideoResult], out: Path, prefix: st
     """
     start = f"{prefix.rstrip('/')}/" if prefix else ""
     lines = [
-        f"{start}{result.job.folder.relative_to(out).as_posix()} "
+        f"{written_path(start + result.job.folder.relative_to(out).as_posix())} "
         f"{result.num_frames} {result.job.label}\n"
         for result in results
         if result.is_listed
@@ -291,7 +310,7 @@ def write_failures(path: Path, results: Iterable[VideoResult]) -> None:
     If none failed, no file is left.
     """
     lines = [
-        f"{result.job.source}\t{result.failure[0]}\t{result.failure[1]}\t{result.num_frames}\n"
+        f"{_one_line(result.job.source)}\t{result.failure[0]}\t{result.failure[1]}\t{result.num_frames}\n"
         for result in results
         if result.failure is not None
     ]
@@ -317,8 +336,14 @@ def log_summary(results: Sequence[VideoResult]) -> None:
     logger.info("%d frames, %.1f per video in %d listed videos", sum(frames), average, len(frames))
 
 
+def _one_line(path: Path) -> str:
+    return str(path).replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+
+
 def _failure_text(result: VideoResult) -> str | None:
-    return f"{result.job.source}: {': '.join(result.failure)}" if result.failure else None
+    if not result.failure:
+        return None
+    return f"{_one_line(result.job.source)}: {': '.join(result.failure)}"
 
 
 def _remove_old(job: VideoJob) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from datasets.annotations import read_list
 from tools import extract_frames
 from tools.extract_frames import FrameOptions
 from tools.extracting.video_jobs import VideoJob
@@ -312,7 +313,7 @@ def test_kept_partial_video_is_listed_reported_and_redone_on_each_run(
             assert len(names_in(out / "c" / "v")) == 7
             assert (out / "failed.txt").read_text().endswith("\t7\n")
         assert extract(source, out, "--write-list", written) == 1
-        assert written.read_text() == ""
+        assert written.read_text() == "c/v 7 0\n"  # a list gives way to a better one alone
         assert names_in(out / "c") == []
     assert extract(source, out, "--write-list", written) == 0
     assert written.read_text() == "c/v 12 0\n"
@@ -402,3 +403,43 @@ def test_dead_worker_process_fails_its_video_and_no_other(tree: Path, tmp_path: 
     failed = (tmp_path / "out" / "failed.txt").read_text()
     assert "deadly.mp4\tBrokenProcessPool\tthe worker process died with this video" in failed
     assert not deadly.partial_folder.exists()
+
+
+def test_list_is_left_as_it_was_where_nothing_succeeds(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, written = tmp_path / "out", tmp_path / "train.txt"
+    assert extract(tree, out, "--write-list", written) == 0
+    before = written.read_text()
+    assert extract(tree, out, "--write-list", written, "--short-side", 12) == 1
+    assert written.read_text() == before != ""
+    assert f"no video succeeded: {written} is left as it was" in caplog.text
+
+
+def test_class_names_are_written_beside_the_list(tree: Path, tmp_path: Path) -> None:
+    names = tmp_path / "classes.txt"
+    assert extract(tree, tmp_path / "out", "--write-classes", names) == 0
+    assert names.read_text() == "run fast\nswim\n"
+
+
+def test_odd_names_are_extracted_and_one_that_cannot_be_costs_one_video(tmp_path: Path) -> None:
+    source, out, written = tmp_path / "videos", tmp_path / "out", tmp_path / "train.txt"
+    whole = write_video(source / "c" / "good.mp4", COLOURS[:2]).read_bytes()
+    names = ["x" * 251 + ".mp4", "caf\udce9.mp4", "a\nb.mp4", "#tag.mp4", " b .mp4", "take 2.mp4"]
+    for name in names:
+        (source / "c" / name).write_bytes(whole)
+    for _ in range(2):  # the second run finds the first's
+        assert extract(source, out, "--write-list", written) == 1
+        paths = [record.path for record in read_list(written, 1)]
+        assert len(paths) == len(names)
+        assert all((out / path / "img_00002.jpg").is_file() for path in paths)
+        (line,) = (out / "failed.txt").read_text().splitlines()
+        assert line.startswith(f"{source}/c/a\\nb.mp4\tValueError\tthe name ")
+
+
+def test_list_with_counts_that_our_tools_write_is_one_of_videos_too(tmp_path: Path) -> None:
+    source, listed, written = tmp_path / "videos", tmp_path / "l.txt", tmp_path / "train.txt"
+    write_video(source / "c" / "take 2.mp4", COLOURS[:2])
+    listed.write_text("c/take 2.mp4 2 0\n")
+    assert extract(source, tmp_path / "out", "--list", listed, "--write-list", written) == 0
+    assert written.read_text() == "0/take 2 2 0\n"

@@ -216,3 +216,149 @@ def test_class_files_of_every_kind(tmp_path: Path) -> None:
     assert read_class_file(write(tmp_path / "b.txt", "0 yoga", "1 golf")) == ["yoga", "golf"]
     with pytest.raises(ValueError, match="not consecutive"):
         read_class_file(write(tmp_path / "c.txt", "1 yoga", "3 golf"))
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    for label, name in enumerate(("walk", "run")):
+        for number in range(10):
+            path = tmp_path / f"videos/{name}/r{number // 2}_{label}{number}.MP4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+    return tmp_path / "videos"
+
+
+def test_one_command_divides_a_tree_by_class(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("tree", videos, "--split", "0.8") == 0
+    records = {part: read_list(tmp_path / f"{part}.txt", 2) for part in ("train", "val")}
+    assert {part: len(found) for part, found in records.items()} == {"train": 16, "val": 4}
+    assert all((videos / record.path).is_file() for found in records.values() for record in found)
+    assert read_class_names(tmp_path / "classes.txt", 2) == ["run", "walk"]
+    shown = capsys.readouterr().out
+    assert "class   train     val\nrun         8       2\nwalk        8       2\n" in shown
+    assert run("tree", videos, "--split", "0.8") == 0  # the same again
+
+
+def test_lists_of_another_division_are_not_replaced_unasked(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("tree", videos, "--split", "0.8") == 0
+    before = (tmp_path / "val.txt").read_text()
+    assert run("tree", videos, "--split", "0.5") == 2
+    assert "is there already, with other lines; --overwrite replaces it" in capsys.readouterr().err
+    assert (tmp_path / "val.txt").read_text() == before
+    assert run("tree", videos, "--split", "0.5", "--overwrite") == 0
+    assert len(read_list(tmp_path / "val.txt", 2)) == 10
+
+
+def test_list_that_exists_is_divided_with_its_recordings_whole(
+    videos: Path, tmp_path: Path
+) -> None:
+    listed, out = tmp_path / "all.txt", tmp_path / "out"
+    assert run("tree", videos, "--write-list", listed, "--prefix", "videos") == 0
+    words = ["--group-by", r"/(r\d)", "--output", out]
+    assert run("split", listed, "--split", "0.6,0.2,0.2", *words) == 0
+    parts = [read_list(out / f"{part}.txt", 2) for part in ("train", "val", "test")]
+    assert [len(part) for part in parts] == [12, 4, 4]
+    groups = [{record.path.split("/")[2][:2] for record in part} for part in parts]
+    assert sum(map(len, groups)) == 5
+    lines = [line for part in ("train", "val", "test") for line in (out / f"{part}.txt").open()]
+    assert sorted(lines) == sorted(listed.open())
+
+
+def test_folds_validate_each_video_once(videos: Path, tmp_path: Path) -> None:
+    assert run("tree", videos, "--folds", "5", "--output", tmp_path / "cv") == 0
+    names = [read_list(tmp_path / f"cv/val_fold{fold}.txt", 2) for fold in range(1, 6)]
+    assert sorted(record.path for fold in names for record in fold) == sorted(
+        f"{path.parent.name}/{path.name}" for path in videos.rglob("*.MP4")
+    )
+    assert all(len(read_list(tmp_path / f"cv/train_fold{n}.txt", 2)) == 16 for n in range(1, 6))
+
+
+def test_class_names_with_numbers_are_read_again(tmp_path: Path) -> None:
+    for name in ("1 run/a.mp4", "2 walk/b.mp4"):
+        write(tmp_path / "t" / name, "not empty")
+    lists, classes = [tmp_path / "a.txt", tmp_path / "b.txt"], tmp_path / "classes.txt"
+    assert run("tree", tmp_path / "t", "--write-list", lists[0], "--write-classes", classes) == 0
+    assert run("tree", tmp_path / "t", "--write-list", lists[1], "--classes", classes) == 0
+    assert lists[0].read_text() == lists[1].read_text() == "1 run/a.mp4 0\n2 walk/b.mp4 1\n"
+
+
+def test_odd_names_are_listed_and_one_that_cannot_be_costs_one_video(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["#20_clap.mp4", "caf\udce9.mp4", " lead.mp4", "take 2.mp4", "a\nb.mp4", "same.avi"]
+    for name in [*names, "same.mp4"]:
+        write(tmp_path / "t/c" / name, "not empty")
+    add_frames(tmp_path / "t/c/two names", 1)
+    write(tmp_path / "t/c/two names/thumb_1.png", "x")
+    write(tmp_path / "t/c/two names/frame_1.png", "x")
+    (tmp_path / "t/c/two names/img_00001.jpg").unlink()
+    listed = tmp_path / "l.txt"
+    assert run("tree", tmp_path / "t", "--write-list", listed, "--prefix", "") == 1
+    paths = [record.path for record in read_list(listed, 1)]
+    assert sorted(paths) == sorted([*(f"c/{n}" for n in names if "\n" not in n), "c/same.mp4"])
+    assert all((tmp_path / "t" / path).is_file() for path in paths)
+    missing = (tmp_path / "l.txt.missing.txt").read_text().splitlines()
+    assert [line.split("\t")[0] for line in missing] == ["c/a\\nb.mp4", "c/two names"]
+    assert "images of several names: frame_N.png, thumb_N.png" in missing[1]
+    assert "left out 2" in capsys.readouterr().out
+
+
+def test_names_that_begin_with_a_comment_sign_are_written_so_that_they_are_read(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "flat/#20_clap.AVI", "not empty")
+    write(tmp_path / "splits/clap_test_split1.txt", "#20_clap.avi 1")
+    words = ["--subset", "train", "--root", tmp_path / "flat", "--write-list", tmp_path / "l.txt"]
+    assert run("hmdb51", tmp_path / "splits", *words) == 0
+    (record,) = read_list(tmp_path / "l.txt", 51)
+    assert (tmp_path / "flat" / record.path).is_file()
+
+
+def test_test_list_of_ucf101_takes_the_official_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotation = write(tmp_path / "testlist01.txt", "Archery/v_a.avi", "YoYo/v_b.avi")
+    listed = tmp_path / "l.txt"
+    assert run("ucf101", annotation, "--subset", "test", "--write-list", listed) == 0
+    assert listed.read_text() == "Archery/v_a 2\nYoYo/v_b 100\n"
+    assert "101 classes (official 101, equal)" in capsys.readouterr().out
+    annotation = write(tmp_path / "testlist02.txt", "Archery/v_a.avi", "Mine/v_b.avi")
+    assert run("ucf101", annotation, "--write-list", listed) == 2
+    assert "give --classes classInd.txt" in capsys.readouterr().err
+
+
+def test_list_that_fails_leaves_the_old_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "t/\udce9/a.mp4", "x")
+    listed = write(tmp_path / "l.txt", "old content")
+    assert run("tree", tmp_path / "t", "--write-list", listed) == 2
+    assert "is not UTF-8 text; rename it" in capsys.readouterr().err
+    assert listed.read_text() == "old content\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["tree", "t"], "give --write-list LIST, or --split SHARE"),
+        (["split", "l.txt"], "split takes --split SHARE or --folds K"),
+        (["tree", "t", "--split", "0.8", "--folds", "3"], "give one of them"),
+        (["tree", "t", "--write-list", "l", "--group-by", "x"], "is for --split and --folds"),
+        (["ucf101", "f", "--split", "4", "--write-list", "l"], "the splits of ucf101 are 1, 2"),
+        (["tree", "t", "--folds", "1"], "1 is no number from 2 to 1000"),
+    ],
+)
+def test_command_lines_that_cannot_be_meant_are_refused(
+    words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert reason in capsys.readouterr().err

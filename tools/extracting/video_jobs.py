@@ -1,15 +1,18 @@
 """Which videos to turn into frames, and the folder and label of each: a class tree or a list."""
 
+import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from config.regular_file import open_regular
+from datasets.list_lines import Disk, is_comment, readings, syntax_fault, written_path
+from datasets.video_suffixes import VIDEO_SUFFIXES
+from tools.listing.class_tree import FILE, check_parts, read_class_tree
 
-VIDEO_EXTENSIONS = frozenset(
-    [".mp4", ".avi", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".gif", ".m4v", ".wmv", ".flv"]
-)
+MAX_NAME_BYTES = 255  # of a file, on most systems
 
 logger = logging.getLogger(__name__)
 
@@ -21,16 +24,23 @@ class VideoJob:
     source: Path
     folder: Path
     label: int
+    fault: str = ""  # why it is not even tried
 
     @property
     def partial_folder(self) -> Path:
         """Where frames are written until the video is complete."""
-        return self.folder.with_name(f".{self.folder.name}.partial")
+        return self._beside("partial")
 
     @property
     def failed_marker(self) -> Path:
         """File that says `folder` was kept although decoding failed; the next run redoes it."""
-        return self.folder.with_name(f".{self.folder.name}.failed")
+        return self._beside("failed")
+
+    def _beside(self, ending: str) -> Path:
+        name = os.fsencode(self.folder.name)
+        if len(name) > MAX_NAME_BYTES - len(ending) - 2:  # a hash is as good, and short enough
+            name = hashlib.sha256(name).hexdigest().encode()
+        return self.folder.with_name(f".{os.fsdecode(name)}.{ending}")
 
 
 def plan_jobs(
@@ -57,7 +67,7 @@ def plan_jobs(
     if not jobs:
         raise ValueError(
             f"no video in {str(list_path or source)!r}; need SOURCE/<class>/<video> or --list, "
-            f"with one of {' '.join(sorted(VIDEO_EXTENSIONS))}"
+            f"with one of {' '.join(sorted(VIDEO_SUFFIXES))}"
         )
     first: dict[Path, Path] = {}
     for job in jobs:
@@ -89,6 +99,8 @@ def read_video_list(
 ) -> list[VideoJob]:
     """Return the videos of a file of `relative/path.ext label` lines, in its order.
 
+    A number of frames between the two is passed over: tools/make_lists.py --count writes it.
+
     Blank lines and lines that start with `#` are skipped; paths may hold spaces. The list is not
     one for `datasets.annotations.read_list`: the number of classes need not be known.
 
@@ -102,20 +114,25 @@ def read_video_list(
         ValueError: A line is not of this form, or its label has no name.
     """
     labels = "an integer from 0" if names is None else f"an integer from 0 to {len(names) - 1}"
-    jobs = []
+    disk, jobs = Disk(source), []
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
+        if is_comment(line, disk):
             continue
-        video, _, text = line.strip().rpartition(" ")
+        *found, _ = readings(line.strip())
+        text = found[-1].label if found else ""
         is_label = text.isascii() and text.isdecimal()
-        if not video.strip() or not is_label or (names is not None and int(text) >= len(names)):
+        if not is_label or (names is not None and int(text) >= len(names)):
+            hint = syntax_fault(line.strip(), disk)
             raise ValueError(
                 f"{path}:{number}: got {line!r}; need 'relative/path.ext label', label {labels}"
+                + (f"; {hint}" if hint else "")
             )
-        stem = Path(video.strip()).stem
+        there = [fields.path for fields in found if disk.holds(fields.path)]
+        video = there[-1] if there else found[-1].path  # a count is passed over
+        stem = Path(video).stem
         _check_folder_name(stem, where=f"{path}:{number}")
         class_name = names[int(text)] if names is not None else str(int(text))
-        jobs.append(VideoJob(source / video.strip(), out / class_name / stem, int(text)))
+        jobs.append(VideoJob(source / video, out / class_name / stem, int(text)))
     return jobs
 
 
@@ -123,36 +140,44 @@ def scan_class_tree(source: Path, out: Path, names: Sequence[str] | None = None)
     """Return the videos of `<source>/<class>/<video>.<ext>`; log how many entries are not videos.
 
     Args:
-        source: Folder of class folders. Hidden folders are no classes, hidden files no videos.
+        source: Folder of class folders, see `read_class_tree`.
         out: Folder that gets `<class>/<video>/`; not inside `source`, it would become a class.
-        names: Class names by label; None takes the class folders in alphabetical order.
+        names: Class names by label; None takes the class folders in the order of the alphabet, or
+            of their numbers where all are numbers.
 
     Raises:
-        ValueError: `out` lies in `source`, or a class folder is not among `names`.
+        ValueError: `out` lies in `source`, a class folder is not among `names`, or without `names`
+            another part of the data beside `source` has other classes.
     """
     if out.resolve().is_relative_to(source.resolve()):
         raise ValueError(f"OUT must not lie in SOURCE; got {str(out)!r} in {str(source)!r}")
-    folders = sorted(p for p in source.iterdir() if p.is_dir() and not p.name.startswith("."))
-    labels = {name: label for label, name in enumerate(names or [p.name for p in folders])}
-    unknown = [folder.name for folder in folders if folder.name not in labels]
+    tree = read_class_tree(source)
+    if names is None:
+        check_parts(source, tree.classes)
+    labels = {name: label for label, name in enumerate(names or tree.classes)}
+    unknown = [name for name in tree.classes if name not in labels]
     if unknown:
         raise ValueError(f"class folders {unknown} of {str(source)!r} are not in --classes")
-    num_ignored = sum(1 for _ in source.iterdir()) - len(folders)
-    jobs = []
-    for folder in folders:
-        for path in sorted(folder.iterdir()):
-            if not _is_video(path):
-                num_ignored += 1
-                continue
-            _check_folder_name(path.stem, where=str(path))
-            jobs.append(VideoJob(path, out / folder.name / path.stem, labels[folder.name]))
-    logger.info("%d videos in %s; %d other entries ignored", len(jobs), source, num_ignored)
-    return jobs
+    files = [video for video in tree.videos if video.kind == FILE]
+    tree.ignored["folders of frames"] = len(tree.videos) - len(files)
+    number = tree.ignored.total()
+    kinds = f": {tree.describe_ignored()}" if number else ""
+    logger.info("%d videos in %s; %d other entries ignored%s", len(files), source, number, kinds)
+    if tree.note and names is None:
+        logger.warning("%s", tree.note)
+    return [
+        VideoJob(source / path, out / stem, labels[class_name], _fault_of_name(stem))
+        for path, stem, class_name in ((v.path, v.stem, v.class_name) for v in files)
+    ]
 
 
-def _is_video(path: Path) -> bool:
-    is_named = path.suffix.lower() in VIDEO_EXTENSIONS and not path.name.startswith(".")
-    return is_named and path.is_file()
+def _fault_of_name(stem: str) -> str:
+    """Say why a list cannot name the frames of a video; "" where it can."""
+    try:
+        written_path(stem)
+    except ValueError as error:
+        return f"{error}; rename it"
+    return ""
 
 
 def _check_folder_name(name: str, where: str) -> None:

@@ -3,14 +3,12 @@
 import csv
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from config.text_files import read_text
 from config.values import MAX_SHOWN, MAX_TEXT, shown
-
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv")
 
 # Videos in each official list, by data set, split number and subset. Kinetics has none that lasts:
 # videos disappear from YouTube, and so every copy differs.
@@ -147,21 +145,6 @@ def read_ssv2(path: Path, subset: str, split: int) -> list[Entry]:
     return [Entry((str(row["id"]),), re.sub(r"[\[\]]", "", row["template"])) for row in rows]
 
 
-def read_tree(path: Path, subset: str, split: int) -> list[Entry]:
-    """Read a folder per class, in it a file or a folder per video."""
-    del subset, split
-    if not path.is_dir():
-        raise ValueError(f"{path} is not a folder with a folder for each class")
-    entries = []
-    for folder in sorted(entry for entry in path.iterdir() if entry.is_dir()):
-        for video in sorted(folder.iterdir()):
-            is_video = video.suffix.lower() in VIDEO_SUFFIXES
-            if not video.name.startswith(".") and (is_video or video.is_dir()):
-                stem = video.stem if is_video and video.is_file() else video.name
-                entries.append(Entry((f"{folder.name}/{stem}",), folder.name))
-    return entries
-
-
 FORMATS: dict[str, Callable[[Path, str, int], list[Entry]]] = {
     "kinetics": read_kinetics,
     "ucf101": read_ucf101,
@@ -169,15 +152,18 @@ FORMATS: dict[str, Callable[[Path, str, int], list[Entry]]] = {
     "ssv1": read_semicolons,
     "ssv2": read_ssv2,
     "jester": read_semicolons,
-    "tree": read_tree,
 }
 
 
-def read_class_file(path: Path) -> list[str]:
+def read_class_file(path: Path, known: Collection[str] = ()) -> list[str]:
     """Read class names in the order of their labels.
 
     Taken are a name a line; a numbered name a line, from 0 or 1 (``classInd.txt``); and JSON of
     names to numbers (``labels.json``).
+
+    Args:
+        path: The file.
+        known: Names that it should hold. They decide whether a number is a part of the name.
 
     Raises:
         ValueError: The file is none of these, or its numbers are not consecutive.
@@ -190,7 +176,7 @@ def read_class_file(path: Path) -> list[str]:
     else:
         lines = _lines(path)
         matches = [re.fullmatch(r"([0-9]{1,9})\s+(.+)", line) for line in lines]
-        if not all(matches):
+        if not all(matches) or (known and set(known) <= {*lines}):
             return lines
         numbered = [(int(match[1]), match[2]) for match in matches if match]
     numbered.sort()
@@ -198,6 +184,33 @@ def read_class_file(path: Path) -> list[str]:
     if first > 1 or [number for number, _ in numbered] != [*range(first, first + len(numbered))]:
         raise ValueError(f"{path}: the numbers of the classes are not consecutive from 0 or 1")
     return [name for _, name in numbered]
+
+
+def own_classes(name: str, entries: Sequence[Entry], labels: Path) -> list[str]:
+    """Return the classes in the order of their labels, where no file names them.
+
+    That is the alphabet's; of UCF-101 the official one, since its lists of test videos have no
+    numbers and need not hold every class.
+
+    Args:
+        name: The data set, a key of `FORMATS`.
+        entries: Its videos.
+        labels: Folder of files of class names.
+
+    Raises:
+        ValueError: A list of UCF-101 has no numbers, and other classes than UCF-101.
+    """
+    found = sorted({entry.class_name for entry in entries})
+    if name != "ucf101" or all(entry.number >= 0 for entry in entries):
+        return found
+    official = read_class_file(labels / "ucf101.txt")
+    others = sorted({*found} - {*official})
+    if others:
+        raise ValueError(
+            f"a list without numbers does not say which label a class has, and {shown(others[:3])} "
+            "are no classes of UCF-101; give --classes classInd.txt"
+        )
+    return official
 
 
 def label_entries(entries: Sequence[Entry], classes: Sequence[str]) -> list[int]:
