@@ -28,4 +28,16 @@ BACKBONES: dict[str, dict[str, int | float]] = {
 }
 BACKBONES["ViT-B_32"] = BACKBONES["ViT-B_16"] | {"PATCH_SIZE": 32}
 BACKBONES["ViT-L_32"] = BACKBONES["ViT-L_16"] | {"PATCH_SIZE": 32}
+BACKBONES["ViT-S_16"] = BACKBONES["ViT-B_16"] | {  # this and Ti: DeiT, arXiv:2012.12877
+    "HIDDEN_SIZE": 384,
+    "MLP_DIM": 1536,
+    "NUM_HEADS": 6,
+}
+BACKBONES["ViT-S_32"] = BACKBONES["ViT-S_16"] | {"PATCH_SIZE": 32}
+BACKBONES["ViT-Ti_16"] = BACKBONES["ViT-B_16"] | {
+    "HIDDEN_SIZE": 192,
+    "MLP_DIM": 768,
+    "NUM_HEADS": 3,
+}
+EXPLICIT_SIZES = ("custom", "toy", "small")  # names of no sizes: MODEL.VIT says them all
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from yacs.config import CfgNode
@@ -14,6 +15,9 @@ from config.training_checks import training_faults
 from config.values import shown
 
 _log = logging.getLogger(__name__)
+
+COMMAND_LINE = "the command line"
+_KEY = re.compile(r"[A-Z]+(?:[._][A-Z0-9]+)*")  # of a config, within a text
 
 CHOICES = {
     "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded", "scale_jitter"),
@@ -106,12 +110,13 @@ FRAME_TEMPLATE = re.compile(r"([^{}]|{{|}})*\{0?(:0?[0-9]{0,2}d?)?\}([^{}]|{{|}}
 SHARES = ("AUG.CUTMIX_SHARE", "AUG.ERASING_PROB", "AUG.MIX_PROB", "TRAIN.MAX_BAD_SHARE")
 
 
-def check_cfg(cfg: CfgNode, source: str) -> None:
+def check_cfg(cfg: CfgNode, source: str, sources: Mapping[str, str] | None = None) -> None:
     """Fill in the sizes of the backbone and reject values that cannot work.
 
     Args:
         cfg: A config that is not frozen yet; MODEL.VIT is completed in place.
         source: Where the config came from, for the messages.
+        sources: Where each key was set, as far as it was elsewhere.
 
     Raises:
         ValueError: Lists every fault found, each with key, value and what is allowed.
@@ -130,12 +135,26 @@ def check_cfg(cfg: CfgNode, source: str) -> None:
     if cfg.TRAIN.CHECKPOINT_LAYOUT == "released":
         faults += _released_layout_faults(cfg, rules)
     if faults:
-        raise ValueError(f"{source}:\n  " + "\n  ".join(faults))
+        raise ValueError(_blamed(faults, source, sources or {}))
     _warn_of_padding(cfg)
     if rules.shifts(cfg) and cfg.DATA.NUM_FRAMES == 1:
         _log.warning(
             "DATA.NUM_FRAMES=1: each shift zeroes the moved channels of the only frame, as released"
         )
+
+
+def _blamed(faults: Sequence[str], source: str, sources: Mapping[str, str]) -> str:
+    """Return the faults below the places that they came from.
+
+    That is the command line, if it set any of the keys that a fault names, else where the first of
+    them was set.
+    """
+    by_place: dict[str, list[str]] = {}
+    for fault in faults:
+        places = [sources[key] for key in _KEY.findall(fault) if key in sources]
+        first = COMMAND_LINE if COMMAND_LINE in places else (*places, source)[0]
+        by_place.setdefault(first, []).append(fault)
+    return "\n".join(f"{place}:\n  " + "\n  ".join(part) for place, part in by_place.items())
 
 
 def _released_layout_faults(cfg: CfgNode, rules: ModelRules) -> list[str]:

@@ -6,8 +6,10 @@ import sys
 
 from yacs.config import CfgNode
 
-from config.loading import is_key, load_cfg
+from config.flag_hints import flag_hint
+from config.loading import KEYS, is_key, load_cfg
 from config.option_numbers import MAX_SEED, whole_number
+from config.shell_paths import expanded
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -51,7 +53,12 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--dist-url", default="", help="tcp://HOST:PORT of rank 0; default: a free port here")
     add("--dist-backend", choices=("nccl", "gloo"), default="", help="default: what suits")
     add("overrides", nargs="*", metavar="KEY VALUE", help="config keys, see config/defaults.py")
-    args = parser.parse_intermixed_args(_with_bare_resume(argv))
+    words = _with_bare_resume(argv)
+    args, unknown = parser.parse_known_intermixed_args(words)
+    if unknown:
+        parser.error(_about_unknown(unknown, words))
+    for name in ("cfg", "tune_from", "resume", "output"):
+        _expand(parser, args, name)
     if args.evaluate and args.resume is None:
         parser.error("--evaluate tests the checkpoint that --resume names")
     if not args.cfg and not (args.evaluate and args.resume not in (None, "", "auto")):
@@ -93,6 +100,23 @@ def check_command_line(argv: list[str]) -> CfgNode | None:
         sys.exit(1)
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _about_unknown(unknown: list[str], words: list[str]) -> str:
+    """Say what to write for the first of the words that are no flags."""
+    first = next((word for word in unknown if word.startswith("-")), unknown[0])
+    places = [place for place, word in enumerate(words) if word == first]
+    followers = words[places[0] + 1 :] if places else []
+    return flag_hint(first, followers[0] if followers else "", [*KEYS])
+
+
+def _expand(parser: argparse.ArgumentParser, args: argparse.Namespace, name: str) -> None:
+    """Make ``~`` and variables what they stand for: a shell leaves them alone in --output=~/x."""
+    path = getattr(args, name)
+    try:
+        setattr(args, name, expanded(path, f"--{name}", is_strict=True) if path else path)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def _with_bare_resume(argv: list[str]) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from config.checks import check_cfg
+from config.base_files import YmlFile, read_files
+from config.checks import COMMAND_LINE, check_cfg, value_at
 from config.defaults import get_defaults
 from config.legacy import (
     LEGACY_KEYS,
@@ -19,9 +20,10 @@ from config.legacy import (
     released_run_name,
     renamed,
 )
-from config.text_files import read_text
+from config.model_checks import check_backbone, inherited_sizes
+from config.shell_paths import PATH_KEYS, expanded
 from config.values import coerced, decoded, shown
-from config.yaml_tree import MAX_CHARACTERS, parse_yaml
+from config.yaml_tree import parse_yaml
 
 MAX_KEY = 100  # characters of an unknown key that its nearest is looked for by
 
@@ -29,55 +31,82 @@ MAX_KEY = 100  # characters of an unknown key that its nearest is looked for by
 def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     """Return the config of a yml file: defaults, the file, then the overrides; checked and frozen.
 
+    The file may inherit from another by ``_BASE_: OTHER.yml``, relative to itself or to `config/`.
     The flat upper-case yml files of the TokShift release load too, and so do their keys as
-    overrides; see `config.legacy`. The sizes under MODEL.VIT are filled in.
+    overrides; see `config.legacy`. The sizes under MODEL.VIT are filled in; ``~`` and variables in
+    paths become what they stand for.
 
     Args:
         path: A yml file.
         overrides: A flat list KEY VALUE KEY VALUE ...
 
     Raises:
-        ValueError: The file cannot be read, a key is unknown, a value has the wrong type or does
-            not go with another; the text names the place, the key and what is allowed.
+        ValueError: A file cannot be read, a key is unknown, a value has the wrong type or does not
+            go with another; the text names the place, the key and what is allowed.
     """
-    text = read_text(path, "the config", max_bytes=4 * MAX_CHARACTERS)
-    return load_cfg_text(text, str(path), overrides)
+    return _load(read_files(path), overrides, is_written_by_hand=True)
 
 
 def load_cfg_text(text: str, source: str, overrides: Sequence[str] = ()) -> CfgNode:
     """Do what `load_cfg` does for the text of a yml file, that of a checkpoint say.
 
     Args:
-        text: YAML.
+        text: YAML; it inherits from no other.
         source: What to call the text in messages.
         overrides: As in `load_cfg`.
 
     Raises:
         ValueError: As `load_cfg`.
     """
-    cfg = get_defaults()
-    tree = parse_yaml(text, source)
-    if is_legacy(tree):
-        tree = convert_legacy(tree, source)
-    names: dict[str, str] = {}
-    for name, value in _leaves(tree, cfg, source):
-        known = decoded(value) if name in RENAMED_KEYS else value
-        key, value = renamed(name, known, source)
-        if key in names:
-            raise ValueError(f"{source}: {key} is given twice, as {names[key]} and as {name}")
-        names[key] = name
-        _set(cfg, key, value, source)
-    for key, value in _override_pairs(overrides):
-        _set(cfg, *renamed(key, value, "the command line"), "the command line")
-    check_cfg(cfg, source)
+    return _load([YmlFile(source, parse_yaml(text, source))], overrides, is_written_by_hand=False)
+
+
+def _load(files: Sequence[YmlFile], overrides: Sequence[str], is_written_by_hand: bool) -> CfgNode:
+    cfg, sources = get_defaults(), dict[str, str]()
+    for source, tree in files:
+        is_released = is_legacy(tree)
+        values = _values(convert_legacy(tree, source) if is_released else tree, source)
+        # a released yml and the saved config of a run stay readable whatever they say
+        is_written_by_hand &= not is_released and len(values) < len(KEYS) // 2
+        for key in inherited_sizes(cfg, values):
+            cfg.MODEL.VIT[key] = 0
+        for key, value in values.items():
+            _set(cfg, key, value, source)
+            sources[key] = source
+    source = files[-1].source
+    if is_written_by_hand:
+        check_backbone(cfg, sources.get("MODEL.BACKBONE", source))
+    for name, value in _override_pairs(overrides):
+        key, value = renamed(name, value, COMMAND_LINE)
+        _set(cfg, key, value, COMMAND_LINE)
+        sources[key] = COMMAND_LINE
+    for key in PATH_KEYS:
+        place = sources.get(key, source)
+        is_strict = is_written_by_hand or place == COMMAND_LINE
+        _put(cfg, key, expanded(value_at(cfg, key), f"{place}: {key}", is_strict))
+    check_cfg(cfg, source, sources)
     cfg.OUTPUT_DIR = cfg.OUTPUT_DIR or f"runs/{released_run_name(cfg)}"
     cfg.freeze()
     return cfg
 
 
+def _values(tree: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return the leaves of a tree by their keys of now."""
+    names: dict[str, str] = {}
+    values = {}
+    for name, value in _leaves(tree, get_defaults(), source):
+        known = decoded(value) if name in RENAMED_KEYS else value
+        key, value = renamed(name, known, source)
+        if key in names:
+            raise ValueError(f"{source}: {key} is given twice, as {names[key]} and as {name}")
+        names[key] = name
+        values[key] = value
+    return values
+
+
 def is_key(name: str) -> bool:
     """Tell whether a word is a key of the config, ours or released."""
-    return name in {**LEGACY_KEYS, **RENAMED_KEYS} or name in dict(all_leaves(get_defaults()))
+    return name in {**LEGACY_KEYS, **RENAMED_KEYS} or name in KEYS
 
 
 def _leaves(
@@ -102,26 +131,29 @@ def _override_pairs(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
         raise ValueError(f"overrides come as KEY VALUE pairs; {shown(overrides[-1])} has no value")
     pairs = list(zip(overrides[::2], overrides[1::2], strict=True))
     sizes = {key: decoded(value) for key, value in pairs if key in PATCH_SIZES}
-    check_patch_sizes(sizes, "the command line")
+    check_patch_sizes(sizes, COMMAND_LINE)
     for key, value in pairs:  # in order: a later one wins, whichever of two names it has
         if key in LEGACY_KEYS:
-            tree = convert_legacy({key: value}, "the command line")
-            yield from _leaves(tree, get_defaults(), "the command line")
+            tree = convert_legacy({key: value}, COMMAND_LINE)
+            yield from _leaves(tree, get_defaults(), COMMAND_LINE)
         else:
             yield key, value
 
 
 def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
     """Set one leaf, if it exists and the type fits that of its default."""
-    defaults = dict(all_leaves(get_defaults()))
-    if key not in defaults:
+    if key not in KEYS:
         nearest = _nearest(key[:MAX_KEY])
         raise ValueError(f"{source}: unknown key {shown(key)}; the nearest valid key is {nearest}")
+    _put(cfg, key, coerced(value, KEYS[key], key, source))
+
+
+def _put(cfg: CfgNode, key: str, value: Any) -> None:
     *sections, name = key.split(".")
     node = cfg
     for section in sections:
         node = node[section]
-    node[name] = coerced(value, defaults[key], key, source)
+    node[name] = value
 
 
 def _nearest(key: str) -> str:
@@ -131,7 +163,7 @@ def _nearest(key: str) -> str:
         pairs = ((key, known), (key.rpartition(".")[2], known.rpartition(".")[2]))
         return max(difflib.SequenceMatcher(None, a.upper(), b).ratio() for a, b in pairs)
 
-    known_keys = [known for known, _ in all_leaves(get_defaults())]
+    known_keys = [*KEYS]
     return max([*known_keys, *LEGACY_KEYS] if "." not in key else known_keys, key=likeness)
 
 
@@ -142,3 +174,6 @@ def all_leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from all_leaves(value, prefix=f"{prefix}{name}.")
         else:
             yield prefix + name, value
+
+
+KEYS = dict(all_leaves(get_defaults()))

@@ -1,13 +1,16 @@
 """What a config must hold for each model: one `ModelRules` a MODEL.NAME, without building it."""
 
+import difflib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from yacs.config import CfgNode
 
-from config.backbones import BACKBONES, RESNETS
+from config.backbones import BACKBONES, EXPLICIT_SIZES, RESNETS
+from config.values import shown
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class ModelRules:
         other_input: The keys, with values, that make it take anything but one RGB image a frame,
             which can neither be read nor exported; "" where it takes RGB.
         has_released_layout: The released TokShift code can read its checkpoints.
+        has_backbone_sizes: MODEL.BACKBONE stands for the sizes of MODEL.VIT.
     """
 
     faults: Callable[[CfgNode], list[str]] = no_faults
@@ -50,6 +54,7 @@ class ModelRules:
     shifts: Callable[[CfgNode], bool] = lambda cfg: False
     other_input: Callable[[CfgNode], str] = lambda cfg: ""
     has_released_layout: bool = False
+    has_backbone_sizes: bool = False
 
 
 def transformer_faults(cfg: CfgNode) -> list[str]:
@@ -85,6 +90,45 @@ def transformer_faults(cfg: CfgNode) -> list[str]:
         keys = ", ".join(f"MODEL.VIT.{key}" for key in empty)
         faults.append(f"MODEL.BACKBONE={name!r}; choose one of {sorted(BACKBONES)} or set {keys}")
     return faults
+
+
+def inherited_sizes(cfg: CfgNode, values: Mapping[str, Any]) -> list[str]:
+    """Return the keys of MODEL.VIT that a yml which names a backbone does not inherit.
+
+    Args:
+        cfg: What its bases say.
+        values: What it says itself, by key.
+    """
+    if values.get("MODEL.BACKBONE", cfg.MODEL.BACKBONE) == cfg.MODEL.BACKBONE:
+        return []
+    sizes = [key for key, value in cfg.MODEL.VIT.items() if value and _is_size(key)]
+    return [key for key in sizes if f"MODEL.VIT.{key}" not in values]
+
+
+def check_backbone(cfg: CfgNode, source: str) -> None:
+    """Reject a yml whose name of a backbone says something else than its sizes.
+
+    Raises:
+        ValueError: The name is unknown, or known and a size differs.
+    """
+    name, sizes = cfg.MODEL.BACKBONE, cfg.MODEL.VIT
+    rules = MODEL_RULES.get(cfg.MODEL.NAME)
+    if name in EXPLICIT_SIZES or name.startswith("R50") or not (rules and rules.has_backbone_sizes):
+        return
+    if name not in BACKBONES:
+        nearest = difflib.get_close_matches(name.lower(), [*map(str.lower, BACKBONES)], 1, 0)
+        likely = next((known for known in BACKBONES if known.lower() in nearest), "")
+        raise ValueError(
+            f"{source}: MODEL.BACKBONE={shown(name)}; choose one of {sorted(BACKBONES)}, or custom "
+            f"with all sizes of MODEL.VIT; the nearest is {likely}"
+        )
+    published = BACKBONES[name].items()
+    others = [f"{k}={sizes[k]}, not {v}" for k, v in published if sizes[k] not in (None, 0, v)]
+    if [text for text in others if not text.startswith("DROPOUT")]:
+        raise ValueError(
+            f"{source}: MODEL.BACKBONE={name!r}, but MODEL.VIT.{'; MODEL.VIT.'.join(others)}; "
+            "leave MODEL.VIT out, or call the backbone custom"
+        )
 
 
 def transformer_shape_faults(cfg: CfgNode) -> list[str]:
@@ -174,6 +218,7 @@ MODEL_RULES = {
         transformer_shape_faults,
         run_name=partial(run_name, net="ViT"),
         has_released_layout=True,
+        has_backbone_sizes=True,
     ),
     "tokshift": ModelRules(
         transformer_faults,
@@ -181,8 +226,11 @@ MODEL_RULES = {
         run_name=partial(run_name, net="TokShift"),
         shifts=lambda cfg: True,
         has_released_layout=True,
+        has_backbone_sizes=True,
     ),
-    "timesformer": ModelRules(transformer_faults, transformer_shape_faults),
+    "timesformer": ModelRules(
+        transformer_faults, transformer_shape_faults, has_backbone_sizes=True
+    ),
     "tsm": ModelRules(
         tsm_faults,
         run_name=tsm_run_name,

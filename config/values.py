@@ -76,6 +76,11 @@ def as_float(value: Any) -> Any:
         return math.inf
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return "1 view", "2 views"; an irregular plural is given."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def shown(value: Any) -> str:
     """Return a value as an error shows it, on one line and not at any length."""
     text = repr(value)
@@ -103,7 +108,8 @@ def _as(value: Any, wanted: type) -> Any:
 def _name(default: Any) -> str:
     if isinstance(default, list):
         return f"a list of {type(default[0]).__name__}"
-    return f"a {'float' if default is None else type(default).__name__}"
+    name = "float" if default is None else type(default).__name__
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
 def _checked_text(text: str, key: str, source: str) -> str:

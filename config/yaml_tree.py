@@ -95,8 +95,12 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = " ".join(str(error.problem or error.context).split())
         raise ValueError(f"{source} is not YAML: {place}{problem[:300]}") from error
-    except yaml.YAMLError as error:  # of characters that YAML has not
-        raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())[:300]}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ValueError(
+            f"{source} is not YAML: line {line}: the character {error.character:#06x}: "
+            f"{error.reason}"
+        ) from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):

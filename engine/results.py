@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from config.values import counted
 from engine.run_log import NullRunLog, RunLog
 from engine.scores import Scores
 from engine.whole_file import whole_file
@@ -47,10 +48,10 @@ def record_validation(
     for line in unreadable:
         _log.warning("left out of the validation: %s", line)
     _log.info(
-        "epoch %d validated%s: %s%d views each, top1 %.2f top5 %.2f, loss of single views %.4f",
+        "epoch %d validated%s: %s%s each, top1 %.2f top5 %.2f, loss of single views %.4f",
         *(epoch + 1, "" if kind == "val" else f" ({kind})"),
         "{num_videos} of {num_listed} videos, ".format(**coverage) if unreadable else "",
-        *(num_views, figures["top1"], figures["top5"], loss),
+        *(counted(num_views, "view"), figures["top1"], figures["top5"], loss),
     )
     return figures["top1"]
 
@@ -94,8 +95,8 @@ def write_results(
     for line in unreadable:
         _log.warning("left out: %s", line)
     _log.info(
-        "test of %d of %d videos, %d views each: top1 %.2f top5 %.2f mean class accuracy %.2f",
-        *(num_videos, num_listed, num_views),
+        "test of %d of %d videos, %s each: top1 %.2f top5 %.2f mean class accuracy %.2f",
+        *(num_videos, num_listed, counted(num_views, "view")),
         *(figures["top1"], figures["top5"], figures["mean_class_accuracy"]),
     )
     _log.info("results: %s, %s", folder / "results.json", folder / "scores.npz")

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 from yacs.config import CfgNode
 
+from config.values import counted
 from engine.distributed import World
 from engine.whole_file import whole_file
 from models import VideoModel
@@ -40,12 +41,15 @@ def log_start(
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     assert isinstance(model, VideoModel)
     time_use = model.describe_time()
-    _log.info("run folder %s; %d videos to train on, %d to validate", folder, num_train, num_val)
+    _log.info(
+        "run folder %s; %d videos to train on, %d to validate", folder.resolve(), num_train, num_val
+    )
     _log.info(
         "%s %s: %d parameters; %s",
         *(cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, time_use),
     )
-    _log.info("%d processes, rank 0 on %s, AMP %s", world.size, world.device, cfg.TRAIN.AMP)
+    processes = counted(world.size, "process", "processes")
+    _log.info("%s, rank 0 on %s, AMP %s", processes, world.device, cfg.TRAIN.AMP)
     batch = world.size * cfg.TRAIN.CLIPS_PER_GPU * num_accumulated
     _log.info(
         "effective batch %d = %d processes x %d clips x %d accumulated, learning rate %g",

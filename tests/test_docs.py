@@ -1,5 +1,6 @@
 """The documents name only what exists."""
 
+import ast
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -106,3 +107,9 @@ def _sections(document: Path) -> set[str]:
     """Return the anchors that GitHub gives the headings of a document."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_helps_of_the_tools_keep_their_lines(repository: Path) -> None:
+    for path in (repository / "tools").glob("*.py"):
+        shown = ast.get_docstring(ast.parse(path.read_text()), clean=False) or ""
+        assert max(map(len, shown.splitlines())) <= 100, path.name  # a \ at a line's end joins two

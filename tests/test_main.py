@@ -271,7 +271,7 @@ def test_start_says_what_runs(trained: tuple[Experiment, str]) -> None:
     assert "12 videos to train on, 6 to validate" in console
     assert f"tokshift toy: {num_parameters} parameters" in console
     assert "class-token channels shifted: 4 of 16 (both), twice in 2 blocks" in console
-    assert "1 processes, rank 0 on cpu" in console
+    assert "1 process, rank 0 on cpu" in console
     assert "effective batch 8 = 1 processes x 4 clips x 2 accumulated, learning rate 0.1" in console
     assert "recipe's learning rate" not in console  # none is known
 

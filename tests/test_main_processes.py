@@ -113,7 +113,7 @@ def test_released_launch_flags_work_without_a_gpu(experiment: Experiment, ranks:
     assert done.returncode == 0, done.stdout
     warning = "--dist-backend nccl needs GPUs and none is there: using gloo"
     assert warning in done.stdout
-    assert "1 processes, rank 0 on cpu" in done.stdout
+    assert "1 process, rank 0 on cpu" in done.stdout
     spawned = experiment.checkpoint()["state_dict"]
     experiment.run("TRAIN.EPOCHS", 1)
     assert_same(spawned, experiment.checkpoint()["state_dict"])

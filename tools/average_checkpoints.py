@@ -1,4 +1,4 @@
-"""Average the weights of saved checkpoints into one that --evaluate and --tune_from take.
+r"""Average the weights of saved checkpoints into one that --evaluate and --tune_from take.
 
     python tools/average_checkpoints.py --output runs/x/averaged.pth \
         runs/x/epoch_8.pth runs/x/epoch_9.pth runs/x/epoch_10.pth [--update-bn] [KEY VALUE ...]

@@ -17,6 +17,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from config.values import counted
 from datasets.loaders import build_view_loader, describe_protocol, read_records
 from engine.distributed import LaunchOptions, World, launch
 from engine.run import Run
@@ -74,8 +75,8 @@ def dump(world: World, args: argparse.Namespace) -> None:
     figures = scores.figures(scores.averaged())
     _log.info("views: %s", describe_protocol(cfg))
     _log.info(
-        "%s: logits of %d of %d videos, %d views each; on them the teacher has top1 %.2f top5 %.2f",
-        *(output, len(scores.videos), len(records), scores.view_logits.shape[1]),
+        "%s: logits of %d of %d videos, %s each; on them the teacher has top1 %.2f top5 %.2f",
+        *(output, len(scores.videos), len(records), counted(scores.view_logits.shape[1], "view")),
         *(figures["top1"], figures["top5"]),
     )
 

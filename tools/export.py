@@ -1,4 +1,4 @@
-"""Export a checkpoint as one file that needs none of our code: ONNX, or torch.export's .pt2.
+r"""Export a checkpoint as one file that needs none of our code: ONNX, or torch.export's .pt2.
 
     python tools/export.py --checkpoint runs/quickstart/best.pth --output model.onnx
     python tools/export.py --checkpoint FILE --cfg YML --output model.onnx --output model.pt2 \

@@ -1,4 +1,4 @@
-"""Turn videos into folders of JPEG frames: `<out>/<class>/<video>/img_00001.jpg`.
+r"""Turn videos into folders of JPEG frames: `<out>/<class>/<video>/img_00001.jpg`.
 
 This is the Kinetics layout of the TokShift release (short side 331). SOURCE is a tree with a folder
 per class, or any folder with `--list`, a file of `relative/path.ext label` lines:

@@ -1,4 +1,4 @@
-"""What is in these videos? The best classes of each, by a checkpoint or an exported model.
+r"""What is in these videos? The best classes of each, by a checkpoint or an exported model.
 
     python tools/predict.py --checkpoint runs/quickstart/best.pth --input VIDEO|FOLDER|LIST|GLOB
     python tools/predict.py --checkpoint model_zoo/FILE.pth --cfg config/k400/RECIPE.yml \

@@ -15,7 +15,7 @@ def load(*overrides: object, text: str = "") -> CfgNode:
 
 
 def faults(*overrides: object, text: str = "") -> str:
-    with pytest.raises(ValueError, match=r"exp\.yml:\n  ") as caught:
+    with pytest.raises(ValueError, match=r"(?:exp\.yml|the command line):\n  ") as caught:
         load(*overrides, text=text)
     return str(caught.value)
 
@@ -145,6 +145,10 @@ def test_backbones_are_those_of_the_release() -> None:
         "ViT-L_16": [16, 1024, 4096, 16, 24, 0.0],
         "ViT-L_32": [32, 1024, 4096, 16, 24, 0.0],
         "ViT-H_14": [14, 1280, 5120, 16, 32, 0.1],
+        # not of the release: DeiT's (arXiv:2012.12877, table 1)
+        "ViT-S_16": [16, 384, 1536, 6, 12, 0.0],
+        "ViT-S_32": [32, 384, 1536, 6, 12, 0.0],
+        "ViT-Ti_16": [16, 192, 768, 3, 12, 0.0],
     }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from config import load_cfg
+from config import flag_hints, is_key, load_cfg
 from config.command_line import check_command_line, parse_args
 from config.option_numbers import positive_number, whole_number
 
@@ -204,3 +204,39 @@ def test_positive_number_is_finite(word: str) -> None:
     assert positive_number()("0.5") == 0.5
     with pytest.raises(argparse.ArgumentTypeError, match=r"invalid float|is not above 0, up to"):
         positive_number()(word)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--lr", "0.1"], "there is no --lr; write the key and its value: OPTIM.LR 0.1"),
+        (["--epochs=3"], "TRAIN.EPOCHS 3"),
+        (["--batch-size", "4"], "TRAIN.CLIPS_PER_GPU 4"),
+        (["--batch_size"], "TRAIN.CLIPS_PER_GPU VALUE"),
+        (["--cutmix-alpha", "1"], "AUG.CUTMIX_ALPHA 1"),
+        (["--num-workers", "2"], "write --workers NUMBER"),
+        (["--pretrained", "x.pth"], "write --tune_from FILE"),
+        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["--output=$NOT_SET/x"], "--output='$NOT_SET/x': the variable 'NOT_SET' is not set"),
+    ],
+)
+def test_flags_of_others_are_told_by_their_name_here(
+    words: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_args(["--cfg", "a.yml", *words])
+    assert hint in capsys.readouterr().err
+
+
+def test_home_in_a_flag_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    args = parse_args(["--cfg=~/a.yml", "--output=~/x", "--tune_from=~/w.npz"])
+    assert (args.cfg, args.output, args.tune_from) == (
+        "/home/me/a.yml",
+        "/home/me/x",
+        "/home/me/w.npz",
+    )
+
+
+def test_hints_name_keys_that_exist() -> None:
+    assert [key for key in flag_hints.KEYS.values() if not is_key(key)] == []
