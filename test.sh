@@ -2,7 +2,7 @@
 # Test a checkpoint with all views (10 clips x 3 crops) on every GPU of this host.
 #   ./test.sh --evaluate --resume CKPT --cfg config/k400/k400_tokshift_div4_8x32_base_224.yml
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-source tools/launching/environment.sh
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+source "$here/tools/launching/environment.sh"
 [[ $# -gt 0 ]] || set -- --cfg config/quickstart.yml --resume runs/quickstart/best.pth
-launch main_ddp_shift.py --evaluate "$@"
+launch "$here/main_ddp_shift.py" --evaluate "$@"

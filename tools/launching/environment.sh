@@ -1,18 +1,19 @@
 # Sourced by train.sh, test.sh and tests/run.sh: finds or makes a Python that has what we need, as
 # $python, and defines `launch`. REQUIREMENTS names the file to satisfy; VENV a folder to use for the
-# environment, instead of the active Python or .venv.
+# environment, instead of the active Python or .venv. Changes no folder: relative paths are the caller's.
 stopped() {
   echo "stopped by SIG$1: nothing was saved yet; the same command starts again" >&2
   exit $((128 + $(kill -l "$1")))
 }
 for name in INT TERM HUP USR1 USR2; do trap "stopped $name" "$name"; done # until the launcher has them
 
-requirements="${REQUIREMENTS:-requirements.txt}"
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+requirements="${REQUIREMENTS:-$root/requirements.txt}"
 python=""
 if [[ -z "${VENV:-}" ]]; then
   for candidate in python python3; do
     if command -v "$candidate" >/dev/null \
-      && "$candidate" tools/launching/check_environment.py "$requirements" >/dev/null 2>&1; then
+      && "$candidate" "$root"/tools/launching/check_environment.py "$requirements" >/dev/null 2>&1; then
       python="$candidate"
       echo "using the active Python, $(command -v "$python")"
       break
@@ -20,9 +21,9 @@ if [[ -z "${VENV:-}" ]]; then
   done
 fi
 if [[ -z "$python" ]]; then
-  venv="${VENV:-.venv}"
+  venv="${VENV:-$root/.venv}"
   python="$venv/bin/python"
-  if [[ ! -x "$python" ]] || ! "$python" tools/launching/check_environment.py "$requirements" >/dev/null; then
+  if [[ ! -x "$python" ]] || ! "$python" "$root"/tools/launching/check_environment.py "$requirements" >/dev/null; then
     echo "making the environment $venv from $requirements (some GB, once)"
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
       || { echo "error: this needs python3 3.10 or newer" >&2; exit 1; }
@@ -39,7 +40,7 @@ fi
 # With MASTER_ADDR set, this host is one of NODES (README, "Several hosts").
 launch() {
   local numbers processes threads
-  numbers="$("$python" tools/launching/check_environment.py --processes ${PROCESSES:+"$PROCESSES"})"
+  numbers="$("$python" "$root"/tools/launching/check_environment.py --processes ${PROCESSES:+"$PROCESSES"})"
   read -r processes threads <<<"$numbers"
   export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$threads}"
   local rendezvous=(--standalone)
@@ -47,5 +48,5 @@ launch() {
     rendezvous=(--nnodes "${NODES:?set NODES to the number of hosts}" --rdzv-backend c10d
       --rdzv-endpoint "$MASTER_ADDR:${MASTER_PORT:-29500}" --rdzv-id "${JOB_ID:-tokshift}")
   fi
-  exec "$python" tools/launching/torchrun.py "${rendezvous[@]}" --nproc-per-node "$processes" "$@"
+  exec "$python" "$root"/tools/launching/torchrun.py "${rendezvous[@]}" --nproc-per-node "$processes" "$@"
 }

@@ -90,7 +90,7 @@ def _timeout_minutes(args: argparse.Namespace) -> float:
     from config.command_line import check_command_line  # here: the signals are taken over by now
     from config.defaults import get_defaults
 
-    cfg = check_command_line(args.words) if args.script == MAIN_SCRIPT else None
+    cfg = check_command_line(args.words) if Path(args.script).name == MAIN_SCRIPT else None
     return (cfg or get_defaults()).TRAIN.TIMEOUT_MINUTES
 
 
