@@ -71,7 +71,7 @@ class ListFiles:
         Args and Raises: as of `write_parts`.
         """
         parts = self._divide(rows, [1 / num_folds] * num_folds, pattern, seed)
-        files = {}
+        files: dict[str, list[int]] = {}
         for fold in range(num_folds):
             others = [part for part in range(num_folds) if part != fold]
             files |= {f"train_fold{fold + 1}.txt": others, f"val_fold{fold + 1}.txt": [fold]}

@@ -78,7 +78,7 @@ def divide(
     videos: dict[str, Counter[int]] = defaultdict(Counter)
     for label, group in zip(labels, groups, strict=True):
         videos[group][label] += 1
-    due = _due(labels, videos.values(), shares)
+    due = _due(labels, [*videos.values()], shares)
     have = [Counter[int]() for _ in shares]
     names = list(videos)
     np.random.default_rng(seed).shuffle(names)
