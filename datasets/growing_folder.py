@@ -11,8 +11,9 @@ import numpy as np
 
 from config.regular_file import open_regular
 from datasets.decode.images import IMAGE_ERRORS, MAX_FRAME_PIXELS, decode_image
+from datasets.frame_series import IMAGE_SUFFIXES
 from datasets.live import LiveFrame, Pace
-from datasets.readers import IMAGE_SUFFIXES, UnreadableVideoError
+from datasets.readers import UnreadableVideoError
 
 POLL_SECONDS = 0.05  # between two looks at the folder
 PATIENCE_SECONDS = 5.0  # until an image that is not whole counts as broken

@@ -3,7 +3,7 @@
 A video is a folder of images or a video file; `open_reader` takes what is there.
 """
 
-import re
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,15 +11,12 @@ from typing import Protocol
 import numpy as np
 
 from config.regular_file import open_regular
-from datasets.decode.images import FORMATS, IMAGE_ERRORS, MAX_FRAME_PIXELS, decode_image
+from datasets.decode.images import IMAGE_ERRORS, MAX_FRAME_PIXELS, decode_image
 from datasets.decode.pyav_frames import UnreadableVideoError
 from datasets.decode.video_file import VideoFile
+from datasets.frame_series import FrameSeries, find_series, other_files
 
 __all__ = ["FrameFolder", "UnreadableVideoError", "VideoFile", "VideoReader", "open_reader"]
-
-IMAGE_SUFFIXES = frozenset(FORMATS)
-# Prefix, number and rest of a file name; Windows puts its numbers into brackets.
-_NUMBERED = re.compile(r"(.*?)(\d+)([)\]]?\.\w+)", re.DOTALL)
 
 
 class VideoReader(Protocol):
@@ -59,16 +56,6 @@ def open_reader(
     return FrameFolder(path, template, first_frame, fps, max_pixels)
 
 
-def frame_name(name: str) -> re.Match[str] | None:
-    """Return prefix, number and rest of the file name of a frame; None for other files.
-
-    Hidden files are others: macOS puts a ``._00001.jpg`` beside each image of an archive.
-    """
-    if name.startswith(".") or Path(name).suffix.lower() not in IMAGE_SUFFIXES:
-        return None
-    return _NUMBERED.fullmatch(name)
-
-
 class FrameFolder:
     """A video as a folder of image files, ``img_00001.jpg`` and so on.
 
@@ -91,19 +78,26 @@ class FrameFolder:
         self.path = Path(path)
         self.template = template
         self.first_frame = first_frame
+        self.step = 1  # from a frame's number to the next
         self.fps = fps
         self.max_pixels = max_pixels
 
     def __len__(self) -> int:
-        """Count the frames on disk: the images named as the template says, or else all alike."""
-        _, numbers = self._find_series()
-        return len(numbers)
+        """Count the frames on disk: the images named as the template says, or else all alike.
+
+        Raises:
+            UnreadableVideoError: Their numbers have gaps, so that none is the frame of its number.
+        """
+        series = self._series(self._names())
+        if series.numbers and (gap := series.gap()):
+            raise UnreadableVideoError(f"{self.path}: {gap}")
+        return len(series.numbers)
 
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Decode frames as RGB.
 
-        Where the first frame is not under the template's name, or there is one before it, the
-        folder's own naming is used.
+        Where the first frames are not under the template's names, or there is one before them, the
+        folder's own naming is used; its numbers may go by 2, or by more.
 
         Args:
             indices: T 0-based indices, in any order; repeated ones are decoded once.
@@ -115,7 +109,7 @@ class FrameFolder:
             UnreadableVideoError: A frame is missing or broken, or the frames differ in size.
         """
         distinct, position = np.unique(np.asarray(indices), return_inverse=True)
-        if not self._file(0).exists() or self._file(-1).exists():  # a folder that counts from 0
+        if not self._is_named_as_said(int(distinct[-1])):
             self._probe_naming()
         frames = [self._decode(int(index)) for index in distinct]
         sizes = {frame.shape for frame in frames}
@@ -124,7 +118,7 @@ class FrameFolder:
         return np.stack(frames)[position]
 
     def _file(self, index: int) -> Path:
-        return self.path / self.template.format(self.first_frame + index)
+        return self.path / self.template.format(self.first_frame + self.step * index)
 
     def _decode(self, index: int) -> np.ndarray:
         file = self._file(index)
@@ -134,42 +128,39 @@ class FrameFolder:
             with open_regular(file) as data:
                 return decode_image(data, self.max_pixels)
         except FileNotFoundError as error:
+            num_frames = len(self._series(self._names()).numbers)
             raise UnreadableVideoError(
-                f"{file}: no such frame; the folder holds {len(self)} frames"
+                f"{file}: no such frame; the folder holds {num_frames} frames"
             ) from error
         except IMAGE_ERRORS as error:
             reason = f"{type(error).__name__}: {error}"
             raise UnreadableVideoError(f"{file}: Pillow: {reason}") from error
 
+    def _is_named_as_said(self, last: int) -> bool:
+        """Tell whether the first frames have the template's names, and none lies before them."""
+        is_begun = self._file(0).exists() and not self._file(-1).exists()  # some count from 0
+        return is_begun and (last < 1 or self._file(1).exists())  # others go by 2
+
     def _probe_naming(self) -> None:
-        """Take template and first number from the files that are there."""
-        (prefix, suffix), numbers = self._find_series()
-        if not numbers:
+        """Take template, first number and step from the files that are there."""
+        names = self._names()
+        series = self._series(names)
+        if not series.numbers:
             raise UnreadableVideoError(
                 f"{self.path}: no frames; looked for {self._file(0).name} and any numbered image"
+                f"{other_files(names)}"
             )
-        first = min(numbers, key=int)
-        prefix, suffix = (text.replace("{", "{{").replace("}", "}}") for text in (prefix, suffix))
-        self.template = f"{prefix}{{:0{len(first)}d}}{suffix}"
-        self.first_frame = int(first)
+        self.template, self.step = series.template, series.step
+        self.first_frame = int(series.numbers[0])
 
-    def _find_series(self) -> tuple[tuple[str, str], list[str]]:
-        """Find the images that differ in their number alone: (prefix, suffix) and the numbers."""
+    def _names(self) -> list[str]:
         try:
-            names = [entry.name for entry in self.path.iterdir()]
+            return os.listdir(self.path)  # noqa: PTH208 - a Path for each would take longer
         except OSError as error:
             raise UnreadableVideoError(f"{self.path}: {error.strerror}") from error
-        series: dict[tuple[str, str], list[str]] = {}
-        for match in filter(None, map(frame_name, names)):
-            series.setdefault((match[1], match[3]), []).append(match[2])
-        own = _NUMBERED.fullmatch(self._file(0).name)
-        wanted = (own[1], own[3]) if own else ("", "")
-        if wanted in series or not series:
-            return wanted, series.get(wanted, [])
-        if len(series) > 1:
-            found = ", ".join(f"{prefix}N{suffix}" for prefix, suffix in sorted(series))
-            raise UnreadableVideoError(
-                f"{self.path}: no {self._file(0).name}, and images of several names: {found}; "
-                "set DATA.FRAME_TEMPLATE"
-            )
-        return next(iter(series.items()))
+
+    def _series(self, names: list[str]) -> FrameSeries:
+        try:
+            return find_series(names, self._file(0).name)
+        except ValueError as error:
+            raise UnreadableVideoError(f"{self.path}: {error}") from error

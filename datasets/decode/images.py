@@ -1,5 +1,6 @@
-"""Image files to pictures: of the formats that a frame may have, and of a bounded size."""
+"""Image files to pictures as a viewer shows them: of the formats of frames, of a bounded size."""
 
+import struct
 from typing import BinaryIO
 
 import numpy as np
@@ -19,12 +20,27 @@ FORMATS = {
 MAX_FRAME_PIXELS = 2**25  # a frame of 8K has 33.2 million, and takes 100 MB as RGB
 MAX_ASPECT = 100  # resized to a short side of 224 pixels, a line one pixel high would fill a disk
 
+ORIENTATION = 0x0112  # EXIF's tag
+# Its values from 2 on, to what shows the stored picture upright; any other says nothing.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,  # PIL counts counter-clockwise
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 # What Pillow raises on a broken image file: damaged PNG chunks are a SyntaxError.
 IMAGE_ERRORS = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def decode_image(file: BinaryIO, max_pixels: int = MAX_FRAME_PIXELS) -> np.ndarray:
-    """Decode an image as RGB, uint8 (H, W, 3).
+    """Decode an image as RGB, uint8 (H, W, 3), as a viewer shows it.
+
+    It is turned upright as its EXIF says; of 16 bits the upper 8 count; what is transparent shows
+    white. Colour profiles are not applied.
 
     Args:
         file: The image; its suffix does not count, but its format is one of `FORMATS`.
@@ -40,7 +56,9 @@ def decode_image(file: BinaryIO, max_pixels: int = MAX_FRAME_PIXELS) -> np.ndarr
         raise UnidentifiedImageError(f"no image of the formats {', '.join(formats)}") from error
     with image:
         check_num_pixels(*image.size, max_pixels)
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        shown = image if _is_plain(image) else _to_rgb(image)
+        turn = UPRIGHT.get(_orientation(image))
+        return np.asarray(shown if turn is None else shown.transpose(turn))
 
 
 def check_num_pixels(width: int, height: int, max_pixels: int) -> None:
@@ -53,3 +71,38 @@ def check_num_pixels(width: int, height: int, max_pixels: int) -> None:
         raise ValueError(
             f"a frame of {width} x {height} pixels; DATA.MAX_FRAME_PIXELS allows {max_pixels}"
         )
+
+
+def _is_plain(image: Image.Image) -> bool:
+    return image.mode == "RGB" and "transparency" not in image.info
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # a grey PNG of 16 bits: Pillow would cut at 255
+        return _from_grey16(image)
+    if "A" not in image.mode and "transparency" not in image.info:
+        return image.convert("RGB")
+    colour = image.info.get("transparency")
+    if isinstance(colour, tuple) and max(colour) > 255:
+        raise ValueError(f"the transparent colour {colour} of 16 bits, which Pillow does not find")
+    with_alpha = image.convert("RGBA")
+    if with_alpha.getextrema()[3] == (255, 255):
+        return with_alpha.convert("RGB")
+    paper = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(paper, with_alpha).convert("RGB")
+
+
+def _from_grey16(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    grey = (values >> 8).astype(np.uint8)  # as Pillow does with 16 bits of each colour
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return what EXIF says of how a picture lies; 0 where it says nothing that can be read."""
+    try:
+        return image.getexif().get(ORIENTATION, 0)
+    except (SyntaxError, ValueError, struct.error):  # it is no part of the picture
+        return 0

@@ -76,11 +76,10 @@ def test_repeated_frames_are_decoded_once_and_others_not_at_all(
         ("RGB", {"subsampling": "4:4:4"}),
         ("RGB", {"subsampling": "4:2:2"}),
         ("RGB", {"progressive": True}),
-        ("RGB", {"exif": b"Exif\0\0MM\0*\0\0\0\b\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"}),
         ("L", {}),
         ("CMYK", {}),
     ],
-    ids=["plain", "coarse", "444", "422", "progressive", "marked as turned", "grey", "cmyk"],
+    ids=["plain", "coarse", "444", "422", "progressive", "grey", "cmyk"],
 )
 def test_jpeg_comes_with_the_pixels_of_pillow(
     mode: str, options: dict[str, Any], tmp_path: Path
@@ -182,6 +181,72 @@ def test_frame_missing_in_the_middle_is_named(tmp_path: Path) -> None:
     (folder / "img_00003.png").unlink()
     with pytest.raises(UnreadableVideoError, match=r"img_00003\.png: no such frame"):
         FrameFolder(folder, "img_{:05d}.png").read([1, 2, 3])
+
+
+@pytest.mark.parametrize("first", [0, 1, 4])
+@pytest.mark.parametrize("step", [2, 3, 10])
+@pytest.mark.parametrize("template", ["img_{:05d}.png", "{:d}.png", "frame ({}).png"])
+def test_numbers_in_equal_steps_are_counted_and_read_alike(
+    template: str, step: int, first: int, tmp_path: Path
+) -> None:
+    for number in range(5):
+        file = tmp_path / template.format(first + step * number)
+        Image.new("RGB", (8, 6), grey(number)).save(file)
+    for wanted in ([0, 1, 2, 3, 4], [0, 2, 4], [4]):
+        video = FrameFolder(tmp_path, "img_{:05d}.png")
+        assert numbers(video.read(wanted)) == wanted
+        assert len(video) == 5
+    with pytest.raises(UnreadableVideoError, match="no such frame; the folder holds 5 frames"):
+        FrameFolder(tmp_path, "img_{:05d}.png").read([0, 5])
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_folder_with_a_gap_is_not_counted_as_if_it_had_none(place: int, tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "v")
+    missing = folder / f"img_{place + 1:05d}.png"
+    missing.unlink()
+    video = FrameFolder(folder, "img_{:05d}.png")
+    with pytest.raises(UnreadableVideoError, match=rf"4 images, .*1\.png to .* no {missing.name}"):
+        len(video)
+    others = [index for index in range(5) if index != place]
+    assert numbers(video.read(others)) == others  # each is the frame of its number
+
+
+def test_numbers_padded_in_two_ways_are_not_counted(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "v", "{:03d}.png", num_frames=2)
+    write_frames(tmp_path / "w", "{:d}.png", first=3, num_frames=2)
+    for file in (tmp_path / "w").iterdir():
+        file.rename(folder / file.name)
+    with pytest.raises(UnreadableVideoError, match=r"no 003\.png among them"):
+        len(FrameFolder(folder))
+
+
+@pytest.mark.parametrize("suffixes", [(".png", ".PNG"), (".jpg", ".png"), (".JPG", ".jpg")])
+def test_frames_spread_over_two_kinds_of_files_are_an_error(
+    suffixes: tuple[str, str], tmp_path: Path
+) -> None:
+    for number in range(1, 7):
+        Image.new("RGB", (8, 6)).save(tmp_path / f"img_{number:05d}{suffixes[number % 2]}")
+    for use in (len, lambda video: video.read([0, 1])):
+        with pytest.raises(UnreadableVideoError, match=r"img_N\..*, img_N\."):
+            use(FrameFolder(tmp_path, f"img_{{:05d}}{suffixes[0]}"))
+
+
+def test_frames_named_by_windows_and_files_of_macos_beside_them_are_read(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "windows", "frame ({}).png", num_frames=12)
+    assert numbers(FrameFolder(folder).read([0, 9, 11])) == [0, 9, 11]
+    assert len(FrameFolder(folder)) == 12
+    folder = write_frames(tmp_path / "macos", "{:05d}.png")
+    for file in list(folder.iterdir()):
+        (folder / f"._{file.name}").write_bytes(b"\0\5\x16\7")
+    assert numbers(FrameFolder(folder).read([0, 4])) == [0, 4]
+
+
+def test_folder_of_other_images_says_what_they_are(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("RGB", (8, 6)).save(tmp_path / f"img_{number:05d}.tif")
+    with pytest.raises(UnreadableVideoError, match=r"3 end in \.tif, frames in one of \.bmp, \.jp"):
+        FrameFolder(tmp_path).read([0])
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from config.values import shown
-from datasets.readers import frame_name
+from datasets.frame_series import numbered_image
 from datasets.video_suffixes import is_left_behind, is_video_name
 
 FILE, FRAMES = "file", "frames"  # what a video is
@@ -144,7 +144,7 @@ def _videos(folder: os.DirEntry[str], ignored: Counter[str]) -> Iterator[tuple[s
                 ignored[_file_kind(entry.name)] += 1
         elif is_left_behind(entry.name):
             ignored[_folder_kind(entry.name)] += 1
-        elif _any_file(entry.path, frame_name):
+        elif _any_file(entry.path, numbered_image):
             yield entry.name, FRAMES
         elif _any_file(entry.path, is_video_name):
             ignored["folders of videos, a level too deep"] += 1

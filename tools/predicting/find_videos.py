@@ -11,8 +11,9 @@ from typing import NamedTuple
 from config.regular_file import check_regular
 from config.text_files import read_text
 from datasets.annotations import NUM_FAULTS_SHOWN, VideoRecord
+from datasets.frame_series import numbered_image, other_files
 from datasets.list_lines import Disk, as_integer, is_comment, split_line, syntax_fault
-from datasets.readers import UnreadableVideoError, frame_name, open_reader
+from datasets.readers import UnreadableVideoError, open_reader
 from datasets.video_suffixes import is_left_behind, is_video_name
 
 LIST_EXTENSIONS = (".txt", ".lst", ".list", ".csv")
@@ -59,7 +60,7 @@ def is_list(word: str) -> bool:
 def is_frame_folder(folder: Path) -> bool:
     """Tell whether a folder holds numbered images, and no video file."""
     names = [entry.name for entry in folder.iterdir()]
-    return not any(map(is_video_name, names)) and any(map(frame_name, names))
+    return not any(map(is_video_name, names)) and any(map(numbered_image, names))
 
 
 def _of_word(word: str, root: str | None) -> list[FoundVideo]:
@@ -78,7 +79,8 @@ def _of_word(word: str, root: str | None) -> list[FoundVideo]:
     else:
         raise ValueError(f"--input {word}: no such file, folder or glob")
     if not found:
-        raise ValueError(f"--input {word}: no video and no folder of numbered images there")
+        files = other_files(entry.name for entry in path.iterdir()) if path.is_dir() else ""
+        raise ValueError(f"--input {word}: no video and no folder of numbered images there{files}")
     return found
 
 

@@ -4,13 +4,20 @@ import struct
 import tracemalloc
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from datasets.annotations import read_list
-from datasets.decode.images import FORMATS, IMAGE_ERRORS, MAX_FRAME_PIXELS, decode_image
+from datasets.decode.images import (
+    FORMATS,
+    IMAGE_ERRORS,
+    MAX_FRAME_PIXELS,
+    ORIENTATION,
+    decode_image,
+)
 from datasets.growing_folder import read_whole_image
 from datasets.readers import FrameFolder, UnreadableVideoError, open_reader
 
@@ -39,6 +46,91 @@ def test_formats_of_the_suffixes_are_decoded_as_rgb(suffix: str) -> None:
     picture = decode_image(data)
     assert (picture.shape, picture.dtype) == ((3, 5, 3), np.uint8)
     assert abs(picture.astype(int) - 40).max() <= 1  # JPEG and WEBP round
+
+
+def opened(image: Image.Image, name: str = "PNG", **options: Any) -> np.ndarray:
+    data = io.BytesIO()
+    image.save(data, name, **options)
+    return decode_image(data)
+
+
+def png_of_16_bits(colour_type: int, values: np.ndarray, transparent: bytes = b"") -> np.ndarray:
+    """Decode a PNG of one row of values (W, channels), which Pillow itself cannot write."""
+    row = b"\0" + values.astype(">u2").tobytes()
+    header = struct.pack(">IIBBBBB", len(values), 1, 16, colour_type, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"tRNS", transparent), (b"IDAT", zlib.compress(row))]
+    chunks = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in [*parts, (b"IEND", b"")]
+        if body or kind != b"tRNS"
+    ]
+    return decode_image(io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(chunks)))
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_16_bits_show_the_picture_that_8_show(colour_type: int, channels: int) -> None:
+    eight = np.arange(0, 256, 5, dtype=np.uint16)
+    values = np.repeat(257 * eight[:, None], channels, axis=1)
+    if channels in (2, 4):
+        values[:, -1] = 65535  # opaque
+    shown = png_of_16_bits(colour_type, values)
+    assert (shown[0] == eight[:, None]).all()
+
+
+def test_transparent_colour_of_16_bits_is_white_or_refused() -> None:
+    values = np.array([[0], [1000], [1001], [65535]])
+    shown = png_of_16_bits(0, values, struct.pack(">H", 1000))
+    assert shown[0, :, 0].tolist() == [0, 255, 3, 255]
+    with pytest.raises(IMAGE_ERRORS, match=r"the transparent colour .* of 16 bits"):
+        png_of_16_bits(2, np.repeat(values, 3, axis=1), struct.pack(">HHH", 1000, 1000, 1000))
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_a_picture_upright(orientation: int, name: str) -> None:
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8))
+    stored = noise.resize((48, 32))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    plain = opened(stored, name)
+    turned = {  # where the first row and the first column of what is stored are seen (EXIF 2.3)
+        1: plain,
+        2: plain[:, ::-1],
+        3: plain[::-1, ::-1],
+        4: plain[::-1],
+        5: plain.swapaxes(0, 1),
+        6: plain.swapaxes(0, 1)[:, ::-1],
+        7: plain.swapaxes(0, 1)[::-1, ::-1],
+        8: plain.swapaxes(0, 1)[::-1],
+    }[orientation]
+    np.testing.assert_array_equal(opened(stored, name, exif=exif), turned)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_exif_that_names_no_orientation_turns_nothing(orientation: int) -> None:
+    picture = Image.fromarray(np.arange(36, dtype=np.uint8).reshape(3, 4, 3))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    np.testing.assert_array_equal(opened(picture, exif=exif), np.asarray(picture))
+    no_exif = opened(picture, exif=b"Exif\0\0not a header")
+    np.testing.assert_array_equal(no_exif, np.asarray(picture))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_transparent_shows_white(mode: str) -> None:
+    grey = Image.new("L", (4, 1), 100)
+    grey.putalpha(Image.fromarray(np.array([[0, 51, 204, 255]], np.uint8)))
+    shown = opened(grey.convert(mode))[0, :, 0].astype(int)
+    assert abs(shown - [255, 224, 131, 100]).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB", "1"])
+def test_transparent_colour_shows_white(mode: str) -> None:
+    image = Image.fromarray(np.array([[0, 255, 0]], np.uint8)).convert(mode)
+    colour: Any = (0, 0, 0) if mode == "RGB" else image.getpixel((0, 0))
+    assert opened(image, transparency=colour)[0, :, 0].tolist() == [255, 255, 255]
+    assert opened(image)[0, :, 0].tolist() == [0, 255, 0]
 
 
 @pytest.mark.parametrize("name", ["GIF", "TIFF", "PPM", "ICO", "EPS"])
