@@ -4,6 +4,7 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from config.regular_file import check_regular
 from datasets.decode.images import IMAGE_ERRORS, MAX_FRAME_PIXELS, check_num_pixels
 
+PICTURE_CODECS = ("mjpeg", "png", "bmp", "tiff", "webp", "gif")  # that covers come in
 BLOCK_PIXELS = 2**16  # that a decoder adds around a small frame, and more
 MIN_SHARE_OF_HEADER = 0.9  # fewer frames than this share of what the header promises is an error
 
@@ -80,18 +82,9 @@ def open_video(path: str | Path, max_pixels: int = MAX_FRAME_PIXELS) -> Iterator
         OSError: It is no file but a pipe or a device.
         av.FFmpegError: The file cannot be opened.
     """
-    import av
-
     check_regular(path)
-    # a bare name with a colon would be taken for a protocol, and a playlist could name other hosts
-    options = {"protocol_whitelist": "file"}
-    # PyAV 17 and 18 stop at titles of another encoding than UTF-8, 19 always takes them like this
-    is_strict = int(av.__version__.partition(".")[0]) < 19
-    lenient: dict[str, Any] = {"metadata_errors": "surrogateescape"} if is_strict else {}
-    with av.open(f"file:{path}", container_options=options, **lenient) as container:
-        stream = container.streams.best("video")
-        if not isinstance(stream, av.VideoStream):
-            raise ValueError("no video stream")
+    with _opened(path) as container:
+        stream = _moving_stream(container, path)
         check_num_pixels(stream.width, stream.height, max_pixels)
         # frames may grow on the way; FFmpeg counts the pixels that its blocks add, too
         stream.codec_context.options = {"max_pixels": str(2 * max_pixels + BLOCK_PIXELS)}
@@ -167,6 +160,49 @@ def upright(image: Image.Image, matrix: Sequence[int]) -> Image.Image:
         raise ValueError(f"display matrix {entries} is not a turn by a multiple of 90 degrees")
     turn = UPRIGHT[signs]
     return image if turn is None else image.transpose(turn)
+
+
+def _opened(path: str | Path) -> Any:
+    """Open a file that is a regular one."""
+    import av
+
+    # a bare name with a colon would be taken for a protocol, and a playlist could name other hosts
+    options = {"protocol_whitelist": "file"}
+    # PyAV 17 and 18 stop at titles of another encoding than UTF-8, 19 always takes them like this
+    is_strict = int(av.__version__.partition(".")[0]) < 19
+    lenient: dict[str, Any] = {"metadata_errors": "surrogateescape"} if is_strict else {}
+    return av.open(f"file:{path}", container_options=options, **lenient)
+
+
+def _moving_stream(container: Any, path: str | Path) -> Any:
+    """Return the video stream that FFmpeg calls best, of those that are no cover of a sound file.
+
+    Raises:
+        ValueError: There is none.
+    """
+    streams = container.streams.video
+    moving = [stream for stream in streams if not _is_cover(stream, path)]
+    if not moving:
+        raise ValueError("no video stream" + (", a cover picture alone" if streams else ""))
+    best = container.streams.best("video")
+    return best if best in moving else moving[0]
+
+
+def _is_cover(stream: Any, path: str | Path) -> bool:
+    """Tell whether a video stream is a picture that goes with others: said to be, or the only one.
+
+    Matroska files may hold one beside sound that is not said to be a cover.
+    """
+    from av.stream import Disposition
+
+    if stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails):
+        return True
+    others = stream.container.streams
+    if stream.codec.canonical_name not in PICTURE_CODECS or not others.audio:
+        return False
+    with _opened(path) as again:
+        packets = (packet for packet in again.demux(again.streams[stream.index]) if packet.size)
+        return len(list(islice(packets, 2))) < 2
 
 
 def _display_matrix(frame: Any) -> tuple[int, ...]:

@@ -5,13 +5,20 @@ wrong (H.264 in AVI, MPEG program streams), so are its frames, or it gives up.
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datasets.decode.images import check_num_pixels
-from datasets.decode.pyav_frames import MIN_SHARE_OF_HEADER, EndsEarlyError, MissingDecoderError
+from datasets.decode.pyav_frames import (
+    MIN_SHARE_OF_HEADER,
+    EndsEarlyError,
+    MissingDecoderError,
+    open_video,
+    reading_errors,
+)
 
 
 def require_torchcodec() -> None:
@@ -39,6 +46,8 @@ class TorchCodecDecoder:
     errors: tuple[type[Exception], ...] = (RuntimeError, OSError, ValueError, IndexError)
 
     def __init__(self, path: Path, max_pixels: int) -> None:
+        if find_spec("av"):
+            self.errors = (*self.errors, *reading_errors())
         self.path = path
         self.max_pixels = max_pixels
 
@@ -66,8 +75,19 @@ class TorchCodecDecoder:
         from torchcodec.decoders import VideoDecoder
 
         decoder = VideoDecoder(
-            str(self.path), dimension_order="NHWC", seek_mode="exact", num_ffmpeg_threads=1
+            str(self.path),
+            stream_index=self._stream_index(),
+            dimension_order="NHWC",
+            seek_mode="exact",
+            num_ffmpeg_threads=1,
         )
         width, height = decoder.metadata.width, decoder.metadata.height
         check_num_pixels(width or 0, height or 0, self.max_pixels)
         return decoder
+
+    def _stream_index(self) -> int | None:
+        """Return the stream that PyAV takes, which tells covers from videos; None without it."""
+        if not find_spec("av"):
+            return None
+        with open_video(self.path, self.max_pixels) as (_, stream):
+            return int(stream.index)

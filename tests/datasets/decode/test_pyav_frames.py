@@ -3,12 +3,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from datasets.decode import pyav_frames
+from datasets.decode.video_file import VideoFile
 
 av = pytest.importorskip("av")
 
@@ -207,3 +209,89 @@ def test_frames_of_too_many_pixels_and_pipes_are_refused(tmp_path: Path) -> None
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(OSError, match="it is a FIFO"):
         next(pyav_frames.decode_frames(tmp_path / "pipe.mp4"))
+
+
+def write_sound(path: Path, video: str = "", is_cover_marked: bool = True) -> Path:
+    """A sound file with a cover picture, and with a video before or after that, or without."""
+    with av.open(str(path), "w") as container:
+        kinds = {"": ["cover"], "first": ["video", "cover"], "last": ["cover", "video"]}[video]
+        streams = {}
+        for kind in kinds:
+            stream = container.add_stream("mjpeg" if kind == "cover" else "mpeg4", rate=10)
+            stream.width, stream.height = (320, 240) if kind == "cover" else SIZE
+            stream.pix_fmt = "yuvj420p" if kind == "cover" else "yuv420p"
+            if kind == "cover" and is_cover_marked:
+                stream.disposition = av.stream.Disposition.attached_pic
+            streams[kind] = stream
+        sound = container.add_stream("aac", rate=44100)
+        for kind, pictures in (
+            ("cover", [Image.new("RGB", (320, 240), "red")]),
+            ("video", plain_pictures()),
+        ):
+            if kind in streams:
+                for number, picture in enumerate(pictures):
+                    frame = av.VideoFrame.from_image(picture)
+                    frame = frame.reformat(format=streams[kind].pix_fmt)
+                    frame.pts = number
+                    container.mux(streams[kind].encode(frame))
+                container.mux(streams[kind].encode())
+        for number in range(20):
+            frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+            frame.planes[0].update(bytes(4096))
+            frame.sample_rate, frame.pts = 44100, 1024 * number
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    return path
+
+
+@pytest.mark.parametrize("is_cover_marked", [True, False])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_cover_of_a_sound_file_is_no_video(
+    suffix: str, is_cover_marked: bool, tmp_path: Path
+) -> None:
+    path = write_sound(tmp_path / f"sound.{suffix}", is_cover_marked=is_cover_marked)
+    for read in (lambda: list(pyav_frames.decode_frames(path)), lambda: len(VideoFile(path))):
+        with pytest.raises(ValueError, match="no video stream, a cover picture alone"):
+            read()
+
+
+@pytest.mark.parametrize("video", ["first", "last"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_video_beside_a_cover_is_read(suffix: str, video: str, tmp_path: Path) -> None:
+    path = write_sound(tmp_path / f"sound.{suffix}", video)
+    frames = list(pyav_frames.decode_frames(path))
+    assert [frame.size for frame in frames] == [SIZE] * len(COLOURS)
+    assert VideoFile(path).read([3]).shape == (1, SIZE[1], SIZE[0], 3)
+
+
+def test_motion_jpeg_with_sound_is_a_video(tmp_path: Path) -> None:
+    path = tmp_path / "camera.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        (stream.width, stream.height), stream.pix_fmt = SIZE, "yuvj420p"
+        container.add_stream("aac", rate=44100)
+        for picture in plain_pictures():
+            frame = av.VideoFrame.from_image(picture).reformat(format="yuvj420p")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert len(VideoFile(path)) == len(COLOURS)
+
+
+def test_torchcodec_is_told_which_stream_is_the_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def decoder(path: str, stream_index: int, **_: Any) -> SimpleNamespace:
+        opened.append(stream_index)
+        metadata = SimpleNamespace(
+            width=64, height=32, num_frames_from_content=12, num_frames_from_header=12
+        )
+        return SimpleNamespace(metadata=metadata)
+
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", SimpleNamespace(VideoDecoder=decoder))
+    monkeypatch.setitem(sys.modules, "torchcodec", SimpleNamespace())
+    assert len(VideoFile(write_sound(tmp_path / "both.mkv", "last"), "torchcodec")) == 12
+    assert opened == [1]
+    with pytest.raises(ValueError, match=r"TorchCodec: .*no video stream, a cover"):
+        len(VideoFile(write_sound(tmp_path / "sound.mp4"), "torchcodec"))
