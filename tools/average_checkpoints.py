@@ -39,6 +39,7 @@ from models.pretrained import State, fit_weights, weights_of
 from models.weights.checkpoint_file import read_checkpoint
 from models.weights.finite_weights import check_finite
 from models.weights.load_report import LoadReport
+from tools.writing.places import check_places
 
 _log = logging.getLogger("average")
 
@@ -106,13 +107,16 @@ def average(
         updates_bn: Recompute the statistics of batch norms on training clips.
 
     Raises:
-        ValueError: There are fewer than two files, one cannot be read, or they are not of one
-            model and experiment; or a pass over the clips is asked for without any config.
+        ValueError: There are fewer than two files, one cannot be read or is the output, the output
+            cannot be written, or they are not of one model and experiment; or a pass over the clips
+            is asked for without any config.
     """
     if len(paths) < 2:
         raise ValueError(f"a mean takes at least two checkpoints, got {list(paths)}")
-    if Path(output).resolve() in [Path(path).resolve() for path in paths]:
+    place = Path(output)
+    if place.exists() and any(Path(p).exists() and place.samefile(p) for p in paths):
         raise ValueError(f"--output {output} is one of the checkpoints; name another file")
+    check_places({"--output": place}, [cfg_path])
     mean = RunningMean()
     for path in paths:
         last = read(path)
@@ -132,7 +136,7 @@ def average(
     content: dict[str, Any] = {"state_dict": state, "averaged_from": list(paths)}
     if cfg is not None:
         content |= build_description(cfg, last.class_names or _class_names(cfg))
-    write_checkpoint(Path(output), content)
+    write_checkpoint(place, content)
     _log.info("mean of %d checkpoints: %s", len(paths), output)
 
 

@@ -9,7 +9,6 @@ the run folder or the data is changed. Exit code 0: ready, 1: something must be 
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +26,8 @@ from tools.diagnosis.findings import ERROR, Check, Diagnosis, findings_of
 from tools.diagnosis.machine_findings import check_devices, check_python, check_shared_memory
 from tools.diagnosis.speed_findings import check_speed
 from tools.diagnosis.training_findings import check_batch, check_disk, check_teacher, check_weights
-from tools.launching.check_environment import num_processes
+from tools.launching.check_environment import num_cores, num_processes
+from tools.writing.places import check_places
 
 CHECKS: dict[str, Check[Examination]] = {  # in this order: later ones use what earlier ones read
     "Python": check_python,
@@ -49,11 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):
-        for path in filter(None, (args.json, args.damaged)):
-            if not path.parent.is_dir():
-                raise ValueError(f"{path} cannot be written: {path.parent} is not a folder")
+        cfg = load_cfg(args.cfg, args.overrides)
+        lists = (cfg.DATA.TRAIN_LIST, cfg.DATA.VAL_LIST, cfg.DATA.TEST_LIST, cfg.DATA.CLASS_NAMES)
+        places = {"--json": args.json, "--damaged": args.damaged}
+        check_places(places, [args.cfg, args.checkpoint, *lists], makes_folders=False)
         examination = Examination(
-            cfg=load_cfg(args.cfg, args.overrides),
+            cfg=cfg,
             num_processes=args.processes or num_processes(),
             checkpoint=args.checkpoint,
             sample=args.sample,
@@ -99,7 +100,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--workers",
         type=whole_number(most=512),
-        default=len(os.sched_getaffinity(0)),
+        default=num_cores(),
         help="processes for the files",
     )
     add(

@@ -26,6 +26,7 @@ from engine.training import Videos
 from engine.user_errors import user_errors_shown
 from main_ddp_shift import evaluate
 from models import load_model
+from tools.writing.places import check_places
 
 _log = logging.getLogger("dump_teacher")
 
@@ -55,9 +56,12 @@ def dump(world: World, args: argparse.Namespace) -> None:
         args: The command line.
 
     Raises:
-        ValueError: The list, a video or the checkpoint cannot be read or does not fit.
+        ValueError: The list, a video or the checkpoint cannot be read or does not fit; or
+            the file cannot be written.
     """
     set_up_console(world.is_main)
+    if world.is_main:
+        check_places({"--output": args.output}, [args.checkpoint, args.cfg, args.list])
     the_list = ["DATA.TRAIN_LIST", args.list] if args.list else []
     loaded = load_model(args.checkpoint, args.cfg, [*args.overrides, *the_list])
     _log.info("%s", loaded.report)
@@ -68,7 +72,6 @@ def dump(world: World, args: argparse.Namespace) -> None:
     scores, unreadable = evaluate(Run(cfg, world), loaded.model.to(world.device), videos)
     if scores is None:
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
     scores.save(output, scores.averaged())
     for line in unreadable:
         _log.warning("left out: %s", line)

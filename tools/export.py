@@ -48,8 +48,9 @@ from models.exported import (
 )
 from models.loaded_model import read_experiment
 from tools.exporting.export_check import prove, read_clips
-from tools.exporting.int8 import quantize, report_int8
+from tools.exporting.int8 import int8_path, quantize, report_int8
 from tools.predicting.view_option import num_views, view_keys
+from tools.writing.places import check_places
 
 LEAST_OPSET = 18  # torch's exporter knows no older one
 RUNTIMES = {".pt2": "torch.export", ".onnx": "ONNX Runtime"}
@@ -96,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with user_errors_shown(is_common_shown=True):
         views = view_keys(options.views) if options.views != "none" else []
         _check_outputs(options)
+        _check_places(options, [args.checkpoint, args.cfg, *options.clips])
         cfg, _ = read_experiment(args.checkpoint, args.cfg, [*args.overrides, *views])
         check_takes_images(cfg)
         export(load_model(args.checkpoint, cfg), options)
@@ -117,8 +119,6 @@ def export(loaded: LoadedModel, options: ExportOptions) -> None:
     classifier = build_classifier(loaded, metadata)
     real = read_clips(cfg, options.clips, options.num_videos, metadata.views != "none")
     program = trace(classifier, metadata)
-    for output in options.outputs:
-        output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=options.outputs[0].parent, prefix=".export-") as scratch:
         files: dict[Path, Path] = {}
         for output in options.outputs:
@@ -241,6 +241,14 @@ def _check_outputs(options: ExportOptions) -> None:
     newest = needed_package("onnx", "ONNX export").defs.onnx_opset_version()
     if options.opset and not LEAST_OPSET <= options.opset <= newest:
         raise ValueError(f"--opset is {LEAST_OPSET} to {newest}, got {options.opset}")
+
+
+def _check_places(options: ExportOptions, inputs: Sequence[str | None]) -> None:
+    places: dict[str, Path | None] = {f"--output ({p.suffix})": p for p in options.outputs}
+    if options.quantizes:
+        onnx = next(path for path in options.outputs if path.suffix == ".onnx")
+        places["--int8"] = int8_path(onnx)
+    check_places(places, inputs)
 
 
 def _write(program: ExportedProgram, path: Path, metadata: ExportMetadata, opset: int) -> None:

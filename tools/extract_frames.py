@@ -37,6 +37,7 @@ from datasets.list_lines import written_path
 from engine.whole_file import whole_file
 from tools.extracting.process_pool import JobProgress, run_jobs
 from tools.extracting.video_jobs import VideoJob, plan_jobs, read_classes
+from tools.writing.places import check_places
 
 FRAME_NAME = "img_{:05d}.jpg"  # 1-based
 
@@ -93,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         require_av()
+        places = {"--write-list": args.write_list, "--write-classes": args.write_classes}
+        check_places(places, [args.list, args.classes])
         jobs = plan_jobs(args.source, args.out, args.list, args.classes)
     except (ImportError, OSError, ValueError) as error:
         logger.error("%s", error)

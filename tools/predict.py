@@ -44,14 +44,15 @@ from engine.distributed import LaunchOptions, World, gather_objects, launch
 from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
 from tools.predicting.find_videos import NO_LABEL, FoundVideo, find_videos, is_list
-from tools.predicting.overlay import write_overlay
-from tools.predicting.timeline import build_timeline
+from tools.predicting.overlay import check_overlay, write_overlay
+from tools.predicting.timeline import build_timeline, table_and_picture
 from tools.predicting.video_classifier import (
     ClassifierOptions,
     Result,
     VideoClassifier,
     open_classifier,
 )
+from tools.writing.places import check_not_read, check_places
 
 OVERLAID = 3  # classes on the video
 
@@ -73,6 +74,11 @@ def run(world: World, args: argparse.Namespace) -> None:
     """
     set_up_console(world.is_main)
     videos = find_videos(args.input)
+    places = _places(args)
+    if args.overlay:
+        check_overlay(args.overlay)
+    if world.is_main:
+        check_places(places, [*args.input, args.checkpoint, args.cfg, args.class_names])
     # one video needs no loader process; what the user says comes later and wins
     overrides = ["DATA.WORKERS", "0", *args.overrides] if len(videos) == 1 else args.overrides
     options = ClassifierOptions(
@@ -87,6 +93,9 @@ def run(world: World, args: argparse.Namespace) -> None:
         videos = find_videos(args.input, classifier.cfg.DATA.ROOT)
     _check_labels(videos, classifier)
     if world.is_main:
+        root = Path(classifier.cfg.DATA.ROOT)
+        check_not_read(places, (root / video.record.path for video in videos))
+    if world.is_main:
         sys.stderr.write(f"{source}\nviews: {describe_protocol(classifier.cfg)}\n")
     if args.timeline or args.overlay:
         if world.is_main:
@@ -94,7 +103,8 @@ def run(world: World, args: argparse.Namespace) -> None:
         return
     num_unreadable = 0
     with ExitStack() as stack:
-        report = Predictions(classifier, videos, args.topk, _open(args.json, stack, world))
+        file = stack.enter_context(_open(args.json)) if args.json and world.is_main else None
+        report = Predictions(classifier, videos, args.topk, file)
         for results in classify(classifier, videos, world):
             for result in results:
                 report.add(result)
@@ -255,12 +265,20 @@ def _check_labels(videos: Sequence[FoundVideo], classifier: VideoClassifier) -> 
             )
 
 
-def _open(path: Path | None, stack: ExitStack, world: World) -> TextIO | None:
-    if path is None or not world.is_main:
-        return None
+def _places(args: argparse.Namespace) -> dict[str, Path | None]:
+    """Return the files to write by their options."""
+    table, picture = table_and_picture(args.timeline) if args.timeline else (None, None)
+    return {
+        "--json": args.json,
+        "--overlay": args.overlay,
+        "--timeline": table,
+        "--timeline, its plot": picture,
+    }
+
+
+def _open(path: Path) -> TextIO:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return stack.enter_context(path.open("w", encoding="utf-8", errors="backslashreplace"))
+        return path.open("w", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ValueError(f"cannot write --json {path}: {error.strerror}") from error
 

@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from engine.scores import Scores
+from tools.writing.places import check_places
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there too")
     args = parser.parse_args(argv)
     try:
+        check_places({"--json": args.json}, [args.scores])
         rows = rescore(Scores.load(args.scores))
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -57,6 +57,7 @@ from models import load_model
 from ops.metrics import ranked_classes
 from ops.running_mean import FadingMean, RunningMean, WholeMean, WindowMean
 from tools.streaming.frame_classifier import Answer, FrameClassifier
+from tools.writing.places import check_places
 
 Source = Iterable[LiveFrame]
 
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_intermixed_args(argv)
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):
+        inputs = [args.input, args.checkpoint, args.cfg]
+        check_places({"--csv": args.csv}, inputs, makes_folders=False)
         loaded = load_model(args.checkpoint, args.cfg, args.overrides)
         cfg, names = loaded.cfg, loaded.class_names
         pace, mean = build_pace(args, cfg), build_mean(args, cfg)

@@ -31,6 +31,7 @@ from engine.training import open_videos
 from engine.user_errors import user_errors_shown
 from main_ddp_shift import evaluate
 from models import LoadedModel, load_model
+from tools.writing.places import check_places
 
 MEANING = (
     "Accuracy that is lost when the frames are shuffled or reversed came from their order; a model "
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_intermixed_args(argv)
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):
+        check_places({"--json": args.json}, [args.checkpoint, args.cfg])
         loaded = load_model(args.checkpoint, args.cfg, args.overrides)
         rows = check_order(loaded, args.seed)
     protocol = describe_protocol(loaded.cfg)

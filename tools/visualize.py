@@ -48,6 +48,9 @@ from models.explain.grad_cam import STAGES
 from tools.looking.animations import write_gif, write_mp4
 from tools.looking.looks import Look, look
 from tools.looking.pictures import beside, enlarge_frames, overlay, strip, time_map, with_caption
+from tools.writing.places import check_folder, check_not_read
+
+ANIMATIONS = ("attention.gif", "attention.mp4")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -55,15 +58,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_intermixed_args(argv)
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):
+        animations = [args.output / name for name in ANIMATIONS]
+        check_folder("--output", args.output, [args.input])
+        check_not_read({f"--output {path.parent}:": path for path in animations}, [args.input])
         loaded = load_model(args.checkpoint, args.cfg, args.overrides)
         cfg, names = loaded.cfg, loaded.class_names
         clips = ClipsOfVideo(cfg, args.input)
         chosen = choose_clips(len(clips), args.clip, args.max_clips)
         model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
         stage = choose_stage(cfg.MODEL.NAME, args.layer)
-        folder = make_folder(args.output)
         looks = ((k, look(model, cfg, *clips[k], stage)) for k in chosen)
-        write_pictures(looks, names, cfg, folder, args.fps)
+        write_pictures(looks, names, cfg, args.output, args.fps)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -159,19 +164,6 @@ def choose_stage(name: str, layer: str | None) -> str:
     if layer and layer not in entry.stages:
         raise ValueError(f"--layer {layer} is for Grad-CAM of a tsm; this model has attention")
     return layer or "".join(entry.stages[-1:])
-
-
-def make_folder(path: Path) -> Path:
-    """Make the folder if needed.
-
-    Raises:
-        ValueError: It cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot make the folder --output {path}: {error.strerror}") from error
-    return path
 
 
 def write_pictures(

@@ -9,11 +9,16 @@ from models.exported import ExportedModel, load_exported, needed_package
 from tools.exporting.export_check import RealClips, classify, latencies, random_samples
 
 
+def int8_path(path: Path) -> Path:
+    """Return where the INT8 form of an ONNX file lies."""
+    return path.with_name(f"{path.stem}.int8.onnx")
+
+
 def quantize(path: Path) -> Path:
     """Write the INT8 form of an ONNX file beside it, its linear layers' weights in bytes."""
     onnx = needed_package("onnx", "INT8 quantization")
     quantization = needed_package("onnxruntime.quantization", "INT8 quantization")
-    small = path.with_name(f"{path.stem}.int8.onnx")
+    small = int8_path(path)
     model = onnx.load(path)
     del model.graph.value_info[:]  # shapes of weights that are about to be transposed
     logging.disable(logging.WARNING)  # it tells of every tensor, through the root logger

@@ -15,10 +15,31 @@ from tools.predicting.timeline import Timeline, numbered_frames
 from tools.predicting.video_classifier import VideoClassifier
 
 CODEC = "libx264"
+# Containers that keep the times of H.264. AVI and MPEG have none for frames that are reordered.
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 CLOCK = 90_000  # ticks a second: of 24, 25, 30 and 30000/1001 frames each is a whole number
 TEXT_HEIGHT = 1 / 22  # of the picture
 LEAST_TEXT = 9  # pixels
 BT601 = 5  # FFmpeg's number of the matrix that it turns RGB into YUV by; HD players assume another
+
+
+def check_overlay(path: Path) -> None:
+    """Find out whether a video can be written under a name, before any work.
+
+    Raises:
+        MissingDecoderError: PyAV is not installed.
+        ValueError: Its suffix stands for another container, or PyAV has no encoder.
+    """
+    require_av()
+    import av
+
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(
+            f"cannot write --overlay {path}: its suffix is {path.suffix or 'missing'}; the video "
+            f"is H.264 with times of its own, in {', '.join(SUFFIXES)}"
+        )
+    if CODEC not in av.codecs_available:
+        raise ValueError(f"cannot write --overlay {path}: this PyAV was built without {CODEC}")
 
 
 def write_overlay(
@@ -37,11 +58,9 @@ def write_overlay(
         ValueError: The file cannot be written.
         UnreadableVideoError: The video cannot be read to its end.
     """
-    require_av()
     import av
 
     reader = open_frames(classifier.cfg, record)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".part-{path.name}")
     try:
         with av.open(str(part), "w") as container:

@@ -69,7 +69,7 @@ class Timeline:
         Raises:
             ValueError: They cannot be written.
         """
-        table, picture = path.with_suffix(".csv"), path.with_suffix(".png")
+        table, picture = table_and_picture(path)
         highest = self.probabilities.amax(0)  # (K,)
         shown = ranked_classes(highest, LINES_PLOTTED).tolist()
         lines = {
@@ -78,7 +78,6 @@ class Timeline:
         }
         image = plot_lines(self.middles.tolist(), lines, title, "seconds", "probability")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with table.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows(self._rows(classifier, topk))
             image.save(picture)
@@ -94,6 +93,11 @@ class Timeline:
         for first, start, end, probabilities in windows:
             best = [value for triple in classifier.best(probabilities, topk) for value in triple]
             yield [first, first + self.length - 1, f"{start:.6f}", f"{end:.6f}", *best]
+
+
+def table_and_picture(path: Path) -> tuple[Path, Path]:
+    """Return the paths of the CSV file and of the plot that a timeline is written to."""
+    return path.with_suffix(".csv"), path.with_suffix(".png")
 
 
 class WindowReader:

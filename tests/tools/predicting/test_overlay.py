@@ -76,6 +76,48 @@ def test_overlay_that_cannot_be_written_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["out", "out.avi", "out.webm", "out.jpg"])
+def test_suffix_of_another_container_is_refused_before_the_model_is_opened(
+    name: str, make_clip: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--input", make_clip("x264.mp4"), "--overlay", tmp_path / name]
+    run(tmp_path / "no.pth", *words, code=1)
+    text = capsys.readouterr().out
+    assert f"cannot write --overlay {tmp_path / name}: its suffix is " in text
+    assert ".mp4, .m4v, .mov, .mkv" in text
+
+
+@pytest.mark.parametrize("name", ["holiday.mp4", "other.mp4"])
+def test_video_is_not_written_over(
+    checkpoint: Path,
+    make_clip: Callable[..., Path],
+    tmp_path: Path,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    video = tmp_path / "holiday.mp4"
+    video.write_bytes(make_clip("x264.mp4").read_bytes())
+    (tmp_path / "other.mp4").symlink_to(video)
+    (tmp_path / "list.txt").write_text("holiday.mp4 0\n")
+    for read in (video, tmp_path, tmp_path / "list.txt"):
+        words = ["--input", read, "--overlay", tmp_path / name, "DATA.ROOT", str(tmp_path)]
+        run(checkpoint, *words, code=1)
+        assert f"error: --overlay {tmp_path / name} is what is read" in capsys.readouterr().out
+    assert video.read_bytes() == make_clip("x264.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("option", ["--json", "--timeline"])
+def test_list_and_weights_are_not_written_over(
+    checkpoint: Path, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_frames(tmp_path / "v", 12, seed=0)
+    words = tmp_path / "list.csv"
+    words.write_text("v\n")
+    run(checkpoint, "--input", words, option, words, "DATA.ROOT", str(tmp_path), code=1)
+    assert f"error: {option} {words} is what is read" in capsys.readouterr().out
+    assert words.read_text() == "v\n"
+
+
 def test_video_that_breaks_off_is_named_and_nothing_is_left(
     checkpoint: Path,
     make_clip: Callable[..., Path],

@@ -1,0 +1,1 @@
+"""What every tool that writes files needs."""
