@@ -1,12 +1,13 @@
 """Weights from elsewhere into our models: every tensor is accounted for, in a report.
 
 Read are ImageNet-21k ``.npz`` files (arXiv:2010.11929); ViTs of timm and torchvision; ResNets of
-torchvision; checkpoints of the TokShift, TSM and TimeSformer releases, with or without ``module.``;
+torchvision; checkpoints of the TokShift, TSM and TimeSformer releases, whatever wrapped the model;
 ``.pdparams`` of PaddleVideo; our own checkpoints and state dicts; all of the torch kinds also as
 ``.safetensors``.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from models.video_model import VideoModel
 from models.weights import State
 from models.weights.checkpoint_file import read_checkpoint, read_safetensors
 from models.weights.embeddings import grid_side, resize_pos_embed, resize_time_embed
-from models.weights.finite_weights import check_finite
+from models.weights.finite_weights import check_finite, check_floating
 from models.weights.formats import FORMATS, Found
 from models.weights.image_vit import read_npz
 from models.weights.load_report import LoadReport
@@ -26,9 +27,12 @@ from models.weights.paddle import read_pdparams
 from models.weights.released_tsm import describe_resnet
 
 STUDENT = "student."  # names of the model that is kept of two that learned together
-_WRAPPERS = ("ema", "state_dict", "model_state", "model", "module")  # where weights lie in a file
-_PREFIXES = ("module.", "_orig_mod.")  # of DDP, torch.compile
-_OFFICIAL = "model."  # prefix of the official TimeSformer
+# Where weights lie in a file.
+_WRAPPERS = ("ema", "state_dict", "model_state", "model_state_dict", "model", "module", "net")
+# What stands before names: of DDP and of torch.compile; of what holds a model among other things,
+# as the official TimeSformer does.
+_ENGINES = ("module.", "_orig_mod.")
+_PREFIXES = (*_ENGINES, "model.", "backbone.", "net.")
 _ADDED = (".temporal.", ".non_local.")  # modules of a ResNet that an image model lacks
 _TEMPORAL = "temporal_"  # begins the parts of a divided block that an image model lacks
 
@@ -90,19 +94,22 @@ def weights_of(
     content: Mapping[str, Any], source: str, model: nn.Module | None = None
 ) -> tuple[State, LoadReport]:
     """Return the weights in a checkpoint's content under our names; see `read_weights`."""
-    place = "state dict"
-    for key in _WRAPPERS:
-        if isinstance(content.get(key), Mapping):
-            content, place = content[key], f"checkpoint, its {key}"
-            break
-    state = {_plain(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    student = {k.removeprefix(STUDENT): v for k, v in state.items() if k.startswith(STUDENT)}
+    weights, place, others = _unwrapped(content)
+    tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    student = {_plain_name(k): v for k, v in tensors.items() if _inside(k).startswith(STUDENT)}
+    own = {} if model is None else model.state_dict()
+    as_trained = {_inside(name, _ENGINES): value for name, value in tensors.items()}
+    if as_trained.keys() == own.keys():
+        return as_trained, _with_note(LoadReport(source, place), others)
     if student:
         state, place = student, f"{place}, of a pair the student"
-    if model is not None and state.keys() == model.state_dict().keys():
-        return state, LoadReport(source, place)
-    state = {name.removeprefix(_OFFICIAL): value for name, value in state.items()}
-    return _converted(Found(state, place, source, [*content]), model)
+    else:
+        state = {_plain_name(name): value for name, value in tensors.items()}
+        _check_one_each(tensors, state, source)
+    if student and state.keys() == own.keys():
+        return state, _with_note(LoadReport(source, place), others)
+    state, report = _converted(Found(state, place, source, [*weights]), model)
+    return state, _with_note(report, others)
 
 
 def fit_weights(
@@ -136,15 +143,57 @@ def fit_weights(
             f"the weights of {report.source} ({report.kind}) do not fit the model:\n  "
             + "\n  ".join(sorted(faults) + _advice(state, own))
         )
+    floating = {name: value for name, value in fitted.items() if own[name].is_floating_point()}
+    check_floating(floating, report.source)
     check_finite(fitted, report.source)
     model.load_state_dict(fitted)
     return report
 
 
-def _plain(name: str) -> str:
-    for prefix in _PREFIXES:
+def _unwrapped(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], str, list[str]]:
+    """Return where weights lie in a file, what to call that, and what else holds the same names."""
+    held = {key: _names_of_tensors(value) for key, value in content.items()}
+    there = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+    key = next(filter(held.get, there), "".join(there[:1]))
+    if not key:
+        return content, "state dict", []
+    others = [other for other, names in held.items() if other != key and names & held[key]]
+    return content[key], f"checkpoint, its {key}", others
+
+
+def _names_of_tensors(value: Any) -> set[str]:
+    if not isinstance(value, Mapping):
+        return set()
+    return {_inside(name) for name, tensor in value.items() if isinstance(tensor, Tensor)}
+
+
+def _with_note(report: LoadReport, others: Sequence[str]) -> LoadReport:
+    if others:
+        report.notes.append(f"the file holds other weights, too: {', '.join(others)}; not used")
+    return report
+
+
+def _inside(name: Any, prefixes: Sequence[str] = _PREFIXES) -> str:
+    """Return a parameter's name without what stands before it because its model was wrapped."""
+    name = str(name)
+    while prefix := next((p for p in prefixes if name.startswith(p)), ""):
         name = name.removeprefix(prefix)
     return name
+
+
+def _plain_name(name: str) -> str:
+    """Return a parameter's name in its model, of a pair in the student's."""
+    return _inside(_inside(name).removeprefix(STUDENT))
+
+
+def _check_one_each(tensors: Mapping[str, Tensor], state: State, source: str) -> None:
+    """Raise ValueError where two tensors of a file would have one name."""
+    if len(state) == len(tensors):
+        return
+    names = Counter(map(_inside, tensors))
+    twice = next(name for name, count in names.items() if count > 1)
+    both = [name for name in tensors if _inside(name) == twice]
+    raise ValueError(f"{source} holds two sets of weights in one: {' and '.join(both)}")
 
 
 def _converted(found: Found, model: nn.Module | None) -> tuple[State, LoadReport]:

@@ -37,7 +37,7 @@ from engine.user_errors import user_errors_shown
 from models import build_model
 from models.pretrained import State, fit_weights, weights_of
 from models.weights.checkpoint_file import read_checkpoint
-from models.weights.finite_weights import check_finite
+from models.weights.finite_weights import check_finite, check_floating
 from models.weights.load_report import LoadReport
 from tools.writing.places import check_places
 
@@ -180,11 +180,12 @@ def read(path: str) -> Checkpoint:
     """
     content = read_checkpoint(path)
     text, model = content.get("config"), None
-    cfg = load_cfg_text(text, f"the config in {path}") if text else None
+    cfg = load_cfg_text(text, f"the config in {path}") if text and isinstance(text, str) else None
     if cfg is not None:
         with torch.device("meta"):  # its names alone are asked for
             model = build_model(cfg)
     state, report = weights_of(content, path, model)
+    check_floating(state, path)
     check_finite(state, path)
     return Checkpoint(path, state, report.kind, cfg, list(content.get("class_names", ())))
 

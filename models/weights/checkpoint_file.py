@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,25 @@ from models.weights.archive import MAGIC, DamagedError
 from models.weights.torch_file import check_old_torch_file, check_torch_archive
 
 WEIGHTS_ALONE = (".npz", ".pdparams", ".safetensors")  # files that hold nothing else
+_WAY_OUT = "; its maker can write the weights alone: torch.save(model.state_dict(), FILE)"
 _OF_ANOTHER_KIND = "it is cut short or of another kind"
+_FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)|<class '([\w.]+)'>")  # in torch's text
 _CORES = ("core", "_core")
-# The learning rate in a step-schedule checkpoint of the TSM release is a numpy float64. Files
-# written before numpy 2 call its module numpy.core.
-_NUMPY_SCALARS: list[Any] = [
+# The learning rate in a step-schedule checkpoint of the TSM release is a numpy float64; others keep
+# counts, flags and the command line of a training. Files written before numpy 2 call the module of
+# its numbers numpy.core.
+_PLAIN_VALUES: list[Any] = [
+    Namespace,
     np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Float32DType,
-    np.dtypes.Int64DType,
+    *{type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?U"},
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in _CORES),
 ]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU with ``weights_only=True``; numpy numbers are let in.
+    """Read a checkpoint onto the CPU with ``weights_only=True``.
+
+    Beside what torch lets in, numbers of numpy and ``argparse.Namespace`` are: plain values.
 
     Raises:
         ValueError: There is no such file, it is not a checkpoint of tensors and plain values, or
@@ -36,14 +41,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     _check_is_file(path)
     _check_before_reading(path)
     try:
-        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+        with torch.serialization.safe_globals(_PLAIN_VALUES):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # foreign bytes make the unpickler raise anything
         if is_fault_of_call(error):
             raise
         # torch's own text goes on to recommend loading without the safeguard
-        forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it holds a Python object, {forbidden[1]}" if forbidden else _OF_ANOTHER_KIND
+        forbidden = _FORBIDDEN.search(str(error))
+        found = forbidden and (forbidden[1] or forbidden[2])
+        reason = f"it holds a Python object, {found}" if found else _OF_ANOTHER_KIND
         raise _unreadable(path, reason) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, a checkpoint is a dict")
@@ -59,7 +65,10 @@ def read_described(path: str | Path) -> dict[str, Any]:
     if str(path).endswith(WEIGHTS_ALONE):
         _check_is_file(path)
         return {}
-    return read_checkpoint(path)
+    content = read_checkpoint(path)
+    if not isinstance(content.get("config", ""), str):  # another library's, of whatever kind
+        del content["config"]
+    return content
 
 
 def is_fault_of_call(error: Exception) -> bool:
@@ -118,7 +127,7 @@ def _check_before_reading(path: str | Path) -> None:
 def _unreadable(path: str | Path, reason: str) -> ValueError:
     return ValueError(
         f"{path} is not a readable checkpoint: {reason}; a checkpoint is a torch file of "
-        "tensors and plain values"
+        f"tensors and plain values{_WAY_OUT if 'Python object' in reason else ''}"
     )
 
 

@@ -6,24 +6,46 @@ from collections.abc import Iterable
 _NOT_A_RESNET = "; of the TSM release only ResNets are here"
 _NOT_A_TIMESFORMER = "; of PySlowFast's kin only TimeSformers are here"
 _OTHER_NAMES = "; its names are not the official ones, which alone are known here"
-_NETWORKS = (  # the beginning of a parameter's name, what has it
+_LAYERS = r"features\.\d+\.\d+\."  # of torchvision's networks of stages
+_NETWORKS = (  # the beginning of a parameter's name, what has it; the first that fits any name
+    (r"features\.0\.0\.attn\.", "a Video Swin transformer (swin3d of torchvision)"),
+    (rf"{_LAYERS}attn\.|(backbone\.)?layers\.\d+\.blocks\.\d+\.|swin\.", "a Swin transformer"),
+    (r"features\.(\d+\.branch\d|0\.0\.0\.)", "an S3D"),
+    (rf"{_LAYERS}layer_scale|downsample_layers\.|convnext(v2)?\.", "a ConvNeXt"),
+    (r"stages\.\d+\.(\d+\.dwconv|blocks\.\d+\.conv_dw)\.", "a ConvNeXt"),
+    (rf"{_LAYERS}block\.", "an EfficientNet"),
+    (r"conv_stem\.", "an EfficientNet or a MobileNet of timm"),
+    (r"features\.\d+\.block\.", "a MobileNetV3"),
+    (r"features\.(conv0|norm0|denseblock)", "a DenseNet"),
+    (r"features\.\d+\.(weight|bias|squeeze|expand)", "a VGG, an AlexNet or a SqueezeNet"),
     (r"(base_model\.)?features\.\d+\.", f"a MobileNetV2{_NOT_A_RESNET}"),
     (r"(base_model\.)?(conv1_7x7|inception_)", f"a BNInception{_NOT_A_RESNET}"),
+    (r"layer1\.0\.conv1\.0\.", "a 3-D ResNet (r3d, mc3 or r2plus1d of torchvision)"),
     (r"s[1-5]\.pathway", f"a SlowFast, X3D or 3-D ResNet{_NOT_A_TIMESFORMER}"),
-    (r"pos_embed_(spatial|temporal|class)|blocks\.\d+\.attn\.(pool|norm)_[qkv]\.", "an MViT"),
-    (r"(backbone\.)?layers\.\d+\.blocks\.\d+\.", "a Swin transformer"),
-    (r"backbone\.transformer_layers\.", f"a TimeSformer of MMAction2{_OTHER_NAMES}"),
+    (r"pos_embed_(spatial|temporal|class)|pos_encoding\.", "an MViT"),
+    (r"(stages\.\d+\.)?blocks\.\d+\.attn\.(pool|norm)_[qkv]\.", "an MViT"),
+    (r"transformer_layers\.|backbone\.transformer_l", f"a TimeSformer of MMAction2{_OTHER_NAMES}"),
     (r"timesformer\.", f"a TimeSformer of Hugging Face{_OTHER_NAMES}"),
     (r"((vit|deit)\.)?embeddings\.cls_token", "a ViT of Hugging Face; timm's names are known here"),
-    (r"(visual\.)?(class_embedding|transformer\.resblocks\.)", "a CLIP"),
+    (r"(visual\.)?(class_embedding|transformer\.resblocks\.)|norm_pre\.", "a CLIP"),
+    (r"vision_model\.embeddings\.class_embedding", "a CLIP of Hugging Face"),
+    (r"(vision_model\.|visual\.trunk\.)|attn_pool\.|logit_bias", "a SigLIP"),
     (r"dist_token|head_dist\.", "a DeiT with a distillation token, which no model here has"),
+    (r"blocks\.\d+\.(ls[12]\.|gamma_[12])", "a ViT with LayerScale, which no model here has"),
+    (r"blocks\.\d+\.(attn\.(inner_attn_ln|[qk]_proj)|mlp\.(w12|w1|fc1_g))\.", "an EVA"),
+    (
+        r"videomae\.|encoder_to_decoder\.|(encoder\.)?blocks\.\d+\.attn\.[qv]_bias",
+        "a VideoMAE or an EVA",
+    ),
     (r"fc_norm\.", "a ViT that classifies the mean of its patch tokens, not its class token"),
     (r"reg(ister)?_tokens?", "a ViT with register tokens, which no model here has"),
-    (r"blocks\.\d+\.(ls[12]\.|gamma_[12])", "a ViT with LayerScale, which no model here has"),
 )
 
 
 def other_network(names: Iterable[str]) -> str:
     """Name the network that a state dict belongs to if it is known not to be here, else ""."""
-    found = [network for name in names for start, network in _NETWORKS if re.match(start, name)]
-    return found[0] if found else ""
+    held = [*names]
+    for start, network in _NETWORKS:
+        if any(re.match(start, name) for name in held):
+            return network
+    return ""

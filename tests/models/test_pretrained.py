@@ -377,3 +377,49 @@ def test_golden_fixture_and_flax_layout_of_these_tests_agree(
 ) -> None:
     num_layers = len(golden_arrays(name, r"(Transformer/encoderblock_\d+)/LayerNorm_0/bias"))
     assert set(flax_arrays(toy_model(num_layers=num_layers))) == set(golden(name))
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        *("module.", "module.module.", "_orig_mod.module.", "module._orig_mod.", "backbone."),
+        *("model._orig_mod.", "model.", "net.", "model.backbone.", "module.model.module.model."),
+    ],
+)
+@pytest.mark.parametrize("wrapper", ["", "state_dict", "model_state_dict", "net"])
+def test_weights_are_found_whatever_wrapped_the_model(
+    prefix: str, wrapper: str, tmp_path: Path
+) -> None:
+    source, model = toy_model(seed=1), toy_model(seed=2)
+    state = {f"{prefix}{name}": value for name, value in weights(source).items()}
+    path = saved({wrapper: state, "epoch": 3} if wrapper else state, tmp_path)
+    report = load_weights(model, path, head_may_differ=False)
+    assert report.loaded == list(weights(source))
+    assert not report.notes
+    assert all(torch.equal(a, weights(source)[n]) for n, a in weights(model).items())
+
+
+def test_two_sets_of_weights_under_one_name_are_an_error(tmp_path: Path) -> None:
+    state = weights(toy_model())
+    both = {f"model.{name}": value for name, value in state.items()} | state
+    with pytest.raises(ValueError, match=r"two sets of weights in one: model\..* and "):
+        load_weights(toy_model(), saved(both, tmp_path))
+
+
+@pytest.mark.parametrize("other", ["state_dict_ema", "model_ema", "teacher"])
+def test_other_weights_beside_those_that_are_taken_are_said(other: str, tmp_path: Path) -> None:
+    state = weights(toy_model())
+    average = {f"module.{name}": 0 * value for name, value in state.items()}
+    content = {other: average, "state_dict": state, "optimizer": {"state": {0: torch.zeros(1)}}}
+    report = load_weights(toy_model(), saved(content, tmp_path))
+    assert report.notes == [f"the file holds other weights, too: {other}; not used"]
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool])
+def test_whole_numbers_are_no_weights(dtype: torch.dtype, tmp_path: Path) -> None:
+    state = {name: (10 * value).to(dtype) for name, value in weights(toy_model()).items()}
+    kind = str(dtype).removeprefix("torch.")
+    with pytest.raises(
+        ValueError, match=rf"whole numbers for weights: \w+ \({kind}\), .* more ten"
+    ):
+        load_weights(toy_model(), saved({"state_dict": state}, tmp_path))

@@ -1,17 +1,20 @@
+import argparse
 import os
 import pickle
 import random
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from engine.checkpoint_folder import write_checkpoint
-from models.weights.checkpoint_file import read_checkpoint, read_safetensors
+from models.weights.checkpoint_file import read_checkpoint, read_described, read_safetensors
 from tests.conftest import RELEASED_CHECKPOINTS
 
 
@@ -101,6 +104,39 @@ def test_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> No
     assert not ran.exists()
     pickle.loads(path.read_bytes())
     assert ran.exists()  # the code in it does run where it is let
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(np.int32(3), np.uint8(3), np.bool_(True), np.float16(0.5), np.float64(0.5), np.str_("a")),
+        argparse.Namespace(lr=0.1, names=["a"], inner=argparse.Namespace(depth=2)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_plain_values_of_numpy_and_argparse_are_read(value: Any, tmp_path: Path) -> None:
+    torch.save(content_of(1) | {"value": value}, tmp_path / "a.pth")
+    assert read_checkpoint(tmp_path / "a.pth")["value"] == value
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (Path("a"), "pathlib.*Path"),
+        (types.SimpleNamespace(a=1), "types.SimpleNamespace"),
+        (np.datetime64("2020-01-01"), "numpy.*DateTime64DType"),
+        (np.zeros(2), "numpy.*_reconstruct"),
+    ],
+)
+def test_other_objects_are_named_with_a_way_out(value: Any, name: str, tmp_path: Path) -> None:
+    torch.save(content_of(1) | {"value": value}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=rf"Python object, {name}; .*save\(model\.state_dict\(\)"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_another_librarys_config_is_none_of_ours(tmp_path: Path) -> None:
+    torch.save(content_of(1) | {"config": argparse.Namespace(lr=1)}, tmp_path / "a.pth")
+    assert "config" not in read_described(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(("value", "name"), [([1, 2], "list"), (torch.zeros(2), "Tensor")])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.weights.finite_weights import check_finite
+from models.weights.finite_weights import check_finite, check_floating
 
 
 def test_finite_weights_of_any_type_pass() -> None:
@@ -16,3 +16,10 @@ def test_file_tensors_and_counts_are_named() -> None:
         check_finite(state, "x.pth")
     shown = "w1 (1 of 2 values), w2 (2 of 3 values), half (1 of 1 values) and 1 more tensors; "
     assert shown in str(caught.value)
+
+
+def test_whole_numbers_are_named_and_counters_are_none() -> None:
+    counter = {"bn.num_batches_tracked": torch.tensor(3)}
+    check_floating({"a": torch.ones(1, dtype=torch.bfloat16), **counter}, "x.pth")
+    with pytest.raises(ValueError, match=r"x\.pth holds whole numbers .*: w \(int8\); a quantized"):
+        check_floating({"w": torch.zeros(1, dtype=torch.int8), **counter}, "x.pth")
