@@ -1,10 +1,12 @@
 import logging
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from engine import progress
 from engine.distributed import World
 from engine.position import EpochPart, Position
 from engine.progress import Progress
@@ -191,3 +193,13 @@ def test_speed_wait_and_time_left_are_measured(
 def test_every_batch_of_the_loader_passes_even_one_that_is_false() -> None:
     progress, _ = progress_of()
     assert list(progress.timed([0, [], "", 3])) == [0, [], "", 3]
+
+
+@pytest.mark.parametrize(("system", "unit"), [("darwin", 1), ("linux", 1024)])
+def test_peak_memory_is_in_the_units_of_the_system(
+    system: str, unit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(ru_maxrss=3 * 2**30 // unit)
+    monkeypatch.setattr(progress.sys, "platform", system)
+    monkeypatch.setattr(progress.resource, "getrusage", lambda _: usage)
+    assert progress._memory_gib(torch.device("cpu")) == 3

@@ -1,9 +1,11 @@
 import inspect
+import io
 import json
 import logging
 import os
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -258,3 +260,19 @@ def test_folder_that_is_deleted_meanwhile_is_told(runlog: RunLog) -> None:
     shutil.rmtree(runlog.folder)
     with pytest.raises(UnwritableError, match=r"log\.jsonl.*; its folder is gone"):
         runlog.line("train")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "shift_jis", "utf-8"])
+def test_letters_that_the_console_lacks_come_as_escapes(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding, write_through=True))
+    try:
+        set_up_console(is_main=True)
+        logging.getLogger("test").info("a 逆 é")
+        sys.stdout.write("an 逆 é\n")
+    finally:
+        logging.getLogger().handlers.clear()
+    for line in written.getvalue().decode(encoding).splitlines():
+        assert line.endswith(("逆 é", "\\u9006 é", "\\u9006 \\xe9", "逆 \\xe9"))

@@ -1,7 +1,6 @@
 """How fast `tools/doctor.py` finds clips to come, against what the model takes on this device."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,6 +15,7 @@ from models import build_model
 from ops.pixels import normalize
 from tools.diagnosis.examination import Examination
 from tools.diagnosis.findings import ERROR, OK, WARNING, Finding
+from tools.launching.check_environment import num_cores as cores_of_host
 
 SECONDS_MEASURED = 4.0
 MAX_CLIPS = 64
@@ -46,7 +46,7 @@ def check_speed(examination: Examination) -> Iterator[Finding]:
     of_loader = seconds_of_loader(examination)
     yield Finding(OK, f"one loader process gives {1 / of_loader:.3g} clips a second")
     needed = math.ceil(of_loader / of_model)
-    num_workers, num_cores = cfg.DATA.WORKERS, len(os.sched_getaffinity(0))
+    num_workers, num_cores = cfg.DATA.WORKERS, cores_of_host()
     total = needed * examination.num_processes
     if total > num_cores and device.type == "cuda":
         yield Finding(
