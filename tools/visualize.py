@@ -46,6 +46,7 @@ from engine.user_errors import user_errors_shown
 from models import MODELS, load_model
 from models.explain.grad_cam import STAGES
 from tools.looking.animations import write_gif, write_mp4
+from tools.looking.fonts import drawn_names
 from tools.looking.looks import Look, look
 from tools.looking.pictures import beside, enlarge_frames, overlay, strip, time_map, with_caption
 from tools.writing.places import check_folder, check_not_read
@@ -170,11 +171,12 @@ def write_pictures(
     looks: Iterator[tuple[int, Look]], names: Sequence[str], cfg: CfgNode, folder: Path, fps: float
 ) -> None:
     """Write strips as they come, and GIF and mp4 of all; print what is seen and what is written."""
-    pictures, logits = [], []
+    pictures, logits, drawn = [], [], drawn_names(names)
     for k, seen in looks:
         answer = best_of(seen.logits.softmax(-1), names)
-        caption = f"clip {k}, frames {seen.indices[0]} to {seen.indices[-1]}: {answer}"
-        sys.stdout.write(f"{caption}\n")
+        caption = f"clip {k}, frames {seen.indices[0]} to {seen.indices[-1]}: "
+        sys.stdout.write(f"{caption}{answer}\n")
+        caption += best_of(seen.logits.softmax(-1), drawn)
         pictures += draw_clip(seen, caption, folder / f"clip_{k:03d}.png")
         logits.append(seen.logits)
     stacked = torch.stack(logits)  # (clips, K)

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
+
+from tools.looking.fonts import font_for
 
 LEAST_SIDE = 224  # of a drawn frame, pixels
 LINE_HEIGHT = 18
@@ -123,7 +125,7 @@ def time_map(shares: Tensor, names: Sequence[str], caption: Sequence[str]) -> Im
 
 def _write(draw: ImageDraw.ImageDraw, text: str, x: int, y: int, width: int) -> None:
     """Write one line, cut off with dots where it is wider than its place."""
-    font = ImageFont.load_default(FONT_SIZE)
+    font = font_for(text, FONT_SIZE)
     shown = text
     while len(shown) > 1 and draw.textlength(shown, font) > width - 2 * MARGIN:
         text = text[:-1]

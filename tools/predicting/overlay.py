@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from datasets.annotations import VideoRecord
 from datasets.decode.pyav_frames import require_av
 from datasets.readers import UnreadableVideoError, VideoReader
 from datasets.records import open_frames
+from tools.looking.fonts import drawn_names, font_for
 from tools.predicting.timeline import Timeline, numbered_frames
 from tools.predicting.video_classifier import VideoClassifier
 
@@ -20,6 +21,7 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 CLOCK = 90_000  # ticks a second: of 24, 25, 30 and 30000/1001 frames each is a whole number
 TEXT_HEIGHT = 1 / 22  # of the picture
 LEAST_TEXT = 9  # pixels
+LINE_HEIGHT = 1.25  # of the text's size
 BT601 = 5  # FFmpeg's number of the matrix that it turns RGB into YUV by; HD players assume another
 
 
@@ -78,13 +80,15 @@ def draw_ranks(picture: np.ndarray, ranks: list[tuple[int, str, float]]) -> Imag
     """Return a picture (H, W, 3) with a line for each rank at the top left, on a dark ground."""
     image = Image.fromarray(picture).convert("RGB")
     size = max(LEAST_TEXT, round(image.height * TEXT_HEIGHT))
-    font = ImageFont.load_default(size)
-    text = "\n".join(f"{score:.2f} {name}" for _, name, score in ranks)
-    pad = size // 2
+    pad, line_height = size // 2, round(size * LINE_HEIGHT)
     canvas = ImageDraw.Draw(image, "RGBA")
-    box = canvas.multiline_textbbox((pad, pad), text, font)
-    canvas.rectangle((0, 0, box[2] + pad, box[3] + pad), (0, 0, 0, 150))
-    canvas.multiline_text((pad, pad), text, (255, 255, 255, 255), font)
+    lines = [f"{score:.2f} {name}" for _, name, score in ranks]
+    fonts = [font_for(line, size) for line in lines]
+    width = max(map(canvas.textlength, lines, fonts), default=0)
+    height = len(lines) * line_height
+    canvas.rectangle((0, 0, width + 2 * pad, height + 2 * pad), (0, 0, 0, 150))
+    for number, (line, font) in enumerate(zip(lines, fonts, strict=True)):
+        canvas.text((pad, pad + number * line_height), line, (255, 255, 255, 255), font)
     return image
 
 
@@ -101,9 +105,12 @@ def _encode(
     stream: Any = container.add_stream(CODEC, rate=rate)
     stream.codec_context.time_base = Fraction(1, CLOCK)
     stream.codec_context.colorspace = BT601
-    last = -1
+    last, names = -1, drawn_names(classifier.class_names)
     for frame in numbered_frames(reader, None, []):
-        image = draw_ranks(frame.picture, classifier.best(timeline.at(frame.seconds), topk))
+        best = classifier.best(timeline.at(frame.seconds), topk)
+        image = draw_ranks(
+            frame.picture, [(label, names[label], score) for label, _, score in best]
+        )
         if last < 0:
             stream.width, stream.height = image.size
             is_even = image.width % 2 == image.height % 2 == 0

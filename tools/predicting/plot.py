@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from tools.looking.fonts import font_for
+
 SIZE = (1200, 600)
 LEFT, TOP, BOTTOM = 80, 50, 70  # margins, pixels; the legend stands on the right
 LEGEND_WIDTH = 300
@@ -47,7 +49,7 @@ def plot_lines(
         draw.line([place(time, 0.0), place(time, 1.0)], GRID)
         draw.text((place(time, 0.0)[0], bottom + 10), text, INK, font, anchor="mt")
     draw.line([place(start, 1.0), place(start, 0.0), place(end, 0.0)], INK, width=2)
-    draw.text(((LEFT + right) / 2, TOP / 2), title, INK, font, anchor="mm")
+    draw.text(((LEFT + right) / 2, TOP / 2), title, INK, font_for(title, TEXT_SIZE), anchor="mm")
     draw.text(((LEFT + right) / 2, SIZE[1] - 20), x_label, INK, font, anchor="mm")
     draw.text((LEFT, TOP - 8), y_label, INK, font, anchor="mb")
     for number, (name, values) in enumerate(lines.items()):
@@ -58,7 +60,8 @@ def plot_lines(
             draw.ellipse([x - 4, y - 4, x + 4, y + 4], colour)
         y = TOP + 10 + 28 * number
         draw.line([(right + 20, y), (right + 50, y)], colour, width=4)
-        draw.text((right + 60, y), fitted(name, font), INK, font, anchor="lm")
+        own = font_for(name, TEXT_SIZE)
+        draw.text((right + 60, y), fitted(name, own), INK, own, anchor="lm")
     return image
 
 

@@ -19,6 +19,7 @@ from datasets.readers import UnreadableVideoError, VideoFile, VideoReader
 from datasets.records import open_frames
 from datasets.views import Views
 from ops.metrics import ranked_classes
+from tools.looking.fonts import drawn_names
 from tools.predicting.plot import plot_lines
 from tools.predicting.video_classifier import VideoClassifier
 
@@ -72,9 +73,9 @@ class Timeline:
         table, picture = table_and_picture(path)
         highest = self.probabilities.amax(0)  # (K,)
         shown = ranked_classes(highest, LINES_PLOTTED).tolist()
+        names = drawn_names(classifier.class_names)
         lines = {
-            f"{label} {classifier.class_names[label]}": self.probabilities[:, label].tolist()
-            for label in shown
+            f"{label} {names[label]}": self.probabilities[:, label].tolist() for label in shown
         }
         image = plot_lines(self.middles.tolist(), lines, title, "seconds", "probability")
         try:
