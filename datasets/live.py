@@ -19,6 +19,7 @@ from datasets.augment.short_side import crop
 from datasets.decode.images import MAX_FRAME_PIXELS
 from datasets.decode.pyav_frames import (
     check_is_whole,
+    of_one_size,
     open_video,
     reading_errors,
     require_av,
@@ -212,7 +213,7 @@ def build_centre_view(cfg: CfgNode) -> CentreView:
 def _timed(container: Any, stream: Any) -> Iterator[tuple[int, float, Any]]:
     """Yield number, time and frame of a PyAV stream; frames without a time follow its rate."""
     rate, start = float(stream.average_rate or 0) or 25.0, None
-    for number, frame in enumerate(container.decode(stream)):
+    for number, frame in enumerate(of_one_size(container.decode(stream))):
         seconds = frame.time if frame.time is not None else number / rate
         start = seconds if start is None else start
         yield number, seconds - start, frame

@@ -18,6 +18,7 @@ from datasets.decode.pyav_frames import (
     UnreadableVideoError,
     check_is_whole,
     num_frames_in_header,
+    of_one_size,
     open_video,
     reading_errors,
     to_upright_rgb,
@@ -217,7 +218,7 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
 
     num_decoded = 0
     try:
-        for frame in container.decode(stream):
+        for frame in of_one_size(container.decode(stream)):
             yield frame
             num_decoded += 1
     except av.FFmpegError as error:

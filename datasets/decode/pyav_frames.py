@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -126,6 +126,23 @@ def check_is_whole(num_decoded: int, stream: Any) -> None:
     num_promised = num_frames_in_header(stream)
     if num_decoded < MIN_SHARE_OF_HEADER * num_promised:
         raise EndsEarlyError(f"decoded {num_decoded} frames, the header promises {num_promised}")
+
+
+def of_one_size(frames: Iterable[Any]) -> Iterator[Any]:
+    """Yield decoded frames of PyAV as long as they have the size of the first.
+
+    Raises:
+        UnreadableVideoError: One has another: views and clips are of one size.
+    """
+    first = None
+    for number, frame in enumerate(frames):
+        first = first or (frame.width, frame.height)
+        if (frame.width, frame.height) != first:
+            raise UnreadableVideoError(
+                f"frame {number} has {frame.width} x {frame.height} pixels, those before it "
+                f"{first[0]} x {first[1]}; tools/extract_frames.py makes frames of one size"
+            )
+        yield frame
 
 
 def to_upright_rgb(frame: Any) -> Image.Image:

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from datasets.decode import pyav_frames
+from datasets.decode.pyav_frames import UnreadableVideoError
 from datasets.decode.video_file import VideoFile
+from datasets.live import video_frames
 
 av = pytest.importorskip("av")
 
@@ -295,3 +297,30 @@ def test_torchcodec_is_told_which_stream_is_the_video(
     assert opened == [1]
     with pytest.raises(ValueError, match=r"TorchCodec: .*no video stream, a cover"):
         len(VideoFile(write_sound(tmp_path / "sound.mp4"), "torchcodec"))
+
+
+def test_size_that_changes_in_mid_file_is_refused_and_by_extraction_told(tmp_path: Path) -> None:
+    parts = []
+    for name, size in (("a.ts", (64, 32)), ("b.ts", (96, 48))):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("mpeg2video", rate=25)
+            (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
+            for picture in plain_pictures(size=size):
+                container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+            container.mux(stream.encode())
+        parts.append((tmp_path / name).read_bytes())
+    path = tmp_path / "both.ts"
+    path.write_bytes(b"".join(parts))
+    assert {frame.size for frame in pyav_frames.decode_frames(path)} == {(64, 32), (96, 48)}
+    reader = VideoFile(path)
+    assert reader.read([0, 5]).shape == (2, 32, 64, 3)
+    reads = (
+        lambda: len(reader),
+        lambda: reader.read([20]),
+        lambda: list(video_frames(path, lambda number, seconds: True)),
+    )
+    for read in reads:
+        with pytest.raises(
+            UnreadableVideoError, match=r"has 96 x 48 pixels, those before it 64 x 32"
+        ):
+            read()
