@@ -89,7 +89,7 @@ def find_series(names: Iterable[str], example: str) -> FrameSeries:
     for (prefix, suffix), others in series.items():
         is_beside = prefix == wanted[0] and suffix != wanted[1]
         if is_beside and taken.isdisjoint(map(int, others)):
-            both = {key: [] for key in (wanted, (prefix, suffix))}
+            both: dict[tuple[str, str], list[str]] = {wanted: [], (prefix, suffix): []}
             raise ValueError(f"its frames are spread over files of two names: {_shown(both)}")
     return FrameSeries(*wanted, sorted(numbers, key=int))
 

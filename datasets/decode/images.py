@@ -86,7 +86,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if isinstance(colour, tuple) and max(colour) > 255:
         raise ValueError(f"the transparent colour {colour} of 16 bits, which Pillow does not find")
     with_alpha = image.convert("RGBA")
-    if with_alpha.getextrema()[3] == (255, 255):
+    if with_alpha.getchannel("A").getextrema() == (255, 255):
         return with_alpha.convert("RGB")
     paper = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(paper, with_alpha).convert("RGB")
