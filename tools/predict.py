@@ -74,11 +74,8 @@ def run(world: World, args: argparse.Namespace) -> None:
     """
     set_up_console(world.is_main)
     videos = find_videos(args.input)
-    places = _places(args)
-    if args.overlay:
-        check_overlay(args.overlay)
     if world.is_main:
-        check_places(places, [*args.input, args.checkpoint, args.cfg, args.class_names])
+        _check_places(args)
     # one video needs no loader process; what the user says comes later and wins
     overrides = ["DATA.WORKERS", "0", *args.overrides] if len(videos) == 1 else args.overrides
     options = ClassifierOptions(
@@ -94,8 +91,7 @@ def run(world: World, args: argparse.Namespace) -> None:
     _check_labels(videos, classifier)
     if world.is_main:
         root = Path(classifier.cfg.DATA.ROOT)
-        check_not_read(places, (root / video.record.path for video in videos))
-    if world.is_main:
+        check_not_read(_places(args), (root / video.record.path for video in videos))
         sys.stderr.write(f"{source}\nviews: {describe_protocol(classifier.cfg)}\n")
     if args.timeline or args.overlay:
         if world.is_main:
@@ -274,6 +270,12 @@ def _places(args: argparse.Namespace) -> dict[str, Path | None]:
         "--timeline": table,
         "--timeline, its plot": picture,
     }
+
+
+def _check_places(args: argparse.Namespace) -> None:
+    if args.overlay:
+        check_overlay(args.overlay)
+    check_places(_places(args), [*args.input, args.checkpoint, args.cfg, args.class_names])
 
 
 def _open(path: Path) -> TextIO:
