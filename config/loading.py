@@ -74,8 +74,8 @@ def _load(files: Sequence[YmlFile], overrides: Sequence[str], is_written_by_hand
             _set(cfg, key, value, source)
             sources[key] = source
     source = files[-1].source
-    if is_written_by_hand:
-        check_backbone(cfg, sources.get("MODEL.BACKBONE", source))
+    if is_written_by_hand and "MODEL.BACKBONE" in sources:
+        check_backbone(cfg, sources["MODEL.BACKBONE"])
     for name, value in _override_pairs(overrides):
         key, value = renamed(name, value, COMMAND_LINE)
         _set(cfg, key, value, COMMAND_LINE)

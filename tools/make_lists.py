@@ -47,7 +47,7 @@ from tools.listing.official_annotations import (
     own_classes,
     read_class_file,
 )
-from tools.listing.places import Found, find_videos_of
+from tools.listing.videos_on_disk import Found, find_videos_of
 
 LABELS = REPOSITORY / "model_zoo/labels"
 NUM_SHOWN = 10

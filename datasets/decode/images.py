@@ -78,6 +78,8 @@ def _is_plain(image: Image.Image) -> bool:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("F"):
+        raise ValueError("pixels are fractions, of which no scale is known; use 8 or 16 bits")
     if image.mode.startswith("I"):  # a grey PNG of 16 bits: Pillow would cut at 255
         return _from_grey16(image)
     if "A" not in image.mode and "transparency" not in image.info:
@@ -94,6 +96,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _from_grey16(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
+    if values.min() < 0 or values.max() >= 2**16:
+        raise ValueError(f"pixels from {values.min()} to {values.max()}; use 8 or 16 bits")
     grey = (values >> 8).astype(np.uint8)  # as Pillow does with 16 bits of each colour
     if "transparency" in image.info:
         grey[values == image.info["transparency"]] = 255

@@ -244,8 +244,8 @@ def test_frames_named_by_windows_and_files_of_macos_beside_them_are_read(tmp_pat
 
 def test_folder_of_other_images_says_what_they_are(tmp_path: Path) -> None:
     for number in range(3):
-        Image.new("RGB", (8, 6)).save(tmp_path / f"img_{number:05d}.tif")
-    with pytest.raises(UnreadableVideoError, match=r"3 end in \.tif, frames in one of \.bmp, \.jp"):
+        Image.new("RGB", (8, 6)).save(tmp_path / f"img_{number:05d}.ppm")
+    with pytest.raises(UnreadableVideoError, match=r"3 end in \.ppm, frames in one of \.bmp, \.jp"):
         FrameFolder(tmp_path).read([0])
 
 

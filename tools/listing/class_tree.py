@@ -68,7 +68,8 @@ def read_class_tree(folder: Path) -> ClassTree:
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder with a folder for each class")
     ignored: Counter[str] = Counter()
-    videos, folders = [], {}
+    videos: list[TreeVideo] = []
+    folders: dict[str, str] = {}
     for entry in _sorted_entries(folder):
         if not entry.is_dir():
             ignored[_file_kind(entry.name, "beside the class folders")] += 1

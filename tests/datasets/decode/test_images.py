@@ -85,6 +85,20 @@ def test_transparent_colour_of_16_bits_is_white_or_refused() -> None:
         png_of_16_bits(2, np.repeat(values, 3, axis=1), struct.pack(">HHH", 1000, 1000, 1000))
 
 
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (np.array([[0, 0.5, 1]], np.float32), "pixels are fractions"),
+        (np.array([[0, -1]], np.int32), "pixels from -1 to 0; use 8 or 16 bits"),
+        (np.array([[0, 65536]], np.int32), "pixels from 0 to 65536; use 8 or 16 bits"),
+    ],
+    ids=["fractions", "below", "above"],
+)
+def test_tiff_whose_scale_is_not_known_is_refused(pixels: np.ndarray, reason: str) -> None:
+    with pytest.raises(IMAGE_ERRORS, match=reason):
+        opened(Image.fromarray(pixels), "TIFF")
+
+
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_turns_a_picture_upright(orientation: int, name: str) -> None:
@@ -133,14 +147,14 @@ def test_transparent_colour_shows_white(mode: str) -> None:
     assert opened(image)[0, :, 0].tolist() == [0, 255, 0]
 
 
-@pytest.mark.parametrize("name", ["GIF", "TIFF", "PPM", "ICO", "EPS"])
+@pytest.mark.parametrize("name", ["GIF", "PPM", "ICO", "EPS"])
 def test_other_formats_are_refused_whatever_their_suffix(name: str, tmp_path: Path) -> None:
     file = tmp_path / "img_00001.jpg"
     if name == "EPS":
         file.write_bytes(EPS)
     else:
         Image.new("RGB", (16, 16)).save(file, name)
-    reason = r"no image of the formats BMP, JPEG, PNG, WEBP"
+    reason = r"no image of the formats BMP, JPEG, PNG, TIFF, WEBP"
     with pytest.raises(UnreadableVideoError, match=f"img_00001.jpg: Pillow: .*{reason}$"):
         FrameFolder(tmp_path).read([0])
     with pytest.raises(UnreadableVideoError, match=reason):

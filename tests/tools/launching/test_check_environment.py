@@ -255,7 +255,7 @@ def test_launch_tells_torchrun_the_processes_and_them_their_threads(
             check=False,
         )
 
-    start = "tools/launching/torchrun.py --standalone --nproc-per-node"
+    start = f"{repository}/tools/launching/torchrun.py --standalone --nproc-per-node"
     processes = min(2, num_cores())
     expected = f"{num_cores() // processes} {start} {processes} main.py --a b c"
     assert launch().stdout.splitlines()[-1] == expected
