@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from datasets.annotations import list_digest
 from datasets.loaders import describe_protocol, num_test_clips
 from datasets.toy import is_toy_missing, make_toy
 from datasets.views import classify_views
@@ -39,6 +40,7 @@ from engine.experiment import choose_checkpoint, load_experiment
 from engine.position import Position
 from engine.progress import Progress
 from engine.provenance import describe_run, file_sha256
+from engine.remarks import figure_remarks
 from engine.results import record_validation, write_results
 from engine.run import Run, to_device
 from engine.run_folder import RunFolder, held_folder
@@ -226,7 +228,7 @@ def keep_best(run: Run, training: Training, checkpoints: CheckpointFolder, num_e
         best = max(training.start.best, checkpoints.record().top1, top1)
         run.log.scalars(num_epochs - 1, {"Accuracy/best_test_top1": best})
         run.log.flush()
-        checkpoints.keep_best(top1, num_epochs)
+        checkpoints.keep_best(top1, num_epochs, list_digest(training.val.records))
 
 
 def validate(run: Run, model: nn.Module, val: Videos, epoch: int, kind: str = "val") -> float:
@@ -304,6 +306,7 @@ def test(cfg: CfgNode, path: str, videos: Videos, world: World) -> None:
         "checkpoint": path,
         "checkpoint_sha256": digest,
         "list": cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST,
+        "remarks": figure_remarks(cfg, videos.records, path),
         "run": described,
     }
     write_results(folder, scores, unreadable, loaded.class_names, source, cfg.TEST.AVERAGE_LOGITS)

@@ -21,14 +21,18 @@ def shared_videos(
     return [record for record in records if _name(record) in names]
 
 
-def list_remarks(lists: Mapping[str, Sequence[VideoRecord]]) -> list[str]:
+def list_remarks(
+    lists: Mapping[str, Sequence[VideoRecord]], of: Sequence[str] = ("train", "val", "test")
+) -> list[str]:
     """Say, a line each, what in the lists of a run makes its figures mean something else.
 
     Args:
         lists: The records by split: ``train``, ``val``, ``test``.
+        of: The splits that remarks are made of.
     """
     remarks = []
-    for split, records in lists.items():
+    for split in filter(lists.__contains__, of):
+        records = lists[split]
         repeated = repeated_videos(records)
         if repeated:
             known, again = repeated[0]
@@ -41,7 +45,7 @@ def list_remarks(lists: Mapping[str, Sequence[VideoRecord]]) -> list[str]:
         ("test", "train", "trained on too: its accuracy is too high"),
         ("test", "val", "of the val list too, which chooses the best checkpoint"),
     ):
-        records, others = lists.get(split, ()), lists.get(other, ())
+        records, others = lists.get(split, ()) if split in of else (), lists.get(other, ())
         if split != "val" and other == "val" and list(records) == list(others):
             continue  # without a DATA.TEST_LIST
         shared = shared_videos(records, others)

@@ -31,11 +31,13 @@ class BestRecord:
         top1: Best validation top-1, percent; -1 before the first.
         epoch: Number of epochs after which it was reached.
         validated: Number of epochs after which the last validation was.
+        validated_on: Digest of the validation's list; see `datasets.annotations.list_digest`.
     """
 
     top1: float = -1.0
     epoch: int = 0
     validated: int = 0
+    validated_on: str = ""
 
 
 class CheckpointFolder:
@@ -103,8 +105,13 @@ class CheckpointFolder:
         if written:
             written.result()
 
-    def keep_best(self, top1: float, epoch: int) -> bool:
+    def keep_best(self, top1: float, epoch: int, validated_on: str = "") -> bool:
         """Take the validation after so many epochs; the newest checkpoint is the best if it leads.
+
+        Args:
+            top1: What it gave, percent.
+            epoch: The number of epochs.
+            validated_on: See `BestRecord`.
 
         Returns:
             Whether it is the best.
@@ -121,7 +128,8 @@ class CheckpointFolder:
                     old.unlink()
         reached = (top1, epoch) if is_best else (record.top1, record.epoch)
         with whole_file(self._record) as file:  # last: without it the epoch is validated once more
-            file.write(json.dumps(asdict(BestRecord(*reached, validated=epoch))).encode() + b"\n")
+            new = BestRecord(*reached, validated=epoch, validated_on=validated_on)
+            file.write(json.dumps(asdict(new)).encode() + b"\n")
         return is_best
 
     def record(self) -> BestRecord:

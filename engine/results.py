@@ -71,7 +71,8 @@ def write_results(
         scores: Of the readable videos.
         unreadable: Why the others are not, a line each.
         class_names: By label.
-        source: What else results.json tells of where the figures come from.
+        source: What else results.json tells of where the figures come from; its ``remarks`` are
+            said beside the figures.
         average_logits: Average logits over the views; False: probabilities.
     """
     if (folder / "results.json").exists():
@@ -99,4 +100,6 @@ def write_results(
         *(num_videos, num_listed, counted(num_views, "view")),
         *(figures["top1"], figures["top5"], figures["mean_class_accuracy"]),
     )
+    for remark in source.get("remarks", ()):
+        _log.warning("of these figures: %s", remark)
     _log.info("results: %s, %s", folder / "results.json", folder / "scores.npz")

@@ -1,6 +1,8 @@
 """What a run that goes on does otherwise than the run that wrote its checkpoint."""
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from yacs.config import CfgNode
@@ -8,6 +10,7 @@ from yacs.config import CfgNode
 from config.changes import changed_keys
 from engine.checkpoints import TrainingList
 from engine.distributed import World
+from engine.schedule import build_schedule
 
 # Keys that say where and how fast a run works, or what is tested after it.
 _FREE = (
@@ -22,6 +25,8 @@ _FREE = (
     "TRAIN.TIMEOUT_MINUTES",
     "VAL.VIDEOS_PER_GPU",
 )
+_OF_SCHEDULE = ("OPTIM.", "TRAIN.SWA.")
+_SAME_RATE = 0.01
 _DRAWS = ("SEED", "AUG.REPEATS")  # what the order of an epoch's clips is drawn from
 
 
@@ -52,6 +57,7 @@ def differences(
             f"effective batch {processes['clips_per_step']} -> {training_list.clips_per_step}, "
             f"at OPTIM.LR {cfg.OPTIM.LR:g}"
         )
+    lines += _rate_that_jumps(content, cfg)
     theirs = content.get("training_list")
     if theirs and theirs["sha256"] != training_list.sha256:
         lines.append(
@@ -61,6 +67,28 @@ def differences(
     if cfg.TRAIN.EMA_DECAY and not content.get("ema"):
         lines.append("the checkpoint holds no EMA; it begins from the weights")
     return lines
+
+
+def _rate_that_jumps(content: Mapping[str, Any], cfg: CfgNode) -> list[str]:
+    """Say where the schedule of now has another learning rate at the place of the checkpoint."""
+    changed = changed_keys(content.get("config", ""), cfg)
+    keys = [key for key in changed if key == "TRAIN.EPOCHS" or key.startswith(_OF_SCHEDULE)]
+    if not keys or "OPTIM.LR" in keys:  # which a line above names
+        return []
+    theirs = cfg.clone()
+    theirs.defrost()
+    for key in keys:
+        *sections, name = key.split(".")
+        reduce(getitem, sections, theirs)[name] = changed[key][0]
+    epoch = content["epoch"]
+    before, now = build_schedule(theirs)(epoch), build_schedule(cfg)(epoch)
+    if abs(now - before) <= _SAME_RATE * before:
+        return []
+    way = "up" if now > before else "down"
+    return [
+        f"the learning rate goes {way} from {before:.3g} to {now:.3g} after epoch {epoch}, by "
+        f"{', '.join(keys)}; what is learned may suffer at first"
+    ]
 
 
 def has_same_draws(content: Mapping[str, Any], cfg: CfgNode) -> bool:

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
-from config.class_names import read_class_names
+from config.class_names import check_same_names, read_class_names
 from datasets.annotations import VideoRecord, list_digest
 from datasets.first_look import look_at_lists
 from datasets.loaders import (
@@ -44,8 +45,9 @@ from engine.schedule import build_schedule
 from engine.stop_signals import stop_signals
 from engine.summary import log_start
 from engine.teachers import Teacher
-from models import build_model
+from models import VideoModel, build_model
 from models.pretrained import load_weights
+from models.weights.load_report import LoadReport
 from ops.mixing import Mixer
 
 _log = logging.getLogger("main")
@@ -180,7 +182,9 @@ def set_up_training(
     model = build_model(cfg)
     drops_head = cfg.TRAIN.TUNE_DROPS_HEAD
     tunes = args.tune_from and args.resume is None
-    report = load_weights(model, args.tune_from, drops_head=drops_head) if tunes else ""
+    report = load_weights(model, args.tune_from, drops_head=drops_head) if tunes else None
+    if report and not drops_head:
+        _check_kept_head(model, report, class_names)
     prepare = partial(to_device, cfg=teacher_cfg, world=world)
     mirrored = loader.dataset.maker.mirrored_labels  # type: ignore[attr-defined]
     trained, teacher, taught = build_teacher(
@@ -217,6 +221,14 @@ def set_up_training(
         SavePoints(cfg.TRAIN.CHECKPOINT_MINUTES, cfg.TRAIN.CHECKPOINT_STEPS, world, stop_signals),
     )
     return run, training
+
+
+def _check_kept_head(model: nn.Module, report: LoadReport, class_names: Sequence[str]) -> None:
+    """Reject a head that was learned for other classes, or for these in another order."""
+    assert isinstance(model, VideoModel)
+    if any(name.startswith(f"{model.head_name}.") for name in report.loaded):
+        way_out = "TRAIN.TUNE_DROPS_HEAD True starts without the file's head"
+        check_same_names(class_names, report.class_names, report.source, way_out)
 
 
 def _open_records(

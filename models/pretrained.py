@@ -87,7 +87,11 @@ def read_weights(path: str | Path, model: nn.Module | None = None) -> tuple[Stat
         arrays = read_npz(path) if suffix == ".npz" else read_pdparams(path)
         return _converted(Found(arrays, suffix, str(path), [*arrays]), model)
     read = read_safetensors if suffix == ".safetensors" else read_checkpoint
-    return weights_of(read(path), str(path), model)
+    content = read(path)
+    state, report = weights_of(content, str(path), model)
+    names = content.get("class_names", [])
+    report.class_names = list(map(str, names)) if isinstance(names, list) else []
+    return state, report
 
 
 def weights_of(

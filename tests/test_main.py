@@ -471,6 +471,19 @@ def test_training_starts_from_the_weights_of_an_npz_file(
     assert not state["head.weight"].any()
 
 
+def test_head_that_is_kept_must_be_of_the_same_classes(experiment: Experiment) -> None:
+    names, named = experiment.folder / "names.txt", experiment.folder / "named.pth"
+    names.write_text("red\ngreen\nblue\n")
+    experiment.run("TRAIN.EPOCHS", 1)
+    torch.save(experiment.checkpoint() | {"class_names": ["blue", "green", "red"]}, named)
+    words = ("--tune_from", named, "DATA.CLASS_NAMES", names, "--output", experiment.folder / "b")
+    code, text = experiment.outcome(*words)
+    assert code == 1
+    assert f"label 0 is 'blue' in {named} and 'red' in DATA.CLASS_NAMES; TRAIN.TUNE_DROPS" in text
+    assert not (experiment.folder / "b" / "log.jsonl").exists()
+    experiment.run(*words, "TRAIN.TUNE_DROPS_HEAD", True, "TRAIN.EPOCHS", 1)
+
+
 @pytest.mark.parametrize("script", ["train.sh", "test.sh", "tools/launching/environment.sh"])
 def test_shell_script_parses(script: str, repository: Path) -> None:
     done = start(["bash", "-n"], repository, script)

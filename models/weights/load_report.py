@@ -16,6 +16,7 @@ class LoadReport:
         reinitialised: Name to why it was set afresh.
         ignored: Names in the file that have no place in the model, and are known not to.
         notes: What else the user should know.
+        class_names: By label, where the file says them.
     """
 
     source: str
@@ -26,6 +27,7 @@ class LoadReport:
     reinitialised: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    class_names: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Show the report, a line per kind of outcome."""

@@ -11,11 +11,17 @@ from engine.run_differences import differences, has_same_draws
 
 NAMES = ["walk", "run", "swim"]
 LISTED = TrainingList("0" * 64, num_videos=12, class_names=NAMES, clips_per_step=8)
+COSINE = ("OPTIM.SCHEDULE", "cosine", "OPTIM.WARMUP_EPOCHS", "0.0")
 WORLD = World(rank=0, size=2, local_rank=0, device=torch.device("cpu"))
 
 
 def cfg_of(*overrides: str) -> CfgNode:
     return load_cfg_text("{MODEL: {NUM_CLASSES: 3}, OPTIM: {LR: 0.05}}", "test", overrides)
+
+
+def lines_after_five_epochs(before: tuple[str, ...], now: tuple[str, ...]) -> list[str]:
+    content = content_of(cfg_of(*COSINE, *before), epoch=5)
+    return differences(content, cfg_of(*COSINE, *now), LISTED, WORLD)
 
 
 def content_of(cfg: CfgNode, **changes: Any) -> dict[str, Any]:
@@ -77,3 +83,23 @@ def test_key_that_the_checkpoint_is_too_old_to_know_is_no_difference() -> None:
 def test_draws_are_the_same_for_the_same_seed_and_repeats(word: str, same: bool) -> None:
     cfg = cfg_of(*((word, "7") if word else ("OPTIM.LR", "1.0")))
     assert has_same_draws(content_of(cfg_of()), cfg) == same
+
+
+def test_longer_schedule_says_how_far_the_learning_rate_goes_up() -> None:
+    lines = lines_after_five_epochs(("TRAIN.EPOCHS", "5"), ("TRAIN.EPOCHS", "10"))
+    assert lines == [
+        "TRAIN.EPOCHS 5 -> 10",
+        "the learning rate goes up from 0 to 0.025 after epoch 5, by TRAIN.EPOCHS; what is learned "
+        "may suffer at first",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (("TRAIN.EPOCHS", "10"), ("TRAIN.EPOCHS", "10")),
+        (("OPTIM.GAMMA", "0.1"), ("OPTIM.GAMMA", "0.2")),  # no part of the cosine
+    ],
+)
+def test_rate_that_stays_is_no_line(before: tuple[str, ...], now: tuple[str, ...]) -> None:
+    assert not [line for line in lines_after_five_epochs(before, now) if "learning rate" in line]
