@@ -110,7 +110,10 @@ class Watch:
         if status == 0:
             self._part()
         elif status < 128:
-            self._fail(error.untold if isinstance(error, FaultExit) else "")
+            untold = error.untold if isinstance(error, FaultExit) else ""
+            if untold:  # a launcher that sees this process end may end the one that is to tell it
+                self._is_lost.wait(_GRACE_SECONDS)
+            self._fail(untold)
         leave(status, self._tidy)
 
     def stop(self) -> None:

@@ -53,7 +53,10 @@ def remove_folder(file: Path) -> None:
 
 BREAKAGES = {
     "cut short": (truncate, r"{video}/img_00001\.jpg: .*Error"),
-    "frame missing": (Path.unlink, r"{video}/img_0000\d\.jpg: no such frame"),
+    "frame missing": (
+        Path.unlink,  # met by the count, or by what reads the clip
+        r"{video}(: \d images, .* and no img_0000\d\.jpg|/img_0000\d\.jpg: no such frame)",
+    ),
     "folder missing": (remove_folder, r"{video}: No such file or directory"),
 }
 

@@ -197,6 +197,25 @@ def test_error_ends_the_process_and_is_told_to_the_others(
     assert ("ZeroDivisionError: of ours" in console) == isinstance(error, ZeroDivisionError)
 
 
+def test_process_with_an_untold_error_leaves_after_the_one_that_tells_it(
+    statuses: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_GRACE_SECONDS", 60.0)
+    peer = OtherEnd(0)
+    ended: list[float] = []
+
+    def end() -> None:
+        time.sleep(5 * BEAT)
+        ended.append(time.monotonic())
+        peer.socket.close()
+
+    threading.Thread(target=end).start()
+    with pytest.raises(SystemExit), watch(peer, rank=1, local_rank=1):
+        raise FaultExit(untold="the list is empty")
+    assert time.monotonic() >= ended[0]
+    assert statuses == [1]
+
+
 def test_collective_that_a_lost_peer_breaks_has_no_traceback(
     statuses: list[int], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
