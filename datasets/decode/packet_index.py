@@ -115,6 +115,19 @@ def count_in_header(container: Any, stream: Any, num_bytes: int) -> int:
     return sum(not entry.is_discard for entry in entries)
 
 
+def rate_of_packets(container: Any, stream: Any) -> float:
+    """Return the frames a second by the times of the packets of a stream that was just opened.
+
+    Returns:
+        The rate from the first to the last frame; 0 where packets have no times, or there are fewer
+        than two.
+    """
+    shown = {packet.pts for packet in _packets(container, stream) if not packet.is_discard}
+    if len(shown) < 2 or None in shown:
+        return 0.0
+    return float((len(shown) - 1) / ((max(shown) - min(shown)) * stream.time_base))
+
+
 def _describe(stream: Any) -> Bitstream | None:
     return describe_bitstream(stream.codec.canonical_name, stream.codec_context.extradata or b"")
 

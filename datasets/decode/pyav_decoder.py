@@ -1,5 +1,6 @@
 """Frames of a video file by PyAV: by seeking where that is exact, else decoding from the start."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from datasets.decode.packet_index import (
     Start,
     can_be_indexed,
     count_in_header,
+    rate_of_packets,
     read_packet_index,
 )
 from datasets.decode.pyav_frames import (
@@ -23,6 +25,10 @@ from datasets.decode.pyav_frames import (
     reading_errors,
     to_upright_rgb,
 )
+
+SAME_RATE = 0.02  # a header counts the time that the last frame is shown
+
+_log = logging.getLogger(__name__)
 
 
 class PyAVDecoder:
@@ -66,14 +72,23 @@ class PyAVDecoder:
         return num_frames
 
     def fps(self) -> float:
-        """Return the average number of frames a second.
+        """Return the average number of frames a second: the header's, if the times bear it out.
 
         Raises:
             ValueError: The file does not say.
         """
-        if not self._fps:
-            with self._opened():
-                pass  # opening tells
+        if self._fps:
+            return self._fps
+        with self._opened() as (container, stream):
+            told = float(stream.average_rate or stream.guessed_rate or 0)
+            of_times = rate_of_packets(container, stream)
+        is_borne_out = abs(of_times - told) <= SAME_RATE * told
+        if told and of_times and not is_borne_out:
+            _log.warning(
+                "%s: its header says %.4g frames a second, their times %.4g, which count",
+                *(self.path, told, of_times),
+            )
+        self._fps = told if is_borne_out or not of_times else of_times
         if not self._fps:
             raise ValueError("the file does not tell its frame rate")
         return self._fps
@@ -101,7 +116,6 @@ class PyAVDecoder:
     @contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any]]:
         with open_video(self.path, self.max_pixels) as (container, stream):
-            self._fps = float(stream.average_rate or stream.guessed_rate or 0)
             yield container, stream
 
     def _indexed(self, container: Any, stream: Any) -> PacketIndex | None:

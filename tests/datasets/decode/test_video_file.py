@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from datasets.decode import pyav_decoder, video_file
 from datasets.decode.pyav_frames import EndsEarlyError, MissingDecoderError, decode_frames
 from datasets.readers import UnreadableVideoError, VideoFile
+from tests.clip_files import pictures
 from tools.extract_frames import FrameOptions, write_frames
 
 av = pytest.importorskip("av")
@@ -251,6 +253,24 @@ def test_name_with_a_colon_or_a_per_cent_sign_is_a_name(make_clip: Make, tmp_pat
 def test_rate_is_the_average(make_clip: Make) -> None:
     assert VideoFile(make_clip("x264.mp4")).fps == 25
     assert VideoFile(make_clip("x264_variable.mp4")).fps == pytest.approx(25, rel=0.02)
+
+
+@pytest.mark.parametrize(("step", "fps"), [(40, 25), (20, 50)])
+def test_rate_of_a_header_counts_if_the_times_of_the_frames_bear_it_out(
+    step: int, fps: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "fifty.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=50)
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, picture in enumerate(pictures(32, 16, 20)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = step * number, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert VideoFile(path).fps == pytest.approx(fps, rel=1e-3)
+    assert ("its header says 50 frames a second" in caplog.text) == (fps != 50)
 
 
 def test_stream_is_the_one_ffmpeg_calls_best(tmp_path: Path) -> None:
