@@ -1,6 +1,5 @@
 """Records of a run, kept by rank 0: the console, train.log, log.jsonl and TensorBoard."""
 
-import io
 import json
 import logging
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from tensorboardX import summary
 
+from config.console import show_every_name
 from engine.event_files import EventFile
 from engine.kept_records import RecordedPart, cut_records
 from engine.run_folder import RunFolder
@@ -26,11 +26,9 @@ _CELL = 8  # side of a cell of the confusion matrix's picture, pixels
 def set_up_console(is_main: bool) -> None:
     """Send log lines to the console: all of the main process, warnings of the others.
 
-    Letters that the console's encoding lacks, and names that are not UTF-8, are shown as escapes.
+    It shows every name, see `config.console`.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    show_every_name()
     logging.basicConfig(
         level=logging.INFO if is_main else logging.WARNING,
         format=_FORMAT,

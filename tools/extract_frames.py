@@ -30,6 +30,7 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from config.console import show_every_name
 from config.regular_file import open_regular
 from datasets.decode.images import MAX_FRAME_PIXELS
 from datasets.decode.pyav_frames import decode_frames, reading_errors, require_av
@@ -83,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: Command line without the program name; None reads `sys.argv`.
     """
+    show_every_name()
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     options = FrameOptions(

@@ -33,6 +33,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from config.console import show_every_name
 from config.values import shown
 from datasets.list_lines import written_path
 from tools.listing.class_tree import check_parts, read_class_tree
@@ -55,6 +56,7 @@ NUM_SHOWN = 10
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the lists; return 0 if every video is in one, 1 if some are not, 2 if none."""
+    show_every_name()
     args = parse(argv)
     try:
         if args.format == "split":

@@ -27,6 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from config.backbones import BACKBONES
+from config.console import show_every_name
 from tools import make_lists
 
 NUM_STEPS = 1400  # that a small model takes to learn from nothing
@@ -36,6 +37,7 @@ TUNED_EPOCHS = 15
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write what is not there yet, and start the run; return the exit status."""
+    show_every_name()
     args, words = build_parser().parse_known_args(argv)
     folder = args.experiment or Path("experiments") / args.videos.resolve().name
     config = folder / "experiment.yml"

@@ -16,12 +16,14 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from config.console import show_every_name
 from engine.scores import Scores
 from tools.writing.places import check_places
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the figures of every protocol; return the exit status."""
+    show_every_name()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scores", help="scores.npz of a test")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there too")
