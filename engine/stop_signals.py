@@ -62,9 +62,11 @@ class StopSignals:
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            self.__init__()  # type: ignore[misc]
+            # while another thread ends the process, a collective that a peer broke may lead here
+            if not self._is_leaving:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+                self.__init__()  # type: ignore[misc]
 
     def hold(self) -> None:
         """From here on a signal waits until the trainer has looked."""

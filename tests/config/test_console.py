@@ -17,8 +17,10 @@ def test_tool_shows_names_that_the_console_has_no_letters_for(
         for file in (b"caf\xe9.mp4", b"a.mp4"):
             (tmp_path / "videos" / name / os.fsdecode(file)).write_bytes(b"x")
     done = subprocess.run(
-        [sys.executable, "tools/make_lists.py", "tree", tmp_path / "videos", "--split", "0.5"]
-        + ["--output", tmp_path / "lists"],
+        [
+            *(sys.executable, "tools/make_lists.py", "tree", tmp_path / "videos"),
+            *("--split", "0.5", "--output", tmp_path / "lists"),
+        ],
         cwd=repository,
         env=os.environ | {"PYTHONIOENCODING": encoding},
         capture_output=True,

@@ -75,6 +75,18 @@ def test_released_hold_ends_a_process_that_was_asked_meanwhile(started: Started)
     assert process.returncode == 128 + signal.SIGUSR1
 
 
+def test_error_that_the_end_of_a_peer_brings_does_not_change_the_number(started: Started) -> None:
+    process = started(
+        "stop_signals.tidy.append(lambda: time.sleep(1))",
+        "try:\n        with stop_signals.installed():\n            time.sleep(0.5); 1 / 0\n"
+        "    except ZeroDivisionError:\n        time.sleep(60)",
+    )
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert "stopped by SIGTERM" in output
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 def test_same_signal_by_two_ways_is_one_and_later_it_insists(started: Started) -> None:
     process = started("stop_signals.hold()", "time.sleep(60)")
     process.send_signal(signal.SIGTERM)
