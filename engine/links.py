@@ -44,14 +44,14 @@ class Link:
         peer: The process at the other end.
         silence: Seconds since it was heard.
         has_parted: It has said that it ends well.
-        is_stopped: It has said that a signal ends it.
+        signal: That which ends it, as it has said; 0 = none.
         error: What it ends with, if it has said so here and not on its console.
     """
 
     def __init__(self, peer: Peer, connection: socket.socket) -> None:
         self.peer, self.socket = peer, connection
         self.silence, self.error = 0.0, ""
-        self.has_parted = self.is_stopped = False
+        self.has_parted, self.signal = False, 0
         self._rest, self._sending = b"", threading.Lock()
         connection.settimeout(_SEND_SECONDS)
 

@@ -78,6 +78,17 @@ class StopSignals:
         if self.received:
             self.leave()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a signal waits until the trainer has looked."""
+        return self._is_held
+
+    def follow(self, number: int) -> None:
+        """End the process as a signal would that has ended another one of the run."""
+        if not self._is_leaving:
+            self.received = self.received or number
+            self.leave()
+
     def leave(self) -> None:
         """End the process with 128 + the signal, and say in one line how to go on."""
         self._is_leaving = True

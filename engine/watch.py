@@ -40,13 +40,13 @@ class Loss:
         peer: Which one.
         silent_minutes: How long it said nothing; 0 = it has ended.
         error: What it ended with, if it has not said so on its console.
-        is_stopped: A signal has ended it, which is on its way to all.
+        signal: That which has ended it, and is on its way to all; 0 = none.
     """
 
     peer: Peer
     silent_minutes: float = 0.0
     error: str = ""
-    is_stopped: bool = False
+    signal: int = 0
 
     def __str__(self) -> str:
         if self.silent_minutes:
@@ -102,8 +102,9 @@ class Watch:
             leave_to_others()
         if isinstance(error, RuntimeError) and _COLLECTIVE.search(f"{kind} {error}"):
             self._is_lost.wait(_GRACE_SECONDS)  # then it is known why the collective has failed
-            if self._loss and self._loss.is_stopped:
-                leave_to_others()  # the signal is on its way to this process, too
+            if self._loss and self._loss.signal:
+                stop_signals.follow(self._loss.signal)
+                leave_to_others()
             if self._loss:
                 self._end(str(self._loss))
         status = _tell(error)
@@ -117,11 +118,13 @@ class Watch:
         leave(status, self._tidy)
 
     def stop(self) -> None:
-        """Tell the others that a signal ends this process: they are about to end, too."""
+        """Tell the others that this process ends, by a signal perhaps: they are to end, too."""
         if self._is_done.is_set():
             return
         self._is_done.set()
-        self._broadcast({"failed": "it was stopped by a signal", "stopped": True})
+        number = int(stop_signals.received)
+        error = "it was stopped by a signal" if number else ""
+        self._broadcast({"failed": error, "signal": number})
 
     @contextmanager
     def limited(self, error: str) -> Iterator[None]:
@@ -159,12 +162,12 @@ class Watch:
             messages = link.receive()
         except (OSError, EOFError):
             if not link.has_parted:
-                lost = Loss(link.peer, error=link.error, is_stopped=link.is_stopped)
+                lost = Loss(link.peer, error=link.error, signal=link.signal)
                 self._loss = self._loss or lost
             return False
         for message in messages:
             link.has_parted |= "bye" in message
-            link.is_stopped |= "stopped" in message
+            link.signal = message.get("signal", link.signal)
             link.error = message.get("failed", link.error)
             if "lost" in message:
                 rank, host, *rest = message["lost"]
@@ -180,10 +183,13 @@ class Watch:
 
     def _lose(self, loss: Loss) -> None:
         if self.me.rank == 0:
-            rest = (loss.silent_minutes, loss.error, loss.is_stopped)
+            rest = (loss.silent_minutes, loss.error, loss.signal)
             self._broadcast({"lost": [loss.peer.rank, loss.peer.host, *rest]})
         self._is_lost.set()
-        if not self._is_done.wait(_STOP_SECONDS if loss.is_stopped else _GRACE_SECONDS):
+        is_done = self._is_done.wait(_GRACE_SECONDS)
+        if loss.signal and not is_done and not stop_signals.is_held:
+            stop_signals.follow(loss.signal)  # it was sent to the other process alone
+        if not is_done and not (loss.signal and self._is_done.wait(_STOP_SECONDS)):
             self._end(str(loss))
 
     def _end(self, text: str) -> NoReturn:

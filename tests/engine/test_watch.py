@@ -142,13 +142,34 @@ def test_process_that_was_stopped_itself_does_not_take_the_others_for_silent(
     assert statuses == []
 
 
-def test_peer_that_a_signal_stops_leaves_the_others_their_time(statuses: list[int]) -> None:
+@pytest.mark.parametrize("is_held", [True, False])
+def test_process_follows_a_peer_that_a_signal_stops_unless_it_is_about_to_save(
+    is_held: bool, statuses: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed: list[int] = []
+    monkeypatch.setattr(stop_signals, "_is_held", is_held)
+    monkeypatch.setattr(stop_signals, "follow", followed.append)
     peer = OtherEnd(1)
     with watch(peer):
-        peer.say(failed="it was stopped by a signal", stopped=True)
+        peer.say(failed="it was stopped by a signal", signal=15)
         peer.socket.close()
         time.sleep(6 * BEAT)
-    assert statuses == []
+    assert (followed, statuses) == ([] if is_held else [15], [])
+
+
+def test_collective_that_a_stopped_peer_breaks_ends_the_process_by_the_same_signal(
+    statuses: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def follow(number: int) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    monkeypatch.setattr(stop_signals, "follow", follow)
+    peer = OtherEnd(1)
+    peer.say(failed="it was stopped by a signal", signal=15)
+    peer.socket.close()
+    with pytest.raises(SystemExit, match="143"), watch(peer):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+    stop_signals.tidy[0]()  # ends the thread
 
 
 @pytest.mark.parametrize(
@@ -255,10 +276,13 @@ def test_what_takes_longer_than_it_may_ends_all(
     assert peer.heard() == [{"failed": "no way to each other"}]
 
 
-def test_signal_that_stops_this_process_is_told_first_of_all(statuses: list[int]) -> None:
+def test_signal_that_stops_this_process_is_told_first_of_all(
+    statuses: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stop_signals, "received", 15)
     peer = OtherEnd(1)
     stop_signals.tidy.append(lambda: None)
     with watch(peer) as ours:
         assert stop_signals.tidy[0] == ours.stop
         ours.stop()
-    assert peer.heard()[0] == {"failed": "it was stopped by a signal", "stopped": True}
+    assert peer.heard()[0] == {"failed": "it was stopped by a signal", "signal": 15}
