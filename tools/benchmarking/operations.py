@@ -83,13 +83,22 @@ def count_operations(cfg: CfgNode) -> Operations:
     return Operations(parameters, published, layers, total - layers)
 
 
-def count_views(cfg: CfgNode, num_frames: int, size: tuple[int, int]) -> TestCost:
-    """Count the views of the test of a video, of so many frames of a size (height, width)."""
-    clips = build_test_sampling(cfg, "test")(num_frames)  # (num_clips, T)
-    num_crops = _num_distinct_crops(build_test_views(cfg, [], "test", _opens_nothing), size)
-    mirrorings = 2 if cfg.TEST.FLIP else 1
+def count_views(
+    cfg: CfgNode, num_frames: int, size: tuple[int, int], split: str = "test"
+) -> TestCost:
+    """Count the views of a video in the test, or in a validation.
+
+    Args:
+        cfg: The config.
+        num_frames: Frames of the video.
+        size: Height and width of its frames, pixels.
+        split: ``test`` or ``val``.
+    """
+    clips = build_test_sampling(cfg, split)(num_frames)  # (num_clips, T)
+    views = build_test_views(cfg, [], split, _opens_nothing)
+    num_crops, mirrorings = _num_distinct_crops(views, size), len(views.mirrorings)
     return TestCost(
-        num_views=num_test_clips(cfg, "test") * cfg.TEST.NUM_CROPS * mirrorings,
+        num_views=num_test_clips(cfg, split) * views.num_crops * mirrorings,
         num_distinct=len(np.unique(clips, axis=0)) * num_crops * mirrorings,
         num_frames=len(np.unique(clips)),
     )
