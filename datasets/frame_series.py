@@ -49,7 +49,8 @@ class FrameSeries(NamedTuple):
     def gap(self) -> str:
         """Say in words which image is missing between the first and the last; "" if none is."""
         width, first, present = len(self.numbers[0]), int(self.numbers[0]), {*self.numbers}
-        due = (f"{first + self.step * place:0{width}d}" for place in range(len(self.numbers)))
+        step = self.step  # once: it goes over all numbers
+        due = (f"{first + step * place:0{width}d}" for place in range(len(self.numbers)))
         missing = next((number for number in due if number not in present), None)
         if missing is None:
             return ""
