@@ -1,20 +1,20 @@
 """Frames off the disk: ``read(indices)`` gives uint8 (T, H, W, 3), each frame decoded once.
 
-A video is a folder of images or a video file; `open_reader` takes what is there.
+A video is a folder of images, a pack of them or a video file; `open_reader` takes what is there.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from config.regular_file import open_regular
 from datasets.decode.images import IMAGE_ERRORS, MAX_FRAME_PIXELS, decode_image
 from datasets.decode.pyav_frames import UnreadableVideoError
 from datasets.decode.video_file import VideoFile
+from datasets.frame_files import FrameFiles, open_frame_files
 from datasets.frame_series import FrameSeries, find_series, other_files
+from datasets.video_suffixes import is_pack_name
 
 __all__ = ["FrameFolder", "UnreadableVideoError", "VideoFile", "VideoReader", "open_reader"]
 
@@ -41,26 +41,27 @@ def open_reader(
     decoder: str = "auto",
     max_pixels: int = MAX_FRAME_PIXELS,
 ) -> VideoReader:
-    """Return the reader of what lies at a path: a video file, or a folder of frames.
+    """Return the reader of what lies at a path: a video file, a folder of frames, or a pack.
 
     Args:
-        path: The file or folder. Where there is nothing, reading says so.
+        path: The file or folder; a pack is told by its suffix, .zip. Where there is nothing,
+            reading says so.
         template: See `FrameFolder`.
         first_frame: See `FrameFolder`.
         fps: See `FrameFolder`.
         decoder: See `VideoFile`.
         max_pixels: The most pixels of a frame; a larger one is unreadable.
     """
-    if Path(path).exists() and not Path(path).is_dir():
+    if Path(path).exists() and not Path(path).is_dir() and not is_pack_name(path):
         return VideoFile(path, decoder, max_pixels)  # a pipe or a device, too, which it refuses
     return FrameFolder(path, template, first_frame, fps, max_pixels)
 
 
 class FrameFolder:
-    """A video as a folder of image files, ``img_00001.jpg`` and so on.
+    """A video as image files in a folder or in a pack, ``img_00001.jpg`` and so on.
 
     Args:
-        path: The folder.
+        path: The folder, or the pack, which is opened once for each call.
         template: File name with one integer field, as ``str.format`` takes it.
         first_frame: The integer of frame 0.
         fps: Frames a second, which the images do not tell.
@@ -88,7 +89,8 @@ class FrameFolder:
         Raises:
             UnreadableVideoError: Their numbers have gaps, so that none is the frame of its number.
         """
-        series = self._series(self._names())
+        with open_frame_files(self.path) as files:
+            series = self._series(files)
         if series.numbers and (gap := series.gap()):
             raise UnreadableVideoError(f"{self.path}: {gap}")
         return len(series.numbers)
@@ -109,58 +111,57 @@ class FrameFolder:
             UnreadableVideoError: A frame is missing or broken, or the frames differ in size.
         """
         distinct, position = np.unique(np.asarray(indices), return_inverse=True)
-        if not self._is_named_as_said(int(distinct[-1])):
-            self._probe_naming()
-        frames = [self._decode(int(index)) for index in distinct]
+        with open_frame_files(self.path) as files:
+            if not self._is_named_as_said(files, int(distinct[-1])):
+                self._probe_naming(files)
+            frames = [self._decode(files, int(index)) for index in distinct]
         sizes = {frame.shape for frame in frames}
         if len(sizes) > 1:
             raise UnreadableVideoError(f"{self.path}: frames of different sizes {sorted(sizes)}")
         return np.stack(frames)[position]
 
-    def _file(self, index: int) -> Path:
-        return self.path / self.template.format(self.first_frame + self.step * index)
+    def _name(self, index: int) -> str:
+        return self.template.format(self.first_frame + self.step * index)
 
-    def _decode(self, index: int) -> np.ndarray:
-        file = self._file(index)
+    def _decode(self, files: FrameFiles, index: int) -> np.ndarray:
+        name = self._name(index)
+        file = self.path / name
         if index < 0:
             raise UnreadableVideoError(f"{file}: frame index {index} is before the first frame")
         try:
-            with open_regular(file) as data:
+            with files.open(name) as data:
                 return decode_image(data, self.max_pixels)
         except FileNotFoundError as error:
-            num_frames = len(self._series(self._names()).numbers)
+            num_frames = len(self._series(files).numbers)
             raise UnreadableVideoError(
-                f"{file}: no such frame; the folder holds {num_frames} frames"
+                f"{file}: no such frame; the {files.kind} holds {num_frames} frames"
             ) from error
+        except UnreadableVideoError:
+            raise
         except IMAGE_ERRORS as error:
             reason = f"{type(error).__name__}: {error}"
             raise UnreadableVideoError(f"{file}: Pillow: {reason}") from error
 
-    def _is_named_as_said(self, last: int) -> bool:
+    def _is_named_as_said(self, files: FrameFiles, last: int) -> bool:
         """Tell whether the first frames have the template's names, and none lies before them."""
-        is_begun = self._file(0).exists() and not self._file(-1).exists()  # some count from 0
-        return is_begun and (last < 1 or self._file(1).exists())  # others go by 2
+        is_begun = files.holds(self._name(0)) and not files.holds(self._name(-1))  # some are from 0
+        return is_begun and (last < 1 or files.holds(self._name(1)))  # others go by 2
 
-    def _probe_naming(self) -> None:
+    def _probe_naming(self, files: FrameFiles) -> None:
         """Take template, first number and step from the files that are there."""
-        names = self._names()
-        series = self._series(names)
+        series = self._series(files)
         if not series.numbers:
             raise UnreadableVideoError(
-                f"{self.path}: no frames; looked for {self._file(0).name} and any numbered image"
-                f"{other_files(names)}"
+                f"{self.path}: no frames; looked for {self._name(0)} and any numbered image"
+                f"{other_files(files.names())}"
             )
         self.template, self.step = series.template, series.step
         self.first_frame = int(series.numbers[0])
 
-    def _names(self) -> list[str]:
+    def _series(self, files: FrameFiles) -> FrameSeries:
         try:
-            return os.listdir(self.path)  # noqa: PTH208 - a Path for each would take longer
-        except OSError as error:
-            raise UnreadableVideoError(f"{self.path}: {error.strerror}") from error
-
-    def _series(self, names: list[str]) -> FrameSeries:
-        try:
-            return find_series(names, self._file(0).name)
+            return find_series(files.names(), self._name(0))
+        except UnreadableVideoError:
+            raise
         except ValueError as error:
             raise UnreadableVideoError(f"{self.path}: {error}") from error

@@ -9,6 +9,7 @@ VIDEO_SUFFIXES = frozenset(
         *(".ts", ".mts", ".m2ts"),
     )
 )
+PACK_SUFFIX = ".zip"  # of the frames of a video in one file
 # Of archives and file managers; no data of anyone's.
 _LEFT_BEHIND = frozenset(
     ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found")
@@ -24,3 +25,9 @@ def is_video_name(path: str | Path) -> bool:
     """Tell whether a file is a video by its name; hidden files are none."""
     name = Path(path).name
     return Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".")
+
+
+def is_pack_name(path: str | Path) -> bool:
+    """Tell whether a file is a pack of frames by its name; hidden files are none."""
+    name = Path(path).name
+    return name.lower().endswith(PACK_SUFFIX) and not name.startswith(".")

@@ -1,4 +1,4 @@
-r"""Turn videos into folders of JPEG frames: `<out>/<class>/<video>/img_00001.jpg`.
+r"""Turn videos into JPEG frames: `<out>/<class>/<video>/img_00001.jpg`.
 
 This is the Kinetics layout of the TokShift release (short side 331). SOURCE is a tree with a folder
 per class, or any folder with `--list`, a file of `relative/path.ext label` lines:
@@ -6,24 +6,28 @@ per class, or any folder with `--list`, a file of `relative/path.ext label` line
     python tools/extract_frames.py videos/train k400/frames331_train \
         --write-list k400/trainValTest/train.txt --prefix k400/frames331_train
 
+With `--pack` the frames of a video are one file, `<out>/<class>/<video>.zip`: JPEGs stored in a zip
+archive.
+
 A video is written to `.<video>.partial` and renamed when complete, so the same command goes on
 where a run was stopped. Failed videos are reported in `<out>/failed.txt` and not in the list.
 """
 
 import argparse
 import errno
+import io
 import logging
 import math
 import os
-import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -31,11 +35,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from config.console import show_every_name
-from config.regular_file import open_regular
 from datasets.decode.images import MAX_FRAME_PIXELS
 from datasets.decode.pyav_frames import decode_frames, reading_errors, require_av
+from datasets.frame_files import open_frame_files
 from datasets.list_lines import written_path
 from engine.whole_file import whole_file
+from tools.extracting.frame_writers import open_folder, open_pack, remove_frames
 from tools.extracting.process_pool import JobProgress, run_jobs
 from tools.extracting.video_jobs import VideoJob, plan_jobs, read_classes
 from tools.writing.places import check_places
@@ -57,6 +62,7 @@ class FrameOptions:
     max_pixels: int = MAX_FRAME_PIXELS
     keep_partial: bool = False
     overwrite: bool = False
+    packs: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,12 +99,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         max_pixels=args.max_pixels,
         keep_partial=args.keep_partial,
         overwrite=args.overwrite,
+        packs=args.pack,
     )
     try:
         require_av()
         places = {"--write-list": args.write_list, "--write-classes": args.write_classes}
         check_places(places, [args.list, args.classes])
-        jobs = plan_jobs(args.source, args.out, args.list, args.classes)
+        jobs = plan_jobs(args.source, args.out, args.list, args.classes, args.pack)
     except (ImportError, OSError, ValueError) as error:
         logger.error("%s", error)
         return 2
@@ -156,6 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"of a frame, width x height; a video of larger ones fails ({MAX_FRAME_PIXELS}: 8K)",
     )
     add("--prefix", default="", help="put before each path of --write-list: k400/frames331_train")
+    add("--pack", action="store_true", help="one file a video, <video>.zip, instead of a folder")
     add("--overwrite", action="store_true", help="extract finished videos again")
     add(
         "--keep-partial",
@@ -212,10 +220,10 @@ def extract_video(job: VideoJob, options: FrameOptions) -> VideoResult:
         if num_finished:
             return VideoResult(job, num_finished, is_skipped=True)
         _remove_old(job)
-        job.partial_folder.mkdir(parents=True)
-        num_frames = write_frames(
-            decode_frames(job.source, options.max_pixels), job.partial_folder, options
-        )
+        place = job.partial_folder.parent if options.packs else job.partial_folder
+        place.mkdir(parents=True, exist_ok=True)
+        images = decode_frames(job.source, options.max_pixels)
+        num_frames = write_frames(images, job.partial_folder, options)
         job.partial_folder.rename(job.folder)
     except reading_errors() as error:  # one video must not stop the other 240 000
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -232,16 +240,21 @@ def fail_dead_video(job: VideoJob) -> VideoResult:
 
 
 def count_finished_frames(job: VideoJob, short_side: int) -> int:
-    """Return the number of frames in the finished folder of a video; 0 if there is none.
+    """Return the number of frames in the finished folder or pack of a video; 0 if there is none.
 
     Raises:
-        ValueError: The folder is not what this run would write: a gap, or another size.
+        ValueError: It is not what this run would write: a gap, another size, or damaged.
     """
-    if job.failed_marker.exists() or not job.folder.is_dir():
+    if job.failed_marker.exists() or not job.folder.exists():
         return 0
-    names = {path.name for path in job.folder.iterdir()}
-    if not names:
-        return 0
+    with open_frame_files(job.folder) as files:
+        names = {*files.names()}
+        return _checked_count(job, short_side, names, files.open) if names else 0
+
+
+def _checked_count(
+    job: VideoJob, short_side: int, names: Set[str], open_file: Callable[[str], BinaryIO]
+) -> int:
     num_frames = sum(name.startswith("img_") for name in names)
     expected = {FRAME_NAME.format(number) for number in range(1, num_frames + 1)}
     if not expected or not expected <= names:
@@ -249,8 +262,7 @@ def count_finished_frames(job: VideoJob, short_side: int) -> int:
             f"{str(job.folder)!r} has {len(names)} files, not frames numbered from 1 without a "
             f"gap; delete it or use --overwrite"
         )
-    first = job.folder / FRAME_NAME.format(1)
-    with open_regular(first) as file, Image.open(file, formats=["JPEG"]) as image:
+    with open_file(FRAME_NAME.format(1)) as file, Image.open(file, formats=["JPEG"]) as image:
         found = min(image.size)
     if short_side not in (0, found):
         raise ValueError(
@@ -261,7 +273,7 @@ def count_finished_frames(job: VideoJob, short_side: int) -> int:
 
 
 def write_frames(images: Iterable[Image.Image], folder: Path, options: FrameOptions) -> int:
-    """Write images as numbered JPEG files, all of the size that the first one asks for.
+    """Write images as numbered JPEGs, all of the size that the first one asks for.
 
     A stream may change its frame size on the way, and a clip needs frames of equal size.
 
@@ -270,11 +282,15 @@ def write_frames(images: Iterable[Image.Image], folder: Path, options: FrameOpti
     """
     num_frames = 0
     size = None
-    for num_frames, image in enumerate(images, start=1):
-        size = size or frame_size(*image.size, options.short_side)
-        if image.size != size:
-            image = image.resize(size, Image.Resampling.BICUBIC)
-        image.save(folder / FRAME_NAME.format(num_frames), quality=options.quality)
+    open_target = open_pack if options.packs else open_folder
+    with open_target(folder) as write:
+        for num_frames, image in enumerate(images, start=1):
+            size = size or frame_size(*image.size, options.short_side)
+            if image.size != size:
+                image = image.resize(size, Image.Resampling.BICUBIC)
+            jpeg = io.BytesIO()
+            image.save(jpeg, format="JPEG", quality=options.quality)
+            write(FRAME_NAME.format(num_frames), jpeg.getvalue())
     return num_frames
 
 
@@ -353,22 +369,30 @@ def _failure_text(result: VideoResult) -> str | None:
 
 def _remove_old(job: VideoJob) -> None:
     for folder in (job.partial_folder, job.folder):
-        if folder.exists():
-            shutil.rmtree(folder)
+        remove_frames(folder)
     job.failed_marker.unlink(missing_ok=True)
 
 
 def _settle_failed(job: VideoJob, failure: tuple[str, str], keep_partial: bool) -> VideoResult:
     """Remove what there is of a failed video, or put it in its place and mark it as failed."""
-    has_begun = job.partial_folder.exists()
-    num_frames = sum(1 for _ in job.partial_folder.iterdir()) if has_begun else 0
+    num_frames = _count_partial(job.partial_folder)
     is_kept = keep_partial and num_frames > 0
     if is_kept:
         job.failed_marker.touch()
         job.partial_folder.rename(job.folder)
-    elif has_begun:
-        shutil.rmtree(job.partial_folder)
+    else:
+        remove_frames(job.partial_folder)
     return VideoResult(job, num_frames, failure=failure, is_listed=is_kept)
+
+
+def _count_partial(path: Path) -> int:
+    """Count the frames that were written before a video failed; 0 in a pack without its end."""
+    if path.is_dir():
+        return sum(1 for _ in path.iterdir())
+    if not zipfile.is_zipfile(path):
+        return 0
+    with zipfile.ZipFile(path) as archive:
+        return len(archive.namelist())
 
 
 def _int_between(low: int, high: int) -> Any:

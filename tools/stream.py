@@ -51,6 +51,7 @@ from datasets.live import (
 )
 from datasets.protocols import SAMPLINGS
 from datasets.readers import UnreadableVideoError
+from datasets.video_suffixes import is_pack_name
 from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
 from models import load_model
@@ -146,13 +147,17 @@ def open_source(args: argparse.Namespace, pace: Pace, max_pixels: int) -> Source
     """Return the frames of what --input names.
 
     Raises:
-        ValueError: It is none of the three, or a folder with --fps.
+        ValueError: It is none of the three, a pack of frames, or a folder with --fps.
     """
     path = Path(args.input)
     if path.is_dir():
         if isinstance(pace, Rate):
             raise ValueError("--fps is for videos and cameras; images have no times: --every N")
         return GrowingFolder(path, pace, args.timeout, max_pixels=max_pixels)
+    if is_pack_name(path) and path.exists():
+        raise ValueError(
+            f"--input {path}: a pack of frames is whole; unpack it, or tools/predict.py"
+        )
     if path.exists():
         return video_frames(path, pace, max_pixels)
     if args.input.isdecimal():

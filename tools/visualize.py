@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--checkpoint", required=True, help="the weights; ours hold all that is needed")
     add("--cfg", help="yml of the experiment, for weights without one")
-    add("--input", required=True, help="a video file or a folder of frames")
+    add("--input", required=True, help="a video file, a folder or a pack of frames")
     add("--output", required=True, type=Path, metavar="DIR", help="folder to write into")
     add("--clip", type=int, metavar="K", help="show the Kth clip alone, from 0")
     add("--max-clips", type=_count, default=16, metavar="N", help="at most so many; 0: all (16)")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import readers
+from datasets import frame_files
 from datasets.readers import FrameFolder, UnreadableVideoError
 
 
@@ -42,13 +42,13 @@ def truncate(file: Path) -> None:
 def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each file is opened as an image."""
     counts: Counter[str] = Counter()
-    open_image = readers.open_regular
+    open_image = frame_files.open_regular
 
     def count(path: Path) -> Any:
         counts[path.name] += 1
         return open_image(path)
 
-    monkeypatch.setattr(readers, "open_regular", count)
+    monkeypatch.setattr(frame_files, "open_regular", count)
     return counts
 
 

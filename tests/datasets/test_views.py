@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from datasets import loaders, readers, sampling
+from datasets import frame_files, loaders, sampling
 from datasets.annotations import VideoRecord
 from datasets.augment.short_side import crop, crop_boxes, resize_short_side
 from datasets.loaders import TestViews
@@ -175,7 +175,7 @@ def test_frames_are_decoded_once_and_resized_once_for_all_views(
 ) -> None:
     decoded: Counter[str] = Counter()
     resized: list[int] = []
-    open_image = readers.open_regular
+    open_image = frame_files.open_regular
 
     def count_image(path: Path) -> Any:
         decoded[path.name] += 1
@@ -185,7 +185,7 @@ def test_frames_are_decoded_once_and_resized_once_for_all_views(
         resized.append(len(frames))
         return resize_short_side(frames, short_side)
 
-    monkeypatch.setattr(readers, "open_regular", count_image)
+    monkeypatch.setattr(frame_files, "open_regular", count_image)
     counting = replace(TOKSHIFT_CROPS, resize=count_resize)
     for adds_mirrored, passes in ((False, 1), (True, 2)):
         decoded.clear()

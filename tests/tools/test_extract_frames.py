@@ -3,6 +3,7 @@ import logging
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -443,3 +444,70 @@ def test_list_with_counts_that_our_tools_write_is_one_of_videos_too(tmp_path: Pa
     listed.write_text("c/take 2.mp4 2 0\n")
     assert extract(source, tmp_path / "out", "--list", listed, "--write-list", written) == 0
     assert written.read_text() == "0/take 2 2 0\n"
+
+
+def test_pack_holds_the_files_of_the_folder(tree: Path, tmp_path: Path) -> None:
+    lists = [tmp_path / "folders.txt", tmp_path / "packs.txt"]
+    assert extract(tree, tmp_path / "folders", "--write-list", lists[0]) == 0
+    assert extract(tree, tmp_path / "packs", "--write-list", lists[1], "--pack") == 0
+    assert names_in(tmp_path / "packs" / "swim") == ["Größe.zip", "a b.c.zip"]
+    folders, packs = (read_list(path, num_classes=2) for path in lists)
+    assert [record.path + ".zip" for record in folders] == [record.path for record in packs]
+    for folder, pack in zip(folders, packs, strict=True):
+        assert folder.num_frames == pack.num_frames
+        with zipfile.ZipFile(tmp_path / "packs" / pack.path) as archive:
+            assert archive.testzip() is None
+            frames = {name: archive.read(name) for name in archive.namelist()}
+        files = (tmp_path / "folders" / folder.path).iterdir()
+        assert frames == {file.name: file.read_bytes() for file in files}
+
+
+def test_interrupted_packs_are_written_again_and_finished_ones_kept(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    decode = extract_frames.decode_frames
+
+    def interrupt(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+        yield from list(decode(path, max_pixels))[:2]
+        if path.stem == "Größe":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract_frames, "decode_frames", interrupt)
+        assert extract(tree, tmp_path / "out", "--pack") == 130
+    assert names_in(tmp_path / "out" / "swim") == [".Größe.zip.partial"]
+    (tmp_path / "out" / "swim" / ".Größe.zip.partial").write_bytes(b"PK")  # as a killed process
+    assert extract(tree, tmp_path / "out", "--pack") == 0
+    assert "1 skipped as already done" in caplog.text
+    whole = tmp_path / "whole"
+    assert extract(tree, whole, "--pack") == 0
+    assert names_in(tmp_path / "out" / "swim") == names_in(whole / "swim")
+    for name in names_in(whole / "swim"):
+        assert (tmp_path / "out/swim" / name).read_bytes() == (whole / "swim" / name).read_bytes()
+
+
+def test_damaged_pack_is_named_and_overwritten_on_demand(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert extract(tree, tmp_path / "out", "--pack") == 0
+    cut(tmp_path / "out" / "swim" / "Größe.zip", 500)
+    assert extract(tree, tmp_path / "out", "--pack") == 1
+    assert "it is no whole zip archive" in (tmp_path / "out" / "failed.txt").read_text()
+    assert extract(tree, tmp_path / "out", "--pack", "--overwrite") == 0
+
+
+def test_kept_part_of_a_video_is_a_pack_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out, written = tmp_path / "videos", tmp_path / "out", tmp_path / "train.txt"
+    write_video(source / "c" / "v.mp4")
+    with monkeypatch.context() as patch:
+        fail_after(7, patch)
+        assert extract(source, out, "--pack", "--write-list", written, "--keep-partial") == 1
+        assert names_in(out / "c") == [".v.zip.failed", "v.zip"]
+        assert written.read_text() == "c/v.zip 7 0\n"
+        assert extract(source, out, "--pack") == 1
+        assert names_in(out / "c") == []
+    assert extract(source, out, "--pack") == 0
+    assert names_in(out / "c") == ["v.zip"]

@@ -1,5 +1,6 @@
 import json
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,6 +179,39 @@ def test_a_tree_of_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert main([str(word) for word in words]) == 0
     assert listed.read_text().splitlines() == ["fall down/two 1 0", "walk/one.v2 2 1"]
     assert "2 classes\n" in capsys.readouterr().out
+
+
+def pack(folder: Path, path: Path, method: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for file in folder.iterdir():
+            archive.write(file, file.name)
+
+
+def test_a_tree_of_packs_and_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine, listed = tmp_path / "mine", tmp_path / "out.txt"
+    add_frames(mine / "walk/two", 2)
+    pack(mine / "walk/two", mine / "walk/one.v2.ZIP")
+    pack(mine / "walk/two", mine / "walk/squeezed.zip", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(mine / "walk/notes.zip", "w") as archive:
+        archive.writestr("notes.txt", "no video")
+    words = ["tree", mine, "--root", mine, "--write-list", listed]
+    assert main([str(word) for word in words]) == 1
+    assert listed.read_text().splitlines() == ["walk/one.v2.ZIP 2 0", "walk/two 2 0"]
+    out = capsys.readouterr().out
+    assert "ignored: 1 .zip files" in out
+    assert "walk/squeezed.zip" in out
+    missing = Path(f"{listed}.missing.txt").read_text()
+    assert "is compressed; store the images as they are" in missing
+
+
+def test_packs_are_found_where_an_annotation_says(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    add_frames(tmp_path / "frames", 3)
+    pack(tmp_path / "frames", tmp_path / "root/78687.zip")
+    labels, listed = write(tmp_path / "labels.csv", "78687;Doing something"), tmp_path / "out.txt"
+    words = ["ssv1", labels, "--root", tmp_path / "root", "--write-list", listed]
+    assert main([str(word) for word in words]) == 0
+    assert listed.read_text() == "78687.zip 3 0\n"
 
 
 @pytest.mark.parametrize(

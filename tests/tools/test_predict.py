@@ -5,6 +5,7 @@ import functools
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,13 @@ def test_every_kind_of_input_gives_the_same_answers(
     assert answers("--input", listed, "DATA.ROOT", videos) == {
         name: whole[name] for name in ("deep er/frames", "frames")
     }
+    with zipfile.ZipFile(tmp_path / "frames.zip", "w") as pack:
+        for file in (videos / "frames").iterdir():
+            pack.write(file, file.name)
+    with zipfile.ZipFile(tmp_path / "no_frames.zip", "w") as archive:
+        archive.writestr("notes.txt", "no video")
+    for word in (tmp_path / "frames.zip", tmp_path):
+        assert answers("--input", word) == {"frames.zip": whole["frames"]}
 
 
 def test_labels_of_a_list_give_top1(

@@ -218,6 +218,7 @@ def test_a_file_that_breaks_off_is_an_error_after_its_frames(
     ("source", "words", "said"),
     [
         ("none.mp4", [], "no such file or folder"),
+        ("pack.zip", [], "a pack of frames is whole"),
         ("empty", ["--timeout", "0.1"], "no frame came"),
         ("empty", ["--fps", "5"], "--fps is for videos and cameras"),
         ("v.mp4", ["--every", "0"], "it must be 1 or more"),
@@ -239,6 +240,7 @@ def test_errors_of_the_user(
     said: str,
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "pack.zip").touch()
     monkeypatch.setattr("tools.stream.set_up_console", lambda is_main: None)  # it takes caplog away
     with caplog.at_level(logging.ERROR):
         run(checkpoint, tmp_path / source, *words, code=1)

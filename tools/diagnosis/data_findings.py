@@ -12,6 +12,7 @@ from datasets.annotations import VideoRecord, read_class_names, read_list
 from datasets.readers import UnreadableVideoError, open_reader
 from datasets.records import disk_of
 from datasets.repeated_videos import repeated_videos, shared_videos
+from datasets.video_suffixes import is_pack_name
 from tools.diagnosis.examination import Examination
 from tools.diagnosis.findings import ERROR, OK, WARNING, Finding
 from tools.extracting.process_pool import JobProgress, run_jobs
@@ -100,7 +101,8 @@ def check_files(examination: Examination) -> Iterator[Finding]:
     if not jobs:
         yield Finding(OK, "none to look at")
         return
-    is_file = any((Path(job.root) / job.record.path).is_file() for job in jobs)
+    paths = (Path(job.root) / job.record.path for job in jobs if not is_pack_name(job.record.path))
+    is_file = any(path.is_file() for path in paths)
     if is_file and not find_spec("torchcodec" if cfg.DATA.DECODER == "torchcodec" else "av"):
         yield Finding(ERROR, "the lists name video files and no decoder is here", "pip install av")
         return

@@ -4,12 +4,12 @@ import hashlib
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from config.regular_file import open_regular
 from datasets.list_lines import Disk, is_comment, readings, syntax_fault, written_path
-from datasets.video_suffixes import VIDEO_SUFFIXES
+from datasets.video_suffixes import PACK_SUFFIX, VIDEO_SUFFIXES
 from tools.listing.class_tree import FILE, check_parts, read_class_tree
 
 MAX_NAME_BYTES = 255  # of a file, on most systems
@@ -22,7 +22,7 @@ class VideoJob:
     """One video to extract: the file, the folder for its frames, its class."""
 
     source: Path
-    folder: Path
+    folder: Path  # with --pack the file
     label: int
     fault: str = ""  # why it is not even tried
 
@@ -44,7 +44,11 @@ class VideoJob:
 
 
 def plan_jobs(
-    source: Path, out: Path, list_path: Path | None = None, classes_path: Path | None = None
+    source: Path,
+    out: Path,
+    list_path: Path | None = None,
+    classes_path: Path | None = None,
+    packs: bool = False,
 ) -> list[VideoJob]:
     """Return the videos in order.
 
@@ -53,6 +57,7 @@ def plan_jobs(
         out: Folder that gets `<class>/<video>/`.
         list_path: File of `relative/path.ext label` lines.
         classes_path: File with a class name per line.
+        packs: It gets `<class>/<video>.zip` instead.
 
     Raises:
         ValueError: A file or folder is not as described, or two videos share a frame folder.
@@ -69,6 +74,8 @@ def plan_jobs(
             f"no video in {str(list_path or source)!r}; need SOURCE/<class>/<video> or --list, "
             f"with one of {' '.join(sorted(VIDEO_SUFFIXES))}"
         )
+    if packs:
+        jobs = [_packed(job) for job in jobs]
     first: dict[Path, Path] = {}
     for job in jobs:
         if job.folder in first:
@@ -159,7 +166,7 @@ def scan_class_tree(source: Path, out: Path, names: Sequence[str] | None = None)
     if unknown:
         raise ValueError(f"class folders {unknown} of {str(source)!r} are not in --classes")
     files = [video for video in tree.videos if video.kind == FILE]
-    tree.ignored["folders of frames"] = len(tree.videos) - len(files)
+    tree.ignored["folders and packs of frames"] = len(tree.videos) - len(files)
     number = tree.ignored.total()
     kinds = f": {tree.describe_ignored()}" if number else ""
     logger.info("%d videos in %s; %d other entries ignored%s", len(files), source, number, kinds)
@@ -169,6 +176,10 @@ def scan_class_tree(source: Path, out: Path, names: Sequence[str] | None = None)
         VideoJob(source / path, out / stem, labels[class_name], _fault_of_name(stem))
         for path, stem, class_name in ((v.path, v.stem, v.class_name) for v in files)
     ]
+
+
+def _packed(job: VideoJob) -> VideoJob:
+    return replace(job, folder=job.folder.with_name(job.folder.name + PACK_SUFFIX))
 
 
 def _fault_of_name(stem: str) -> str:

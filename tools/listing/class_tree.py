@@ -1,4 +1,4 @@
-"""A folder per class, in it a file or a folder of frames per video: its classes and its videos."""
+"""A folder per class, in it a file, or frames in a folder or a pack: its classes and videos."""
 
 import os
 import re
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from config.values import shown
+from datasets.frame_files import may_hold_frames
 from datasets.frame_series import numbered_image
-from datasets.video_suffixes import is_left_behind, is_video_name
+from datasets.video_suffixes import is_left_behind, is_pack_name, is_video_name
 
-FILE, FRAMES = "file", "frames"  # what a video is
+FILE, FRAMES, PACK = "file", "frames", "pack"  # what a video is
 # Of a folder that holds a part of a data set; parts have classes in common.
 _PART = re.compile(
     r"(?:^|[^a-z])(train|training|trn|val|valid|validation|test|testing|tst|dev|eval)(?:[^a-z]|$)",
@@ -25,7 +26,7 @@ class TreeVideo(NamedTuple):
     Attributes:
         path: Below the tree, with slashes.
         class_name: Name of its folder, without spaces around it.
-        kind: `FILE` or `FRAMES`.
+        kind: `FILE`, or `FRAMES` of a folder or a `PACK`.
     """
 
     path: str
@@ -35,7 +36,7 @@ class TreeVideo(NamedTuple):
     @property
     def stem(self) -> str:
         """The path without the suffix of a file."""
-        return self.path.removesuffix(Path(self.path).suffix) if self.kind == FILE else self.path
+        return self.path if self.kind == FRAMES else self.path.removesuffix(Path(self.path).suffix)
 
 
 class ClassTree(NamedTuple):
@@ -141,6 +142,8 @@ def _videos(folder: os.DirEntry[str], ignored: Counter[str]) -> Iterator[tuple[s
         if not entry.is_dir():
             if is_video_name(entry.name):
                 yield entry.name, FILE
+            elif is_pack_name(entry.name) and may_hold_frames(Path(entry.path)):
+                yield entry.name, PACK
             else:
                 ignored[_file_kind(entry.name)] += 1
         elif is_left_behind(entry.name):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from datasets.list_lines import written_path
 from datasets.readers import FrameFolder, UnreadableVideoError, VideoFile
-from datasets.video_suffixes import is_video_name
+from datasets.video_suffixes import PACK_SUFFIX, is_pack_name, is_video_name
 from tools.listing.official_annotations import Entry
 
 DISK_THREADS = 16
@@ -28,12 +28,13 @@ def find_videos_of(
 ) -> list[Found | None]:
     """Look for each entry on the disk, many at once; without a root all are taken as they are.
 
-    A folder of frames is looked for first, then a file of any video suffix in any case.
+    A folder of frames is looked for first, then a pack, then a file of any video suffix in any
+    case.
 
     Args:
         entries: The videos.
         root: Folder that they are looked for in.
-        is_video: They are files, not folders of frames.
+        is_video: They are video files, not folders or packs of frames.
         counts_videos: Count the frames of files, too.
 
     Returns:
@@ -85,14 +86,15 @@ def _videos_by_stem(folder: Path) -> dict[str, list[str]]:
 
 def _find_frames(root: Path, entry: Entry) -> Found | None:
     for stem in entry.stems:
-        if not (root / stem).is_dir():
-            continue
-        try:
-            num_frames = len(FrameFolder(root / stem))
-        except UnreadableVideoError as error:  # images of several names
-            return Found(stem, 0, str(error))
-        if num_frames:
-            return Found(stem, num_frames)
+        for path in (stem, stem + PACK_SUFFIX):
+            if not ((root / path).is_dir() or (is_pack_name(path) and (root / path).is_file())):
+                continue
+            try:
+                num_frames = len(FrameFolder(root / path))
+            except UnreadableVideoError as error:  # images of several names
+                return Found(path, 0, str(error))
+            if num_frames:
+                return Found(path, num_frames)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Which videos a command line means: files, folders of frames, folders of them, lists, globs."""
+"""Which videos a command line means: files, frames, folders of them, lists, globs."""
 
 import glob
 import os
@@ -11,10 +11,11 @@ from typing import NamedTuple
 from config.regular_file import check_regular
 from config.text_files import read_text
 from datasets.annotations import NUM_FAULTS_SHOWN, VideoRecord
+from datasets.frame_files import may_hold_frames
 from datasets.frame_series import numbered_image, other_files
 from datasets.list_lines import Disk, as_integer, is_comment, split_line, syntax_fault
 from datasets.readers import UnreadableVideoError, open_reader
-from datasets.video_suffixes import is_left_behind, is_video_name
+from datasets.video_suffixes import is_left_behind, is_pack_name, is_video_name
 
 LIST_EXTENSIONS = (".txt", ".lst", ".list", ".csv")
 NO_LABEL = -1
@@ -37,9 +38,9 @@ class FoundVideo(NamedTuple):
 def find_videos(words: Sequence[str], root: str | None = None) -> list[FoundVideo]:
     """Return the videos that words mean, in order.
 
-    A word is a video file; a folder of frames; a folder with any of these in it, at any depth; a
-    list file of lines ``path``, ``path label`` or ``path num_frames label``; or a glob of files and
-    folders.
+    A word is a video file; a folder or a pack of frames; a folder with any of these in it, at any
+    depth; a list file of lines ``path``, ``path label`` or ``path num_frames label``; or a glob of
+    files and folders.
 
     Args:
         words: Of the command line.
@@ -58,9 +59,10 @@ def is_list(word: str) -> bool:
 
 
 def is_frame_folder(folder: Path) -> bool:
-    """Tell whether a folder holds numbered images, and no video file."""
+    """Tell whether a folder holds numbered images, and no video file and no pack."""
     names = [entry.name for entry in folder.iterdir()]
-    return not any(map(is_video_name, names)) and any(map(numbered_image, names))
+    has_videos = any(is_video_name(name) or _is_pack(folder / name) for name in names)
+    return not has_videos and any(map(numbered_image, names))
 
 
 def _of_word(word: str, root: str | None) -> list[FoundVideo]:
@@ -91,11 +93,15 @@ def _of_folder(folder: Path) -> Iterator[FoundVideo]:
     for place, folders, files in os.walk(folder):
         here = Path(place)
         folders[:] = sorted(name for name in folders if not is_left_behind(name))
-        videos = [name for name in files if is_video_name(name)]
+        videos = [name for name in files if is_video_name(name) or _is_pack(here / name)]
         frame_folders = [name for name in folders if is_frame_folder(here / name)]
         folders[:] = [name for name in folders if name not in frame_folders]
         for path in sorted(here / name for name in [*videos, *frame_folders]):
             yield _found(str(path.relative_to(folder)), path)
+
+
+def _is_pack(path: Path) -> bool:
+    return is_pack_name(path) and may_hold_frames(path)
 
 
 def _of_list(path: Path, root: str | None) -> list[FoundVideo]:
