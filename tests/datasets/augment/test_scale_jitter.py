@@ -249,3 +249,13 @@ def test_a_class_that_may_not_be_mirrored_draws_the_same_crop() -> None:
         assert not is_kept_mirrored
         assert torch.equal(kept, free.flip(-1) if is_mirrored else free)
     assert 0 < mirrored < 16
+
+
+@pytest.mark.parametrize("size", [(331, 441), (240, 320), (97, 61), (1, 1)])
+@pytest.mark.parametrize("short_side", [64, 256, 331])
+def test_layout_in_memory_changes_no_pixel(size: tuple[int, int], short_side: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (3, *size, 3), dtype=np.uint8)
+    frames = torch.from_numpy(values).permute(0, 3, 1, 2)
+    assert torch.equal(
+        jitter_scale(frames, short_side), jitter_scale(frames.contiguous(), short_side)
+    )
