@@ -225,10 +225,10 @@ _C.OPTIM.LAYER_DECAY = 1.0
 # In the tsm groups, the head's weight learns 5 times as fast and its bias 10 times. The release
 # does so unless it fine-tunes a model of the same classes, head included.
 _C.OPTIM.BOOSTS_HEAD = True
-# multistep: times GAMMA at each epoch of MILESTONES; cosine: to MIN_LR, every iteration, or every
-# epoch (TSM release).
+# multistep: times GAMMA at each epoch of MILESTONES, where 2.5 counts from epoch 3 on (TSM release:
+# --lr_steps); cosine: to MIN_LR, every iteration, or every epoch (TSM release).
 _C.OPTIM.SCHEDULE = "multistep"
-_C.OPTIM.MILESTONES = [10, 15, 18]
+_C.OPTIM.MILESTONES = [10.0, 15.0, 18.0]
 _C.OPTIM.GAMMA = 0.1
 _C.OPTIM.MIN_LR = 0.0
 _C.OPTIM.COSINE_PER_EPOCH = False

@@ -16,7 +16,9 @@ def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
         if optim.SCHEDULE == "cosine":
             done = int(epoch) if optim.COSINE_PER_EPOCH else epoch
             return cosine(optim.LR, done, optim.MIN_LR, total=num_epochs)
-        return multistep(optim.LR, int(epoch), optim.MILESTONES, optim.GAMMA)
+        # the rate changes at the start of an epoch, in the TSM release too, whose steps are floats
+        is_tsm = cfg.MODEL.NAME == "tsm"
+        return multistep(optim.LR, int(epoch), optim.MILESTONES, optim.GAMMA, at_once=is_tsm)
 
     def rate(epoch: float) -> float:
         if optim.WARMUP_RULE == "line" and epoch < warmup_epochs:

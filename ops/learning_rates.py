@@ -1,16 +1,36 @@
 """Learning rates as functions of training progress: numbers in, numbers out."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 
-def multistep(base_lr: float, epoch: int, milestones: Sequence[int], gamma: float) -> float:
-    """Return the rate of a 0-based epoch: times gamma for each milestone reached.
+def multistep(
+    base_lr: float,
+    epoch: float,
+    milestones: Sequence[float],
+    gamma: float,
+    at_once: bool = False,
+) -> float:
+    """Return the rate after so many epochs: times gamma for each milestone reached.
 
-    Equal to torch's ``MultiStepLR`` stepped once an epoch (released schedule): to the last bit for
-    distinct milestones and gamma 0.1.
+    Args:
+        base_lr: Rate before the first milestone.
+        epoch: Epochs done.
+        milestones: Epochs, whole or not, in any order; one that is given twice counts twice.
+        gamma: Factor.
+        at_once: Round one product of them all, as the TSM release does and the TokShift release
+            after a resume. False: round at each distinct milestone, as torch's ``MultiStepLR`` and
+            the TokShift release do in a run without a break. Each is met to the last bit, in which
+            alone they differ.
     """
-    return base_lr * gamma ** sum(milestone <= epoch for milestone in milestones)
+    reached = Counter(milestone for milestone in milestones if milestone <= epoch)
+    if at_once:
+        return base_lr * gamma ** reached.total()
+    rate = base_lr
+    for milestone in sorted(reached):
+        rate *= gamma ** reached[milestone]
+    return rate
 
 
 def cosine(base_lr: float, progress: float, min_lr: float, total: float = 1.0) -> float:

@@ -48,25 +48,31 @@ def test_multistep_equals_the_released_rates_to_the_last_bit(
 ) -> None:
     rows = golden("tokshift/g_lr_schedule.npz")["rows"]
     assert len(rows)
-    for base_lr, *milestones, _, epoch, expected in rows.tolist():
+    for base_lr, *milestones, resumed_at, epoch, expected in rows.tolist():
         rate = multistep(base_lr, int(epoch), milestones, 0.1)
-        if len(set(milestones)) == len(milestones):
+        if not resumed_at:
             assert rate == expected
-        else:  # the release rounds at each distinct milestone, and otherwise after resuming
+        elif all(milestone <= resumed_at or milestone > epoch for milestone in milestones):
+            assert multistep(base_lr, int(epoch), milestones, 0.1, at_once=True) == expected
+        else:  # at once up to where it resumed, and step by step from there
             assert abs(rate - expected) <= math.ulp(expected)
 
 
-def test_multistep_equals_torch_after_any_number_of_epochs() -> None:
+@pytest.mark.parametrize("base_lr", [0.1, 0.076, 0.08, 0.06, 0.003])
+def test_multistep_equals_torch_to_the_last_bit(base_lr: float) -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
-    for base_lr, milestones in itertools.product([0.1, 0.076, 0.003], [[1, 2], [3], [2, 2, 4]]):
+    for milestones, gamma in itertools.product(([1, 2], [3], [2, 2, 4], [4, 1, 2, 3]), (0.1, 0.3)):
         optimizer = torch.optim.SGD([weight], base_lr)
-        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma)
         for epoch in range(6):
-            # torch multiplies epoch by epoch: a rounding of its own at each milestone
-            expected = pytest.approx(schedule.get_last_lr()[0], rel=1e-15)
-            assert multistep(base_lr, epoch, milestones, 0.1) == expected
+            assert multistep(base_lr, epoch, milestones, gamma) == schedule.get_last_lr()[0]
             optimizer.step()
             schedule.step()
+
+
+def test_milestones_between_epochs_count_from_the_next_one() -> None:
+    rate = schedule_of("OPTIM: {LR: 0.5, MILESTONES: [1.5, 3], GAMMA: 0.5}")
+    assert [rate(epoch) for epoch in (1, 1.75, 2, 2.9, 3)] == [0.5, 0.5, 0.25, 0.25, 0.125]
 
 
 def test_cosine_goes_from_the_base_rate_through_the_middle_to_the_lowest() -> None:
