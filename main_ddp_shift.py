@@ -42,7 +42,7 @@ from engine.progress import Progress
 from engine.provenance import describe_run, file_sha256
 from engine.remarks import figure_remarks
 from engine.results import record_validation, write_results
-from engine.run import Run, to_device
+from engine.run import Run, on_device, to_device
 from engine.run_folder import RunFolder, held_folder
 from engine.run_log import set_up_console
 from engine.scores import Scores, collect_scores
@@ -160,26 +160,31 @@ def train_one_epoch(
         training.bad_videos.add(batch.errors)
         steps = groups.steps_after(i)
         if len(batch.labels):
-            clips, labels = to_device(batch.clips, cfg, world), batch.labels.to(world.device)
+            there = on_device(batch, world)
+            clips, labels = to_device(there.clips, cfg, world), there.labels
             if not epoch and not part.number(i):
-                run.log.clips(batch.clips[:8].numpy())
+                run.log.clips(batch.clips.numpy()[:8])
             rng = batch_rng(cfg.SEED, epoch, part.number(i), world.rank)
             mix = training.mixer.draw(clips.shape, rng)
+            mix = mix.on(world.device) if mix else None
             clips = mix.apply(clips) if mix else clips
-            answers = training.teacher.answers(batch, mix) if training.teacher else None
+            answers = training.teacher.answers(there, mix) if training.teacher else None
             target = training.objective(labels, mix, answers)
             with learner.accumulating(is_last=steps):
                 with learner.autocast():
                     logits = learner.parallel(clips)  # (B, K); of a pair (2, B, K)
                     loss = target.loss(logits)
                 learner.backward(loss, groups.share(i))
-            names = [training.names[index] for index in batch.indices.tolist()]
-            progress.add(loss.detach(), target.hits(logits.detach()), len(labels), names)
         else:  # not one video is readable; the other processes wait all the same
             learner.accumulate_nothing(training.clip_shape, steps)
-            progress.skip()
         if steps:
             progress.stepped(learner.step())
+        if len(batch.labels):  # now: a GPU has its work, whatever the figures take
+            names = [training.names[index] for index in batch.indices.tolist()]
+            hits = target.hits(logits.detach())
+            progress.add(loss.detach(), hits, len(names), names)
+        else:
+            progress.skip()
         is_due = training.save_points.is_due(steps) and i + 1 < part.num_batches
         progress.report(rate, is_forced=is_due)
         if is_due:

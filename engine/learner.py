@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from yacs.config import CfgNode
 
 from engine.distributed import World
+from engine.moving_average import MovingAverage
 from engine.mutual import models_by_prefix
 from engine.parameter_groups import parameter_groups
 
@@ -47,9 +48,13 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             layer_decay=optim.LAYER_DECAY,
         )
     ]
+    # one kernel a step; and under fp16 the host does not wait for what the scaler has found
+    is_fused = True if next(model.parameters()).device.type == "cuda" else None
     if optim.NAME == "adamw":
-        return torch.optim.AdamW(groups, optim.LR, betas=optim.BETAS)
-    return torch.optim.SGD(groups, optim.LR, momentum=optim.MOMENTUM, nesterov=optim.NESTEROV)
+        return torch.optim.AdamW(groups, optim.LR, betas=optim.BETAS, fused=is_fused)
+    return torch.optim.SGD(
+        *(groups, optim.LR), momentum=optim.MOMENTUM, nesterov=optim.NESTEROV, fused=is_fused
+    )
 
 
 class Learner:
@@ -86,11 +91,7 @@ class Learner:
         self.scaler = torch.amp.GradScaler(
             world.device.type, enabled=self.amp_dtype is torch.float16
         )
-        self.ema = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
-            if ema_decay
-            else None
-        )
+        self.ema = MovingAverage(model, ema_decay) if ema_decay else None
         self.swa_epochs = swa_epochs
         self.averaged_epochs: list[int] = []
         self.swa = AveragedModel(model) if swa_epochs else None
@@ -150,7 +151,7 @@ class Learner:
         self.scaler.update()
         self.drop_gradients()
         if self.ema:
-            self.ema.update_parameters(self.model)
+            self.ema.update(self.model)
         return norm
 
     def drop_gradients(self) -> None:
@@ -196,7 +197,7 @@ class Learner:
         }
         if self.ema:
             state["ema"] = self.ema.module.state_dict()
-            state["ema_steps"] = int(self.ema.n_averaged)
+            state["ema_steps"] = self.ema.num_steps
         if self.swa and self.averaged_epochs:
             state["swa"] = self.swa.module.state_dict()
             state["swa_epochs"] = [*self.averaged_epochs]
@@ -225,7 +226,7 @@ class Learner:
         if self.ema:
             average = content.get("ema") or self.model.state_dict()
             self.ema.module.load_state_dict(average)
-            self.ema.n_averaged.fill_(content.get("ema_steps", 0))
+            self.ema.num_steps = content.get("ema_steps", 0)
         if self.swa and content.get("swa"):
             self.swa.module.load_state_dict(content["swa"])
             self.averaged_epochs = [*content["swa_epochs"]]

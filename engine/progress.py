@@ -1,16 +1,20 @@
 """Figures of an epoch while it runs: what was learned, how fast, and what it waited for."""
 
 import logging
+import math
 import resource
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from engine.distributed import World, all_reduce_sum
+from engine.fetching import Fetched
 from engine.position import EpochPart
 from engine.run_log import NullRunLog, RunLog
 
@@ -19,11 +23,30 @@ Batch = TypeVar("Batch")
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Iteration:
+    """What one iteration gave.
+
+    Attributes:
+        number: Of the epoch, 1-based.
+        step: Of the run, 0-based.
+        figures: Loss, top-1 and top-5 hits.
+        num_clips: Of the batch.
+        videos: Names of the batch's videos.
+    """
+
+    number: int
+    step: int
+    figures: Fetched
+    num_clips: int
+    videos: list[str]
+
+
 class Progress:
     """Adds up an epoch of training and reports every few iterations.
 
-    Losses stay on the device until they are reported; each is looked at one iteration later, which
-    does not make the device wait, and a non-finite one stops the run.
+    The device is never waited for between two reports: figures are looked at once they have come,
+    which on a CPU is an iteration later. A loss that is not finite then stops the run.
 
     Args:
         part: The batches of the epoch that are trained on.
@@ -49,9 +72,8 @@ class Progress:
         self.world = world
         self.print_freq = print_freq
         self.runlog = runlog
-        totals = totals or [0.0] * 5
-        self.totals = torch.tensor(totals, dtype=torch.float64, device=world.device)
-        self._unseen: tuple[Tensor, list[str]] | None = None
+        self._totals = [float(total) for total in totals or [0.0] * 5]
+        self._awaited: deque[_Iteration] = deque()
         self._done = self._done_before = part.number(0)
         self._iterations_before = part.start.iterations
         self._grad_norm: Tensor | None = None
@@ -79,31 +101,23 @@ class Progress:
             videos: Names of the batch's videos.
 
         Raises:
-            FloatingPointError: The loss of the iteration before is not finite.
+            FloatingPointError: The loss of an iteration before is not finite.
         """
-        self.check_last_loss()
-        self._unseen = (loss, videos)
-        self._losses[self._iterations_before + self._done - self._done_before] = loss
-        self._clips += num_clips
-        counts = torch.cat([hits, hits.new_tensor([num_clips, 1])])
-        self.totals += torch.cat([loss[None], counts]).double()
+        self._take_in()
+        step = self._iterations_before + self._done - self._done_before
         self._done += 1
+        figures = Fetched(torch.cat([loss.detach()[None], hits]))
+        self._awaited.append(_Iteration(self._done, step, figures, num_clips, videos))
+        self._clips += num_clips
 
     def skip(self) -> None:
         """Take an iteration in which nothing could be learned: none of its videos is readable."""
-        self.check_last_loss()
-        self._unseen = None
+        self._take_in()
         self._done += 1
 
-    def check_last_loss(self) -> None:
-        """Raise ``FloatingPointError`` if the loss added last is not finite, naming the videos."""
-        if self._unseen and not torch.isfinite(self._unseen[0]):
-            loss, videos = self._unseen
-            raise FloatingPointError(
-                f"loss {loss.item()} in epoch {self.epoch + 1}, iteration {self._done}; the run "
-                "stops and the last checkpoint stays as it is. Videos of the batch: "
-                + ", ".join(videos)
-            )
+    def check_losses(self) -> None:
+        """Wait for all figures; raise ``FloatingPointError`` for the first loss not finite."""
+        self._take_in(waits=True)
 
     def stepped(self, grad_norm: Tensor) -> None:
         """Take the gradient norm of a step, on the device."""
@@ -113,21 +127,23 @@ class Progress:
         """Return what was added up, for a run that goes on in the middle of the epoch.
 
         Raises:
-            FloatingPointError: The loss of the last iteration is not finite.
+            FloatingPointError: A loss is not finite.
         """
-        self.check_last_loss()
-        return self.totals.tolist()
+        self.check_losses()
+        return [*self._totals]
 
     def report(self, rate: float, is_forced: bool = False) -> None:
         """Every print_freq iterations, at the end and when forced, write a line and the records."""
         is_end = self._done == self.num_iterations
         if self._done % self.print_freq and not is_end and not is_forced:
             return
+        self.check_losses()
         if not self._losses:  # all were skipped
             return
-        losses = torch.stack(list(self._losses.values())).tolist()
-        seconds = time.perf_counter() - self._interval_start
-        means = self._means(self.totals.tolist())
+        losses = list(self._losses.values())
+        grad_norm = self._grad_norm.item() if self._grad_norm is not None else None
+        seconds = time.perf_counter() - self._interval_start  # what was waited for counts
+        means = self._means(self._totals)
         step = self._iterations_before + self._done - self._done_before
         figures = {
             "loss": sum(losses) / len(losses),
@@ -137,8 +153,8 @@ class Progress:
             "memory_gib": _memory_gib(self.world.device),
             "lr": rate,
         }
-        if self._grad_norm is not None:  # there has been a step
-            figures["grad_norm"] = self._grad_norm.item()
+        if grad_norm is not None:  # there has been a step
+            figures["grad_norm"] = grad_norm
         eta = self._seconds_left()
         _log.info(
             "epoch %d/%d it %d/%d loss %.4f top1 %.1f lr %.3g %.1f clips/s wait %.0f%% eta %s",
@@ -146,7 +162,7 @@ class Progress:
             *(figures["loss"], figures["top1"], rate, figures["clips_per_s"]),
             *(100 * figures["data_wait"], _clock(eta)),
         )
-        for iteration, loss in zip(self._losses, losses, strict=True):
+        for iteration, loss in self._losses.items():
             self.runlog.scalars(iteration, {"Iteration/loss": loss})
         others = {f"Iteration/{name}": value for name, value in figures.items() if name != "loss"}
         self.runlog.scalars(step - 1, others)
@@ -156,8 +172,28 @@ class Progress:
 
     def epoch_means(self) -> dict[str, float]:
         """Return loss, top1 and top5 of the epoch over all processes."""
-        self.check_last_loss()
-        return self._means(all_reduce_sum(self.totals.clone()).tolist())
+        self.check_losses()
+        totals = torch.tensor(self._totals, dtype=torch.float64)
+        return self._means(all_reduce_sum(totals).tolist())
+
+    def _take_in(self, waits: bool = False) -> None:
+        """Add up the figures that have come, in turn of the iterations; all of them, if it waits.
+
+        Raises:
+            FloatingPointError: A loss is not finite; names the videos.
+        """
+        while self._awaited and (waits or self._awaited[0].figures.has_come()):
+            iteration = self._awaited.popleft()
+            figures = iteration.figures.values()
+            if not math.isfinite(figures[0]):
+                raise FloatingPointError(
+                    f"loss {figures[0]} in epoch {self.epoch + 1}, iteration {iteration.number}; "
+                    "the run stops and the last checkpoint stays as it is. Videos of the batch: "
+                    + ", ".join(iteration.videos)
+                )
+            self._losses[iteration.step] = figures[0]
+            added = (*figures, iteration.num_clips, 1)
+            self._totals = [a + b for a, b in zip(self._totals, added, strict=True)]
 
     def _means(self, totals: list[float]) -> dict[str, float]:
         loss, top1, top5, num_clips, num_batches = totals
@@ -172,7 +208,7 @@ class Progress:
         self._interval_start = time.perf_counter()
         self._waited = 0.0
         self._clips = 0
-        self._losses: dict[int, Tensor] = {}  # by iteration of the run
+        self._losses: dict[int, float] = {}  # by iteration of the run
 
     def _seconds_left(self) -> float:
         epochs = self.num_epochs - self.epoch

@@ -1,15 +1,18 @@
 """What travels together through a run: its config, its process and its records."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from datasets.clips import Clips
 from engine.distributed import World
 from engine.learner import autocast
 from engine.run_log import NullRunLog, RunLog
-from ops.pixels import normalize
+from ops.moving import moved
+from ops.pixels import channel_values, normalize
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,25 @@ class Run:
         return autocast(self.cfg.TRAIN.AMP, self.world.device)
 
 
+def on_device(batch: Clips, world: World) -> Clips:
+    """Return a batch whose tensors are on the way to the device, from where the loader pinned."""
+    return batch._replace(
+        clips=moved(batch.clips, world.device),
+        labels=moved(batch.labels, world.device),
+        indices=moved(batch.indices, world.device),
+        are_mirrored=moved(batch.are_mirrored, world.device),
+        teacher_clips=moved(batch.teacher_clips, world.device),
+    )
+
+
 def to_device(clips: Tensor, cfg: CfgNode, world: World) -> Tensor:
-    """Move uint8 clips to the device and normalise them there."""
-    clips = clips.to(world.device, non_blocking=True)
-    return normalize(clips, cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD)
+    """Move uint8 clips to the device, if they are not there, and normalise them there."""
+    clips, data = moved(clips, world.device), cfg.DATA
+    mean, std = (_constant(tuple(v), world.device) for v in (data.PIXEL_MEAN, data.PIXEL_STD))
+    return normalize(clips, mean, std)
+
+
+@lru_cache
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return `ops.pixels.channel_values`, made once: the host waits for what it copies so."""
+    return channel_values(values, device)

@@ -11,6 +11,7 @@ from datasets.clips import Clips
 from engine.scores import Scores
 from ops.losses import soften
 from ops.mixing import Mix
+from ops.moving import moved
 
 
 class FrozenTeacher:
@@ -83,8 +84,8 @@ class CachedTeacher:
     def answers(self, batch: Clips, mix: Mix | None) -> Tensor:
         """Return the softened probabilities of a batch, (B, K); of mixed clips they are mixed."""
         device = self.probs.device
-        probs = self.probs[batch.indices.to(device)]  # (B, K)
-        are_mirrored = batch.are_mirrored.to(device)[:, None]  # (B, 1)
+        probs = self.probs[moved(batch.indices, device)]  # (B, K)
+        are_mirrored = moved(batch.are_mirrored, device)[:, None]  # (B, 1)
         return mixed(torch.where(are_mirrored, probs[:, self.mirrored_labels], probs), mix)
 
 

@@ -1,11 +1,13 @@
 """Two clips of a batch in one, and their labels with it: Mixup and CutMix."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ops.moving import moved
 
 BOXES = ("space", "paddle")
 _STREAM = 1  # numpy pads a seed with zeros: without it, rank 0's draws were those of a sample
@@ -27,6 +29,10 @@ class Mix:
     order: Tensor
     share: float
     box: Box | None = None
+
+    def on(self, device: torch.device) -> "Mix":
+        """Return it with the permutation on the way to a device, where it is read several times."""
+        return replace(self, order=moved(self.order, device))
 
     def apply(self, clips: Tensor) -> Tensor:
         """Return new, mixed clips of the same shape, (B, T, 3, H, W)."""

@@ -5,16 +5,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+ChannelValues = Sequence[float] | Tensor  # the latter (3, 1, 1), on the device
 
-def normalize(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+
+def normalize(clips: Tensor, mean: ChannelValues, std: ChannelValues) -> Tensor:
     """Map uint8 clips (..., 3, H, W) to float32 ``(x / 255 - mean) / std``, both in 0..1."""
-    mean_t = torch.tensor(mean, device=clips.device)[:, None, None]  # (3, 1, 1)
-    std_t = torch.tensor(std, device=clips.device)[:, None, None]  # (3, 1, 1)
-    return (clips.float() / 255 - mean_t) / std_t
+    mean, std = channel_values(mean, clips.device), channel_values(std, clips.device)
+    return (clips.float() / 255 - mean) / std
 
 
-def denormalize(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def denormalize(clips: Tensor, mean: ChannelValues, std: ChannelValues) -> Tensor:
     """Return the uint8 clips (..., 3, H, W) that `normalize` made these of."""
-    mean_t = torch.tensor(mean, device=clips.device)[:, None, None]  # (3, 1, 1)
-    std_t = torch.tensor(std, device=clips.device)[:, None, None]  # (3, 1, 1)
-    return ((clips * std_t + mean_t) * 255).round().clamp(0, 255).to(torch.uint8)
+    mean, std = channel_values(mean, clips.device), channel_values(std, clips.device)
+    return ((clips * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def channel_values(values: ChannelValues, device: torch.device) -> Tensor:
+    """Return a value per channel as (3, 1, 1) on a device, which a GPU waits for if it is new."""
+    if isinstance(values, Tensor):
+        return values
+    return torch.tensor(values, device=device)[:, None, None]  # (3, 1, 1)
