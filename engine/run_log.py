@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 import time
 from contextlib import suppress
@@ -88,8 +89,16 @@ class RunLog:
             self._events.add(step, summary.scalar(tag, value))
 
     def line(self, kind: str, **values: Any) -> None:
-        """Append a line to log.jsonl: the kind, the time in seconds, the values."""
+        """Append a line to log.jsonl: the kind, the time in seconds, the values.
+
+        JSON has no number that is not finite: it is null, as the gradient norm of an fp16 step that
+        overflowed and was left out.
+        """
         entry = {"kind": kind, "time": round(time.time(), 3), **values}
+        entry = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in entry.items()
+        }
         with errors_told(self._lines), self._lines.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 

@@ -49,6 +49,15 @@ def tensorboard(folder: Path):
     return accumulator
 
 
+def test_number_that_is_not_finite_is_null_since_json_has_none(runlog: RunLog) -> None:
+    runlog.line("train", grad_norm=float("inf"), loss=float("nan"), lr=0.1)
+    text = (runlog.folder / "log.jsonl").read_text(encoding="utf-8")
+    assert "Infinity" not in text
+    assert "NaN" not in text
+    (line,) = lines_of(runlog.folder)
+    assert (line["grad_norm"], line["loss"], line["lr"]) == (None, None, 0.1)
+
+
 def test_each_line_of_the_log_is_json_with_kind_time_and_values(runlog: RunLog) -> None:
     before = time.time()
     runlog.line("train", epoch=0, loss=1.5, name="Größe")
