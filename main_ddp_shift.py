@@ -27,6 +27,7 @@ from datasets.views import classify_views
 from engine.averaging import update_average
 from engine.checkpoint_folder import CheckpointFolder, build_checkpoint_folder
 from engine.checkpoints import OwnState, build_average, build_checkpoint
+from engine.compiling import compile_blocks, run_filled
 from engine.departure import FaultExit, leave
 from engine.distributed import (
     World,
@@ -172,7 +173,7 @@ def train_one_epoch(
             target = training.objective(labels, mix, answers)
             with learner.accumulating(is_last=steps):
                 with learner.autocast():
-                    logits = learner.parallel(clips)  # (B, K); of a pair (2, B, K)
+                    logits = learner.logits(clips)  # (B, K); of a pair (2, B, K)
                     loss = target.loss(logits)
                 learner.backward(loss, groups.share(i))
         else:  # not one video is readable; the other processes wait all the same
@@ -266,8 +267,11 @@ def evaluate(run: Run, model: nn.Module, videos: Videos) -> tuple[Scores | None,
     cfg, loader, is_val = run.cfg, videos.loader, videos.split == "val"
     paths = [record.path for record in videos.records]
 
+    fills = cfg.TRAIN.COMPILE or run.world.device.type == "cuda"  # else a size is like another
+    size = cfg.TEST.VIEWS_PER_FORWARD if fills else 0
+
     def classify(clips: Tensor) -> Tensor:
-        return model(to_device(clips, cfg, run.world)).float().cpu()
+        return run_filled(model, to_device(clips, cfg, run.world), size).float().cpu()
 
     start, results = time.perf_counter(), []
     for i, batch in enumerate(loader):
@@ -301,6 +305,8 @@ def test(cfg: CfgNode, path: str, videos: Videos, world: World) -> None:
     _log.info("%s", loaded.report)
     digest = file_sha256(path) if world.is_main else ""  # now: a training may replace the file
     described = describe_run(cfg, {"test": videos.records}, world)
+    if cfg.TRAIN.COMPILE:
+        compile_blocks(loaded.model)
     scores, unreadable = evaluate(run, loaded.model.to(world.device), videos)
     if scores is None:
         return

@@ -256,7 +256,7 @@ _C.TRAIN.GLOBAL_BATCH = 0
 _C.TRAIN.LAST_GROUP = "underweight"
 # Mixed precision: none, auto (bf16 where the device has it, else fp16), bf16, fp16.
 _C.TRAIN.AMP = "none"
-# Run the model through torch.compile.
+# Run each block of the model through torch.compile, in training, validation and test.
 _C.TRAIN.COMPILE = False
 # Decay of the exponential moving average of the weights, per step; 0 = no average.
 _C.TRAIN.EMA_DECAY = 0.0

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from datasets.annotations import VideoRecord
+from engine.compiling import compile_blocks
 from engine.distributed import World
 from engine.learner import autocast
 from engine.mutual import MutualPair
@@ -55,6 +56,8 @@ def _frozen_teacher(
     cfg: CfgNode, teacher_cfg: CfgNode, prepare: Callable[[Tensor], Tensor], world: World
 ) -> tuple[FrozenTeacher, str]:
     model, report = _trained_model(cfg, teacher_cfg)
+    if cfg.TRAIN.COMPILE:
+        compile_blocks(model)
     sees_student_clip = cfg.DISTILL.SEES == "student_clip"
     teacher = FrozenTeacher(
         model.to(world.device),

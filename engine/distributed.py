@@ -40,12 +40,19 @@ class World:
         size: Number of processes.
         local_rank: Its number on this host; picks the GPU.
         device: What it computes on.
+        is_launched: A process group is up, if only of this process.
     """
 
     rank: int
     size: int
     local_rank: int
     device: torch.device
+    is_launched: bool = False
+
+    @property
+    def has_group(self) -> bool:
+        """Whether there is a process group; with one process it exercises DDP and its backend."""
+        return self.is_launched or self.size > 1
 
     @property
     def is_main(self) -> bool:
@@ -227,7 +234,7 @@ def _run_in_group(
                 backend, store=store, rank=rank, world_size=size, timeout=_COLLECTIVE_TIMEOUT
             )
             dist.barrier()
-        run(World(rank, size, local_rank, device), *args)
+        run(World(rank, size, local_rank, device, is_launched=True), *args)
     dist.destroy_process_group()  # only here: under NCCL it waits for the others
 
 

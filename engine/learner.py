@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from yacs.config import CfgNode
 
+from engine.compiling import compile_blocks, has_norm_statistics, run_filled
 from engine.distributed import World
 from engine.moving_average import MovingAverage
 from engine.mutual import models_by_prefix
@@ -65,7 +66,7 @@ class Learner:
         optimizer: Of the model's parameters.
         world: Where this process stands.
         amp: ``none``, ``auto``, ``bf16`` or ``fp16``.
-        compiles: Run the model through ``torch.compile``.
+        compiles: Run the blocks of the model and its averages through ``torch.compile``.
         ema_decay: Of the averaged weights, per step; 0 for none.
         max_grad_norm: Largest global norm of a step's gradient; 0 for no limit.
         swa_epochs: After which epochs, counted from 1, the weights enter the plain mean
@@ -95,19 +96,33 @@ class Learner:
         self.swa_epochs = swa_epochs
         self.averaged_epochs: list[int] = []
         self.swa = AveragedModel(model) if swa_epochs else None
-        parallel: nn.Module = torch.compile(model) if compiles else model  # type: ignore[assignment]
-        self.is_parallel = world.size > 1
+        self.compiles, self._full_batch = compiles, 0
+        averages = [average.module for average in (self.ema, self.swa) if average]
+        for module in (model, *averages) if compiles else ():
+            compile_blocks(module)
+        self.is_parallel = world.has_group
+        self.parallel: nn.Module = model
         if self.is_parallel:
             gpu = [world.device.index] if world.device.type == "cuda" else None
-            parallel = DistributedDataParallel(
-                parallel, device_ids=gpu, gradient_as_bucket_view=True
+            self.parallel = DistributedDataParallel(
+                model,
+                device_ids=gpu,
+                gradient_as_bucket_view=True,
+                broadcast_buffers=has_norm_statistics(model),  # other buffers are constants
             )
-        self.parallel = parallel
 
     @property
     def evaluated(self) -> nn.Module:
         """The model that is validated and kept as best: the averaged one where there is one."""
         return self.ema.module if self.ema else self.model
+
+    def logits(self, clips: Tensor) -> Tensor:
+        """Return the logits of clips, (B, K), of a pair (2, B, K), over all processes.
+
+        What is compiled always sees as many clips as the largest batch so far.
+        """
+        self._full_batch = max(self._full_batch, len(clips))
+        return run_filled(self.parallel, clips, self._full_batch if self.compiles else 0)
 
     @contextmanager
     def accumulating(self, is_last: bool) -> Iterator[None]:
@@ -139,7 +154,7 @@ class Learner:
         clips = torch.zeros(1, *shape, device=next(self.model.parameters()).device)
         with self.accumulating(is_last):
             with self.autocast():
-                logits = self.parallel(clips)
+                logits = self.logits(clips)
             self.backward(0 * logits.float().sum(), share=1.0)
         self.model.train()
 

@@ -13,6 +13,7 @@ from models.temporal import (
     temporal_pool,
 )
 from ops.channel_shift import ChannelBlend, ChannelShift
+from ops.frame_mean import mean_over_frames
 
 LAYERS = {  # depth: blocks in each of the four stages (arXiv:1512.03385, table 1)
     18: (2, 2, 2, 2),
@@ -138,7 +139,7 @@ class ResNetTSM(nn.Module):
             ValueError: The clips are not (B, T, C, H, W) with the model's C.
         """
         logits = self.frame_logits(clips)
-        return logits.mean(1) if self.options.consensus == "avg" else logits  # (B, K)
+        return mean_over_frames(logits) if self.options.consensus == "avg" else logits  # (B, K)
 
     @property
     def layer_names(self) -> list[tuple[str, ...]]:

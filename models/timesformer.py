@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import stochastic_depth
 
 from models.vit import (
     LAYER_NORM_EPS,
@@ -22,6 +21,7 @@ from models.vit import (
     encode,
     transformer_layer_names,
 )
+from ops.stochastic_depth import StochasticDepth
 
 ATTENTIONS = ("divided", "joint", "space_only")
 INIT_STD = 0.02
@@ -59,6 +59,7 @@ class DividedBlock(nn.Module):
         C = size.hidden_size
         self.num_frames = num_frames
         self.drop_path = drop_path
+        self.stochastic_depth = StochasticDepth(drop_path)
         self.temporal_norm1 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
         self.temporal_attn = Attention(C, size.num_heads, size.qkv_bias)
         self.temporal_fc = nn.Linear(C, C)
@@ -72,11 +73,11 @@ class DividedBlock(nn.Module):
         cls, patches = self._split(x)
         patches = self._along_time(patches)
         seen = self.norm1(self._frames(cls, patches))  # (B, T, 1+N, C)
-        update = self._dropped(self.attn(seen.flatten(0, 1))).unflatten(0, seen.shape[:2])
+        update = self.stochastic_depth(self.attn(seen.flatten(0, 1))).unflatten(0, seen.shape[:2])
         cls = cls + update[:, :, 0].mean(1, keepdim=True)  # (B, 1, C)
         patches = patches + update[:, :, 1:].transpose(1, 2)  # (B, N, T, C)
         x = torch.cat([cls, patches.flatten(1, 2)], dim=1)  # (B, 1+N*T, C)
-        return x + self._dropped(self.mlp(self.norm2(x)))
+        return x + self.stochastic_depth(self.mlp(self.norm2(x)))
 
     def attention_maps(self, x: Tensor) -> AttentionMaps:
         """Return the weights with which `forward` attends among tokens (B, 1+N*T, C)."""
@@ -92,16 +93,13 @@ class DividedBlock(nn.Module):
 
     def _along_time(self, patches: Tensor) -> Tensor:
         seen = self.temporal_norm1(patches)  # (B, N, T, C)
-        update = self._dropped(self.temporal_attn(seen.flatten(0, 1)))  # (B*N, T, C)
+        update = self.stochastic_depth(self.temporal_attn(seen.flatten(0, 1)))  # (B*N, T, C)
         # where the branch is dropped, temporal_fc still adds its bias
         return patches + self.temporal_fc(update).unflatten(0, patches.shape[:2])
 
     def _frames(self, cls: Tensor, patches: Tensor) -> Tensor:
         cls = cls.unsqueeze(1).expand(-1, self.num_frames, -1, -1)  # (B, T, 1, C)
         return torch.cat([cls, patches.transpose(1, 2)], dim=2)  # (B, T, 1+N, C)
-
-    def _dropped(self, update: Tensor) -> Tensor:
-        return stochastic_depth(update, self.drop_path, mode="row", training=self.training)
 
 
 class TimeSformer(nn.Module):

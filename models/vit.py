@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torchvision.ops import stochastic_depth
 
+from ops.frame_mean import mean_over_frames
+from ops.stochastic_depth import StochasticDepth
 from ops.token_shift import TokenShift
 
 EMBEDDED = ("cls_token", "pos_embed", "time_embed", "patch_embed.")  # below the first block
@@ -158,6 +159,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
         self.mlp = Mlp(C, size.mlp_dim, size.dropout)
         self.drop_path = drop_path
+        self.stochastic_depth = StochasticDepth(drop_path)
         self.shifts_residual = shifts_residual
 
     def forward(self, x: Tensor) -> Tensor:
@@ -173,8 +175,7 @@ class Block(nn.Module):
 
     def update(self, branch: nn.Module, x: Tensor) -> Tensor:
         """Apply a branch to each frame's tokens, (B, T, N, C), or for some frames give zeros."""
-        update = branch(x.flatten(0, 1))  # (B*T, N, C)
-        update = stochastic_depth(update, self.drop_path, mode="row", training=self.training)
+        update = self.stochastic_depth(branch(x.flatten(0, 1)))  # (B*T, N, C)
         return update.unflatten(0, x.shape[:2])  # (B, T, N, C)
 
 
@@ -232,7 +233,7 @@ class VisionTransformer(nn.Module):
         Raises:
             ValueError: The clips are not (B, T, 3, H, W) of the model's image size.
         """
-        return self.frame_logits(clips).mean(1)  # (B, K)
+        return mean_over_frames(self.frame_logits(clips))  # (B, K)
 
     @property
     def layer_names(self) -> list[tuple[str, ...]]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from config import load_cfg_text
+from engine.compiling import is_compiled
 from engine.distributed import World
 from engine.learner import Learner, amp_dtype, build_learner, build_optimizer
 from engine.objective import Target, build_objective
@@ -379,7 +380,9 @@ def test_compiled_model_trains_the_weights_of_the_plain_one(
 ) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     compiled, plain = (toy_learner(compiles=flag, swa_epochs=range(1, 2)) for flag in (True, False))
-    assert isinstance(compiled.parallel, torch._dynamo.OptimizedModule)
+    assert is_compiled(compiled.model)
+    assert compiled.swa is not None
+    assert is_compiled(compiled.swa.module)
     for learner in (compiled, plain):
         train_step(learner, toy_batch())
         learner.end_epoch(1)

@@ -299,8 +299,9 @@ def test_model_runs_under_bf16_autocast() -> None:
     model, clips = toy_vit(), toy_clips()
     expected = model(clips)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(clips)
-    assert logits.dtype is torch.bfloat16
+        logits, of_frames = model(clips), model.frame_logits(clips)
+    assert of_frames.dtype is torch.bfloat16
+    assert logits.dtype is torch.float32  # their mean keeps its digits
     # 8 bits through three blocks: some per cent of logits of order 1
     torch.testing.assert_close(logits.float(), expected, atol=0.1, rtol=0)
     logits.float().sum().backward()

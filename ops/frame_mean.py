@@ -1,0 +1,12 @@
+"""The mean over the frames of a clip, in full precision whatever autocast left."""
+
+import torch
+from torch import Tensor
+
+
+def mean_over_frames(logits: Tensor) -> Tensor:
+    """Average frame logits (B, T, K) over T, in float32 at least; returns (B, K).
+
+    In bf16, of 8 bits, the mean would be rounded as if it were one frame's.
+    """
+    return logits.mean(1, dtype=torch.promote_types(logits.dtype, torch.float32))
