@@ -12,7 +12,6 @@ if __name__ == "__main__":  # a wrong word is told at once: the imports below ta
 import argparse
 import logging
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,11 +37,12 @@ from engine.distributed import (
     launch_options,
 )
 from engine.experiment import choose_checkpoint, load_experiment
+from engine.live_bar import LiveBar
 from engine.position import Position
 from engine.progress import Progress
 from engine.provenance import describe_run, file_sha256
 from engine.remarks import figure_remarks
-from engine.results import record_validation, write_results
+from engine.results import record_best, record_epoch, record_validation, write_results
 from engine.run import Run, on_device, to_device
 from engine.run_folder import RunFolder, held_folder
 from engine.run_log import set_up_console
@@ -119,6 +119,9 @@ def train(
     if start.awaits_validation:
         keep_best(run, training, checkpoints, start.position.epoch)
     for epoch in range(start.position.epoch, cfg.TRAIN.EPOCHS):
+        if reason := training.patience.decided_end(world):
+            _log.info("%s", reason)
+            break
         stop_signals.hold()
         place = train_one_epoch(run, training, checkpoints, epoch)
         learner.end_epoch(epoch + 1)
@@ -129,7 +132,7 @@ def train(
     if learner.swa and num_averaged:
         average = learner.swa.module
         update_average(average, training.loader, run)
-        top1 = validate(run, average, training.val, cfg.TRAIN.EPOCHS - 1, kind="swa")
+        top1 = validate(run, average, training, cfg.TRAIN.EPOCHS, kind="swa")
         if world.is_main:
             names = training.listed.class_names
             checkpoints.save_average(build_average(cfg, average, num_averaged, top1, names))
@@ -154,7 +157,8 @@ def train_one_epoch(
     part = training.part(epoch, world)
     groups = training.groups.of_rest(part.num_batches)
     meters = training.start.meters if part.start.offset else ()
-    progress = Progress(part, cfg.TRAIN.EPOCHS, world, cfg.TRAIN.PRINT_FREQ, run.log, meters)
+    freq, num_epochs = cfg.TRAIN.PRINT_FREQ, cfg.TRAIN.EPOCHS
+    progress = Progress(part, num_epochs, world, freq, run.log, meters, training.pace)
     for i, batch in enumerate(progress.timed(training.loader)):
         rate = training.schedule(part.epochs_done(i))
         learner.set_rate(rate)
@@ -164,7 +168,8 @@ def train_one_epoch(
             there = on_device(batch, world)
             clips, labels = to_device(there.clips, cfg, world), there.labels
             if not epoch and not part.number(i):
-                run.log.clips(batch.clips.numpy()[:8])
+                shown = [training.listed.class_names[label] for label in batch.labels[:8]]
+                run.log.clips(batch.clips.numpy()[:8], shown)
             rng = batch_rng(cfg.SEED, epoch, part.number(i), world.rank)
             mix = training.mixer.draw(clips.shape, rng)
             mix = mix.on(world.device) if mix else None
@@ -192,11 +197,8 @@ def train_one_epoch(
             save(run, training, checkpoints, part.after(i), progress)
     learner.drop_gradients()  # those of a last group that made no step
     training.bad_videos.collect()
-    means = progress.epoch_means()
-    rates = {"Loss/train": means["loss"], "LearningRate": training.schedule(epoch)}
-    run.log.scalars(epoch, rates)
-    run.log.scalars(epoch, {f"Accuracy/train_{name}": means[name] for name in ("top1", "top5")})
-    _log.info("epoch %d trained: loss %.4f top1 %.2f top5 %.2f", epoch + 1, *means.values())
+    means, rate = progress.epoch_means(), training.schedule(epoch)
+    record_epoch(run.log, epoch + 1, means, rate, cfg.MODEL.NUM_CLASSES)
     return part.end()
 
 
@@ -212,7 +214,8 @@ def save(
     own = OwnState(meters, training.bad_videos.state())
     best = max(training.start.best, checkpoints.record().top1)
     content = build_checkpoint(
-        run.cfg, training.learner, place, best, training.listed, run.world, own
+        *(run.cfg, training.learner, place, best, training.listed, run.world, own),
+        top1s=training.patience.top1s,
     )
     if content:
         run.log.flush()  # first: a run that goes on from the checkpoint counts on its records
@@ -229,27 +232,32 @@ def save(
 
 def keep_best(run: Run, training: Training, checkpoints: CheckpointFolder, num_epochs: int) -> None:
     """Validate after so many epochs; the newest checkpoint becomes the best if it leads."""
-    top1 = validate(run, training.learner.evaluated, training.val, num_epochs - 1)
+    top1 = validate(run, training.learner.evaluated, training, num_epochs)
     if run.world.is_main:
         best = max(training.start.best, checkpoints.record().top1, top1)
-        run.log.scalars(num_epochs - 1, {"Accuracy/best_test_top1": best})
+        record_best(run.log, num_epochs, best)
         run.log.flush()
+        training.patience.add(num_epochs, top1)
         checkpoints.keep_best(top1, num_epochs, list_digest(training.val.records))
 
 
-def validate(run: Run, model: nn.Module, val: Videos, epoch: int, kind: str = "val") -> float:
+def validate(
+    run: Run, model: nn.Module, training: Training, num_epochs: int, kind: str = "val"
+) -> float:
     """Score the validation videos and record the figures; return top-1 (on rank 0, else 0).
 
     The records are of kind ``val``, or ``swa`` for the averaged weights.
     """
     model.eval()
     broadcast_buffers(model)
-    scores, unreadable = evaluate(run, model, val)
+    scores, unreadable = evaluate(run, model, training.val)
     if scores is None:
         return 0.0
     mean_scores = scores.averaged(run.cfg.TEST.AVERAGE_LOGITS)
-    loss = scores.loss(run.cfg.LOSS.LABEL_SMOOTHING)
-    return record_validation(run.log, epoch, scores, mean_scores, loss, kind, unreadable)
+    loss, names = scores.loss(run.cfg.LOSS.LABEL_SMOOTHING), training.listed.class_names
+    return record_validation(
+        *(run.log, num_epochs, scores, mean_scores, loss, kind, names), unreadable=unreadable
+    )
 
 
 @torch.inference_mode()
@@ -273,13 +281,12 @@ def evaluate(run: Run, model: nn.Module, videos: Videos) -> tuple[Scores | None,
     def classify(clips: Tensor) -> Tensor:
         return run_filled(model, to_device(clips, cfg, run.world), size).float().cpu()
 
-    start, results = time.perf_counter(), []
-    for i, batch in enumerate(loader):
-        with run.autocast():
-            results += classify_views(batch, classify, cfg.TEST.VIEWS_PER_FORWARD)
-        if not is_val and ((i + 1) % cfg.TRAIN.PRINT_FREQ == 0 or i + 1 == len(loader)):
-            left = (time.perf_counter() - start) / (i + 1) * (len(loader) - i - 1)
-            _log.info("test %d/%d batches, %.0f s left", i + 1, len(loader), left)
+    results = []
+    with LiveBar(len(paths), "video", videos.split, is_shown=run.world.is_main) as bar:
+        for batch in loader:
+            with run.autocast():
+                results += classify_views(batch, classify, cfg.TEST.VIEWS_PER_FORWARD)
+            bar.update(len(batch) * run.world.size)  # the others are about as far
     named = [(paths[place], place, logits, error) for place, logits, error in results]
     gathered = gather_objects(named, run.world)
     if gathered is None:
@@ -320,7 +327,10 @@ def test(cfg: CfgNode, path: str, videos: Videos, world: World) -> None:
         "remarks": figure_remarks(cfg, videos.records, path),
         "run": described,
     }
-    write_results(folder, scores, unreadable, loaded.class_names, source, cfg.TEST.AVERAGE_LOGITS)
+    write_results(
+        *(folder, scores, unreadable, loaded.class_names, source, cfg.TEST.AVERAGE_LOGITS),
+        num_epochs=loaded.num_epochs,
+    )
     if unreadable and not cfg.TEST.SKIPS_UNREADABLE:
         raise ValueError(
             f"{len(unreadable)} of {len(videos.records)} videos are unreadable, and the figures "

@@ -244,6 +244,8 @@ _C.OPTIM.CLIP_GRAD_NORM = 1.0
 _C.TRAIN = CN()
 # Times that every video is seen, in AUG.REPEATS clips each time.
 _C.TRAIN.EPOCHS = 18
+# Epochs without a better validation top-1 after which the training ends; 0 = it has all EPOCHS.
+_C.TRAIN.PATIENCE = 0
 # Clips a process takes at once, on its GPU or CPU.
 _C.TRAIN.CLIPS_PER_GPU = 21
 # Batches whose gradients are added up for one step.

@@ -40,6 +40,11 @@ def training_faults(cfg: CfgNode) -> list[str]:
 def _swa_faults(cfg: CfgNode) -> list[str]:
     """Return what does not fit together in TRAIN.SWA."""
     faults, swa = [], cfg.TRAIN.SWA
+    if swa.START_EPOCH and cfg.TRAIN.PATIENCE:
+        faults.append(
+            f"TRAIN.PATIENCE={cfg.TRAIN.PATIENCE}; it ends a run before the last epochs, which "
+            f"TRAIN.SWA.START_EPOCH={swa.START_EPOCH} averages: set one of them to 0"
+        )
     if swa.START_EPOCH > cfg.TRAIN.EPOCHS:
         faults.append(
             f"TRAIN.SWA.START_EPOCH={swa.START_EPOCH}; it must be at most "

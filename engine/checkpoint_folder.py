@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,15 @@ class BestRecord:
         epoch: Number of epochs after which it was reached.
         validated: Number of epochs after which the last validation was.
         validated_on: Digest of the validation's list; see `datasets.annotations.list_digest`.
+        top1s: What each validation gave, percent, by number of epochs; those of files that were
+            written before it was kept are missing.
     """
 
     top1: float = -1.0
     epoch: int = 0
     validated: int = 0
     validated_on: str = ""
+    top1s: Mapping[int, float] = field(default_factory=dict)
 
 
 class CheckpointFolder:
@@ -127,8 +130,10 @@ class CheckpointFolder:
                 if old != best:
                     old.unlink()
         reached = (top1, epoch) if is_best else (record.top1, record.epoch)
+        top1s = {before: value for before, value in record.top1s.items() if before < epoch}
+        top1s[epoch] = top1
+        new = BestRecord(*reached, validated=epoch, validated_on=validated_on, top1s=top1s)
         with whole_file(self._record) as file:  # last: without it the epoch is validated once more
-            new = BestRecord(*reached, validated=epoch, validated_on=validated_on)
             file.write(json.dumps(asdict(new)).encode() + b"\n")
         return is_best
 
@@ -139,10 +144,11 @@ class CheckpointFolder:
             ValueError: The file is damaged.
         """
         try:
-            return BestRecord(**json.loads(self._record.read_text(encoding="utf-8")))
+            record = BestRecord(**json.loads(self._record.read_text(encoding="utf-8")))
+            return replace(record, top1s={int(e): value for e, value in record.top1s.items()})
         except FileNotFoundError:
             return BestRecord()
-        except (ValueError, TypeError) as error:
+        except (AttributeError, ValueError, TypeError) as error:
             raise ValueError(
                 f"{self._record} is damaged ({error}); without it --resume validates the last "
                 "epoch again: delete it"

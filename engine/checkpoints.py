@@ -52,6 +52,7 @@ def build_checkpoint(
     training_list: TrainingList,
     world: World,
     own: OwnState | None = None,
+    top1s: Mapping[int, float] | None = None,
 ) -> dict[str, Any] | None:
     """Return the checkpoint of a place between two steps, on rank 0; None elsewhere.
 
@@ -66,6 +67,7 @@ def build_checkpoint(
         training_list: What is trained on.
         world: Where this process stands; all processes call together.
         own: What this process alone has, besides its random states.
+        top1s: What the validations before gave, percent, by number of finished epochs.
 
     Raises:
         FloatingPointError: A weight or a value of the optimizer or an average is not finite.
@@ -85,6 +87,7 @@ def build_checkpoint(
         "epoch": position.epoch,
         "position": position.as_dict(),
         "best_acc1": best,
+        "val_top1s": dict(top1s or {}),
         "scheduler": {"last_epoch": position.epoch, "base_lrs": [cfg.OPTIM.LR]},
         "rng": list(rng_states),
         "meters": list(meters),
@@ -113,6 +116,7 @@ def build_average(
     if cfg.TRAIN.CHECKPOINT_LAYOUT == "released":
         state = _named_as_released(state)
     content = {"state_dict": state, "num_averaged": num_averaged, "val_top1": top1}
+    content["epoch"] = cfg.TRAIN.EPOCHS  # it is made when they are done
     return content | build_description(cfg, class_names)
 
 

@@ -10,7 +10,8 @@ from engine.event_files import cut_events
 from engine.whole_file import errors_told, whole_file
 
 _BY_ITERATION = ("Iteration", "input")  # groups of tags
-_BY_EPOCH = ("Accuracy", "LearningRate", "Loss", "swa", "val")
+_BY_EPOCH = ("Accuracy", "LearningRate", "Loss")  # the release's, whose steps count from 0
+_OF_START = ("config", "_hparams_")  # each start says it anew
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,24 @@ class RecordedPart:
     def has_line(self, entry: Mapping[str, Any]) -> bool:
         """Tell whether a line of log.jsonl lies within; one of an unknown kind does."""
         kind, epoch = str(entry.get("kind")), entry.get("epoch", 0)
-        if kind == "train" and "step" in entry:
-            return entry["step"] <= self.iterations
-        ends = {"train": self.epochs, **self._epochs_of_validations()}
-        return kind not in ends or epoch < ends[kind]
+        if kind == "train":  # older lines lack the step, and count epochs from 0
+            return entry["step"] <= self.iterations if "step" in entry else epoch < self.epochs
+        ends = self._epochs_of_validations()
+        return kind not in ends or epoch <= ends[kind]
 
     def has_event(self, tag: str, step: int) -> bool:
         """Tell whether an event of TensorBoard lies within; one of an unknown tag does."""
         group, _, name = tag.partition("/")
-        if group == "config":  # each start says it anew
+        if group in _OF_START:
             return False
         if group in _BY_ITERATION:
             return step < self.iterations
-        if group not in _BY_EPOCH:
-            return True
-        validation = name.removeprefix("best_").partition("_")[0].replace("test", "val")
-        kinds = self._epochs_of_validations()
-        return step < kinds.get(group, kinds.get(validation, self.epochs))
+        ends = {"train": self.epochs, "test": self.epochs - 1, **self._epochs_of_validations()}
+        if group in _BY_EPOCH:
+            validation = name.removeprefix("best_").partition("_")[0].replace("test", "val")
+            return step < self._epochs_of_validations().get(validation, self.epochs)
+        kind = group.removesuffix("_top1_of_class")
+        return kind not in ends or step <= ends[kind]
 
     def _epochs_of_validations(self) -> dict[str, int]:
         """Return by kind how many epochs' validations stay; the averaged weights' comes last."""

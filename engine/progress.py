@@ -15,10 +15,13 @@ from torch import Tensor
 
 from engine.distributed import World, all_reduce_sum
 from engine.fetching import Fetched
+from engine.pace import Pace
 from engine.position import EpochPart
 from engine.run_log import NullRunLog, RunLog
 
 Batch = TypeVar("Batch")
+
+_EARLY = 2  # iterations until the time left is told; the first is no measure
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ class Progress:
         print_freq: Iterations between reports.
         runlog: Where the reports go, besides the console.
         totals: What `state` gave when the epoch was broken off; empty for a whole one.
+        pace: Of the run, for the time left; None: of this epoch alone.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Progress:
         print_freq: int,
         runlog: RunLog | NullRunLog,
         totals: Sequence[float] = (),
+        pace: Pace | None = None,
     ) -> None:
         self.epoch = part.epoch
         self.num_epochs = num_epochs
@@ -78,7 +83,8 @@ class Progress:
         self._iterations_before = part.start.iterations
         self._grad_norm: Tensor | None = None
         self._start_interval()
-        self._epoch_start = time.perf_counter()
+        self.pace = pace or Pace()
+        self.pace.begin(self._epochs_done())
 
     def timed(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches of a loader and measure the wait for each."""
@@ -133,9 +139,15 @@ class Progress:
         return [*self._totals]
 
     def report(self, rate: float, is_forced: bool = False) -> None:
-        """Every print_freq iterations, at the end and when forced, write a line and the records."""
+        """Every print_freq iterations, at the end and when forced, write a line and the records.
+
+        Before a run's first line the time left is told on the console.
+        """
         is_end = self._done == self.num_iterations
         if self._done % self.print_freq and not is_end and not is_forced:
+            if not self.pace.is_told and self._done - self._done_before == _EARLY:
+                eta = self.pace.seconds_left(self._epochs_done(), self.num_epochs)
+                _log.info("about %s left, by the first %d iterations", _clock(eta), _EARLY)
             return
         self.check_losses()
         if not self._losses:  # all were skipped
@@ -155,7 +167,7 @@ class Progress:
         }
         if grad_norm is not None:  # there has been a step
             figures["grad_norm"] = grad_norm
-        eta = self._seconds_left()
+        eta = self.pace.seconds_left(self._epochs_done(), self.num_epochs)
         _log.info(
             "epoch %d/%d it %d/%d loss %.4f top1 %.1f lr %.3g %.1f clips/s wait %.0f%% eta %s",
             *(self.epoch + 1, self.num_epochs, self._done, self.num_iterations),
@@ -166,7 +178,7 @@ class Progress:
             self.runlog.scalars(iteration, {"Iteration/loss": loss})
         others = {f"Iteration/{name}": value for name, value in figures.items() if name != "loss"}
         self.runlog.scalars(step - 1, others)
-        place = {"epoch": self.epoch, "iteration": self._done, "step": step}
+        place = {"epoch": self.epoch + 1, "iteration": self._done, "step": step}
         self.runlog.line("train", **place, eta_s=eta, **figures)
         self._start_interval()
 
@@ -210,10 +222,8 @@ class Progress:
         self._clips = 0
         self._losses: dict[int, float] = {}  # by iteration of the run
 
-    def _seconds_left(self) -> float:
-        epochs = self.num_epochs - self.epoch
-        left = epochs * self.num_iterations - self._done
-        return (time.perf_counter() - self._epoch_start) / (self._done - self._done_before) * left
+    def _epochs_done(self) -> float:
+        return self.epoch + self._done / self.num_iterations
 
 
 def _clock(seconds: float) -> str:

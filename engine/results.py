@@ -9,51 +9,111 @@ from typing import Any
 import numpy as np
 
 from config.values import counted
+from engine.board import Board, class_tag
+from engine.confusion import write_confusion
+from engine.event_files import cut_events
 from engine.run_log import NullRunLog, RunLog
-from engine.scores import Scores
+from engine.scores import Scores, in_words, shown_tops
 from engine.whole_file import whole_file
 
 _log = logging.getLogger(__name__)
 
 
+def record_epoch(
+    runlog: RunLog | NullRunLog,
+    num_epochs: int,
+    means: Mapping[str, float],
+    rate: float,
+    num_classes: int,
+) -> None:
+    """Record and say what an epoch of training gave.
+
+    Args:
+        runlog: Of the run.
+        num_epochs: Finished ones, this one included.
+        means: loss, top1 and top5 over all processes.
+        rate: Learning rate at its beginning.
+        num_classes: Of the model; a top-5 that is trivial is left out.
+    """
+    names = shown_tops(num_classes)
+    tops = {name: means[name] for name in names}
+    released = {f"Accuracy/train_{name}": value for name, value in tops.items()}
+    runlog.scalars(num_epochs - 1, {"Loss/train": means["loss"], "LearningRate": rate} | released)
+    ours = {"loss": means["loss"], "lr": rate} | tops
+    runlog.scalars(num_epochs, {f"train/{name}": value for name, value in ours.items()})
+    _log.info("epoch %d trained: loss %.4f %s", num_epochs, means["loss"], in_words(tops))
+
+
+def record_best(runlog: RunLog | NullRunLog, num_epochs: int, top1: float) -> None:
+    """Record the best top-1 of the validations so far, percent."""
+    runlog.scalars(num_epochs - 1, {"Accuracy/best_test_top1": top1})  # the release's steps
+    runlog.scalars(num_epochs, {"val/best_top1": top1})
+
+
 def record_validation(
     runlog: RunLog | NullRunLog,
-    epoch: int,
+    num_epochs: int,
     scores: Scores,
     mean_scores: np.ndarray,
     loss: float,
     kind: str,
+    class_names: Sequence[str],
     unreadable: Sequence[str] = (),
 ) -> float:
     """Record and say the figures of a validation; return its top-1, percent.
 
     Args:
         runlog: Of the run.
-        epoch: Just finished, 0-based.
+        num_epochs: Finished ones.
         scores: Of the videos.
         mean_scores: Averaged over the views, (N, K).
         loss: Mean over single views.
         kind: ``val``, or ``swa`` for the averaged weights.
+        class_names: By label.
         unreadable: Why the other videos were left out, a line each.
     """
     figures = scores.figures(mean_scores)
-    tag = "test" if kind == "val" else kind  # the release's word
-    runlog.scalars(epoch, {f"Loss/{tag}": loss})
-    runlog.scalars(epoch, {f"Accuracy/{tag}_{name}": figures[name] for name in ("top1", "top5")})
-    runlog.confusion(epoch, scores.confusion(mean_scores), kind)
-    shown = {name: figures[name] for name in ("top1", "top5", "mean_class_accuracy")}
+    shown = scores.shown_figures(figures)
+    released = "test" if kind == "val" else kind  # the release's word, and its steps from 0
+    tops = {
+        f"Accuracy/{released}_{name}": shown[name] for name in ("top1", "top5") if name in shown
+    }
+    runlog.scalars(num_epochs - 1, {f"Loss/{released}": loss} | tops)
+    runlog.scalars(num_epochs, {f"{kind}/loss": loss} | by_tag(kind, figures, shown, class_names))
+    runlog.confusion(num_epochs, scores.confusion(mean_scores), class_names, kind)
     num_videos, num_views = scores.view_logits.shape[:2]
     coverage = {"num_videos": num_videos, "num_listed": num_videos + len(unreadable)}
-    runlog.line(kind, epoch=epoch, loss_single_views=loss, **shown, **coverage)
+    runlog.line(kind, epoch=num_epochs, loss_single_views=loss, **shown, **coverage)
     for line in unreadable:
         _log.warning("left out of the validation: %s", line)
+    del shown["mean_class_accuracy"]
     _log.info(
-        "epoch %d validated%s: %s%s each, top1 %.2f top5 %.2f, loss of single views %.4f",
-        *(epoch + 1, "" if kind == "val" else f" ({kind})"),
+        "epoch %d validated%s: %s%s each, %s, loss of single views %.4f",
+        *(num_epochs, "" if kind == "val" else f" ({kind})"),
         "{num_videos} of {num_listed} videos, ".format(**coverage) if unreadable else "",
-        *(counted(num_views, "view"), figures["top1"], figures["top5"], loss),
+        *(counted(num_views, "view"), in_words(shown), loss),
     )
     return figures["top1"]
+
+
+def by_tag(
+    kind: str, figures: Mapping[str, Any], shown: Mapping[str, float], class_names: Sequence[str]
+) -> dict[str, float]:
+    """Return figures by tags of TensorBoard: the shown ones, and the top-1 of each class.
+
+    Args:
+        kind: ``val``, ``swa`` or ``test``: the group of the tags.
+        figures: Of `Scores.figures`.
+        shown: Of `Scores.shown_figures`.
+        class_names: By label.
+    """
+    per_class = enumerate(figures["per_class_accuracy"].values())
+    K = len(class_names)
+    return {f"{kind}/{name}": value for name, value in shown.items()} | {
+        f"{kind}_top1_of_class/{class_tag(label, class_names[label], K)}": value
+        for label, value in per_class
+        if value is not None
+    }
 
 
 def write_results(
@@ -63,8 +123,9 @@ def write_results(
     class_names: Sequence[str],
     source: Mapping[str, Any],
     average_logits: bool = True,
+    num_epochs: int = 0,
 ) -> None:
-    """Write scores.npz and results.json, and say the figures.
+    """Write scores.npz, results.json, the confusion and TensorBoard's events; say the figures.
 
     Args:
         folder: Run folder.
@@ -74,11 +135,18 @@ def write_results(
         source: What else results.json tells of where the figures come from; its ``remarks`` are
             said beside the figures.
         average_logits: Average logits over the views; False: probabilities.
+        num_epochs: Of the tested checkpoint, as far as it says.
+
+    Raises:
+        UnwritableError: A file cannot be written.
     """
     if (folder / "results.json").exists():
         _log.warning("%s: the results of an earlier test are replaced", folder)
     scores.save(folder / "scores.npz", scores.averaged())
-    figures = scores.figures(scores.averaged(average_logits))
+    mean_scores = scores.averaged(average_logits)
+    figures = scores.figures(mean_scores)
+    shown = scores.shown_figures(figures)
+    tagged = by_tag("test", figures, shown, class_names)
     per_class = zip(class_names, figures.pop("per_class_accuracy").values(), strict=True)
     num_videos, num_views = scores.view_logits.shape[:2]
     num_listed = num_videos + len(unreadable)
@@ -93,12 +161,18 @@ def write_results(
     }
     with whole_file(folder / "results.json") as file:
         file.write((json.dumps(results, indent=2) + "\n").encode())
+    title = f"test, {source['protocol']}: {counted(num_videos, 'video')}, top-1 {shown['top1']:.2f}"
+    picture = write_confusion(folder, scores.confusion(mean_scores), class_names, title)
+    cut_events(folder / "tensorboard", lambda tag, _: not tag.startswith("test"))
+    with Board(folder / "tensorboard") as board:
+        board.scalars(num_epochs, tagged)
+        if picture is not None:
+            board.picture(num_epochs, "test/confusion", picture)
     for line in unreadable:
         _log.warning("left out: %s", line)
     _log.info(
-        "test of %d of %d videos, %s each: top1 %.2f top5 %.2f mean class accuracy %.2f",
-        *(num_videos, num_listed, counted(num_views, "view")),
-        *(figures["top1"], figures["top5"], figures["mean_class_accuracy"]),
+        "test of %d of %d videos, %s each: %s",
+        *(num_videos, num_listed, counted(num_views, "view"), in_words(shown)),
     )
     for remark in source.get("remarks", ()):
         _log.warning("of these figures: %s", remark)

@@ -36,6 +36,7 @@ class Start:
             validation, which then comes first.
         meters: What this process's `Progress` goes on from; empty at the beginning of an epoch.
         bad_videos: The unreadable training videos known by now, by place in the list.
+        top1s: What the validations before gave, percent, by number of finished epochs.
     """
 
     position: Position
@@ -43,6 +44,7 @@ class Start:
     awaits_validation: bool = False
     meters: Sequence[float] = ()
     bad_videos: Mapping[int, str] = field(default_factory=dict)
+    top1s: Mapping[int, float] = field(default_factory=dict)
 
 
 def resume(learner: Learner, path: str, world: World) -> dict[str, Any]:
@@ -127,12 +129,14 @@ def find_start(
     if not position.offset:
         position = replace(position, dealt_to=world.size)
     is_ours = "position" in content
+    top1s = {**content.get("val_top1s", {}), **validated.top1s}
     return Start(
         position,
         max(best_of(content), validated.top1),
         is_ours and not position.offset and validated.validated < position.epoch,
         meters,
         content.get("bad_videos", {}) if same_list else {},
+        {epoch: top1 for epoch, top1 in top1s.items() if epoch <= position.epoch},
     )
 
 

@@ -5,15 +5,17 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import summary
+from yacs.config import CfgNode
 
 from config.console import show_every_name
-from engine.event_files import EventFile
+from engine.board import Board
+from engine.confusion import write_confusion
 from engine.kept_records import RecordedPart, cut_records
 from engine.run_folder import RunFolder
 from engine.whole_file import errors_told, sync_file, unwritable
@@ -21,13 +23,15 @@ from engine.whole_file import errors_told, sync_file, unwritable
 _log = logging.getLogger(__name__)
 
 _FORMAT = "%(asctime)s %(message)s"
-_CELL = 8  # side of a cell of the confusion matrix's picture, pixels
+# What warns of config, weights and checkpoint, which are the same in every process.
+_COMMON = ("config.", "models.", "engine.resuming", "engine.fonts")
 
 
 def set_up_console(is_main: bool) -> None:
     """Send log lines to the console: all of the main process, warnings of the others.
 
-    It shows every name, see `config.console`.
+    Warnings that the main process has too are left out of the others. It shows every name, see
+    `config.console`.
     """
     show_every_name()
     logging.basicConfig(
@@ -37,6 +41,9 @@ def set_up_console(is_main: bool) -> None:
         stream=sys.stdout,
         force=True,
     )
+    if not is_main:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(lambda record: not record.name.startswith(_COMMON))
 
 
 def open_runlog(
@@ -77,7 +84,7 @@ class RunLog:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lines = folder / "log.jsonl"
-        self._events = EventFile(folder / "tensorboard")
+        self._board = Board(folder / "tensorboard")
         with errors_told(folder / "train.log"):
             self._console = _ConsoleFile(folder / "train.log", encoding="utf-8")
         self._console.setFormatter(logging.Formatter(_FORMAT))
@@ -85,8 +92,7 @@ class RunLog:
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Record figures by tag in TensorBoard."""
-        for tag, value in values.items():
-            self._events.add(step, summary.scalar(tag, value))
+        self._board.scalars(step, values)
 
     def line(self, kind: str, **values: Any) -> None:
         """Append a line to log.jsonl: the kind, the time in seconds, the values.
@@ -102,26 +108,31 @@ class RunLog:
         with errors_told(self._lines), self._lines.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
-    def text(self, tag: str, text: str) -> None:
-        """Record a text in TensorBoard, letter by letter."""
-        self._events.add(0, summary.text(tag, f"```\n{text}\n```"))
+    def config(self, cfg: CfgNode) -> None:
+        """Record the config in TensorBoard, what differs from the defaults first."""
+        self._board.config(cfg)
 
-    def clips(self, clips: np.ndarray) -> None:
-        """Show clips, uint8 (B, T, 3, H, W), as strips of frames below one another."""
-        B, T, C, H, W = clips.shape
-        strips = clips.transpose(2, 0, 3, 1, 4).reshape(C, B * H, T * W)
-        self._events.add(0, summary.image("input/clips", strips))
+    def clips(self, clips: np.ndarray, names: Sequence[str]) -> None:
+        """Show clips, uint8 (B, T, 3, H, W), in TensorBoard, each below the name of its class."""
+        self._board.clips(clips, names)
 
-    def confusion(self, step: int, matrix: np.ndarray, kind: str = "val") -> None:
-        """Show a confusion matrix (K, K), rows true, as shares of the row from white to black."""
-        shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-        cell = max(1, _CELL * 32 // max(len(matrix), 32))
-        picture = np.kron(255 - (255 * shares).astype(np.uint8), np.ones((cell, cell), np.uint8))
-        self._events.add(step, summary.image(f"{kind}/confusion", picture[None]))
+    def confusion(self, step: int, matrix: np.ndarray, names: Sequence[str], kind: str) -> None:
+        """Write a confusion matrix (K, K), rows true, into the folder and show it in TensorBoard.
+
+        Args:
+            step: Number of finished epochs.
+            matrix: Videos by true and predicted class.
+            names: Of the classes.
+            kind: Of the validation.
+        """
+        title = f"{kind} after epoch {step}: {matrix.sum()} videos"
+        pixels = write_confusion(self.folder, matrix, names, title)
+        if pixels is not None:
+            self._board.picture(step, f"{kind}/confusion", pixels)
 
     def flush(self) -> None:
         """Bring all that was recorded onto the disk: before what counts on it, a checkpoint."""
-        self._events.flush()
+        self._board.flush()
         self._console.flush()
         for path in (self._lines, self.folder / "train.log"):
             if path.exists():
@@ -130,7 +141,7 @@ class RunLog:
 
     def close(self) -> None:
         """Close the files."""
-        self._events.close()
+        self._board.close()
         logging.getLogger().removeHandler(self._console)
         self._console.close()
 
@@ -144,13 +155,13 @@ class NullRunLog:
     def line(self, kind: str, **values: Any) -> None:
         """Do nothing."""
 
-    def text(self, tag: str, text: str) -> None:
+    def config(self, cfg: CfgNode) -> None:
         """Do nothing."""
 
-    def clips(self, clips: np.ndarray) -> None:
+    def clips(self, clips: np.ndarray, names: Sequence[str]) -> None:
         """Do nothing."""
 
-    def confusion(self, step: int, matrix: np.ndarray, kind: str = "val") -> None:
+    def confusion(self, step: int, matrix: np.ndarray, names: Sequence[str], kind: str) -> None:
         """Do nothing."""
 
     def flush(self) -> None:

@@ -1,6 +1,6 @@
 """Per-view logits of a test, and every figure that follows from them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from engine.whole_file import whole_file
 from models.weights.npz_file import NUMBERS, TEXTS, read_arrays
 from ops.metrics import class_accuracy, confusion_matrix, topk_hits
 
+TRIVIAL_TOP5 = 5  # classes up to which top-5 is 100 whatever the model, and is not shown
 NUM_SHOWN = 10  # of the reasons why videos are unreadable
 
 
@@ -71,6 +72,11 @@ class Scores:
             },
         }
 
+    def shown_figures(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        """Return of the figures top1, top5 and mean_class_accuracy; top5 only where it can vary."""
+        names = (*shown_tops(self.view_logits.shape[-1]), "mean_class_accuracy")
+        return {name: figures[name] for name in names}
+
     def confusion(self, mean_scores: np.ndarray) -> np.ndarray:
         """Count videos by true (row) and predicted class (column), (K, K)."""
         return confusion_matrix(mean_scores.argmax(-1), self.labels, mean_scores.shape[-1])
@@ -114,6 +120,16 @@ class Scores:
             int(arrays["num_clips"]),
             int(arrays["num_crops"]),
         )
+
+
+def shown_tops(num_classes: int) -> tuple[str, ...]:
+    """Return which of top1 and top5 are shown: of few classes top-5 says nothing."""
+    return ("top1",) if num_classes <= TRIVIAL_TOP5 else ("top1", "top5")
+
+
+def in_words(figures: Mapping[str, float]) -> str:
+    """Say accuracies, as ``top1 99.25 mean class accuracy 98.00``."""
+    return " ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in figures.items())
 
 
 def _check(arrays: dict[str, np.ndarray]) -> None:

@@ -52,8 +52,8 @@ def log_start(
     _log.info("%s, rank 0 on %s, AMP %s", processes, world.device, cfg.TRAIN.AMP)
     batch = world.size * cfg.TRAIN.CLIPS_PER_GPU * num_accumulated
     _log.info(
-        "effective batch %d = %d processes x %d clips x %d accumulated, learning rate %g",
-        *(batch, world.size, cfg.TRAIN.CLIPS_PER_GPU, num_accumulated, cfg.OPTIM.LR),
+        "effective batch %d = %s x %d clips x %d accumulated, learning rate %g",
+        *(batch, processes, cfg.TRAIN.CLIPS_PER_GPU, num_accumulated, cfg.OPTIM.LR),
     )
     advice = rate_advice(cfg, batch)
     if advice:

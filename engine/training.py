@@ -3,7 +3,7 @@
 import argparse
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +34,8 @@ from engine.experiment import load_teacher_cfg
 from engine.kept_records import RecordedPart
 from engine.learner import Learner, build_learner
 from engine.objective import Objective, build_mixer, build_objective
+from engine.pace import Pace
+from engine.patience import Patience
 from engine.position import EpochPart, Position
 from engine.provenance import describe_run
 from engine.resuming import Start, find_start, resume
@@ -87,6 +89,8 @@ class Training:
         listed: What is trained on, for the checkpoints.
         start: Where it begins.
         save_points: When checkpoints are written within an epoch.
+        patience: Whether it ends early.
+        pace: How long it will still take.
     """
 
     learner: Learner
@@ -103,6 +107,8 @@ class Training:
     listed: TrainingList
     start: Start
     save_points: SavePoints
+    patience: Patience = field(default_factory=partial(Patience, limit=0))
+    pace: Pace = field(default_factory=Pace)
 
     def part(self, epoch: int, world: World) -> EpochPart:
         """Return the batches of an epoch that are to be trained on, and have the loader give them.
@@ -197,7 +203,7 @@ def set_up_training(
     log = _open_records(folder, checkpoints, args.resume, start, world)
     run = Run(cfg, world, log)
     log.line("start", resumed=args.resume, **describe_run(cfg, lists, world))
-    log.text("config", cfg.dump())
+    log.config(cfg)
     for text in filter(None, (report, taught)):
         _log.info("%s", text)
     log_start(cfg, world, model, groups.size, len(records), len(val.records))
@@ -219,6 +225,8 @@ def set_up_training(
         listed,
         start,
         SavePoints(cfg.TRAIN.CHECKPOINT_MINUTES, cfg.TRAIN.CHECKPOINT_STEPS, world, stop_signals),
+        Patience(cfg.TRAIN.PATIENCE, start.top1s),
+        Pace(),
     )
     return run, training
 
@@ -264,13 +272,8 @@ def _find_start(
     content = resume(learner, args.resume, world)
     validated = decided_by_main(CheckpointFolder(Path(args.resume).parent).record, world)
     start = find_start(content, validated, cfg, listed, batches_per_epoch, world)
-    is_done = start.position.epoch >= cfg.TRAIN.EPOCHS and not start.awaits_validation
-    if is_done and not checkpoints.has_best():
-        raise ValueError(
-            f"{args.resume} is of a run that has done all TRAIN.EPOCHS={cfg.TRAIN.EPOCHS}, so "
-            f"there is nothing to do in {checkpoints.folder}; raise TRAIN.EPOCHS to go on, or test "
-            f"it with --evaluate --resume {args.resume}"
-        )
+    if not start.awaits_validation and not checkpoints.has_best():
+        _check_has_more(cfg, args.resume, start, checkpoints)
     if len(content.get("rng", ())) not in (0, world.size):
         # each process draws anew, and not what it drew when the run began
         torch.manual_seed(cfg.SEED + world.rank + world.size * (1 + start.position.iterations))
@@ -282,3 +285,17 @@ def _find_start(
         start.best,
     )
     return start
+
+
+def _check_has_more(cfg: CfgNode, path: str, start: Start, checkpoints: CheckpointFolder) -> None:
+    """Raise ``ValueError`` where a run that goes on has nothing left to train."""
+    has_ended = Patience(cfg.TRAIN.PATIENCE, start.top1s).why_end()
+    if start.position.epoch < cfg.TRAIN.EPOCHS and not has_ended:
+        return
+    key = "TRAIN.PATIENCE" if has_ended else "TRAIN.EPOCHS"
+    done = f"has ended by {key}" if has_ended else f"has done all {key}"
+    raise ValueError(
+        f"{path} is of a run that {done}={cfg.TRAIN[key.removeprefix('TRAIN.')]}, so there is "
+        f"nothing to do in {checkpoints.folder}; raise {key} to go on, or test it with --evaluate "
+        f"--resume {path}"
+    )

@@ -32,12 +32,14 @@ class LoadedModel:
         class_names: K names by label: those in the file, else those that the config names. A run
             without names writes the numbers of its classes, which do not count as names.
         report: What became of every tensor of the file.
+        num_epochs: That it was trained, where the file says so; else 0.
     """
 
     model: nn.Module
     cfg: CfgNode
     class_names: list[str]
     report: LoadReport
+    num_epochs: int = 0
 
 
 def load_model(
@@ -67,7 +69,9 @@ def load_model(
     # a file that describes itself was read for that, and is not read twice
     found = weights_of(content, path, model) if content else read_weights(path, model)
     report = fit_weights(model, *found, head_may_differ=False)
-    return LoadedModel(model.eval(), experiment, names, report)
+    epoch = content.get("epoch")
+    num_epochs = epoch if isinstance(epoch, int) else 0
+    return LoadedModel(model.eval(), experiment, names, report, num_epochs)
 
 
 def read_experiment(

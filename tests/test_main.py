@@ -181,8 +181,8 @@ def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_run_folder_holds_config_logs_and_checkpoints(trained: tuple[Experiment, str]) -> None:
     experiment, _ = trained
     names = {path.name for path in experiment.run_folder.iterdir()}
-    assert names == {
-        *("config.yml", "train.log", "log.jsonl", "tensorboard"),
+    assert names - {"confusion.png"} == {  # that needs matplotlib
+        *("config.yml", "train.log", "log.jsonl", "tensorboard", "confusion.csv"),
         *("last.pth", "last.1.pth", "best.pth", "best.json"),
     }
 
@@ -210,22 +210,24 @@ def test_log_of_json_lines_holds_every_report_and_validation(
     experiment, _ = trained
     train, val = experiment.log("train"), experiment.log("val")
     places = [(entry["epoch"], entry["iteration"]) for entry in train]
-    assert places == [(epoch, iteration) for epoch in (0, 1) for iteration in (1, 2, 3)]
+    assert places == [(epoch, iteration) for epoch in (1, 2) for iteration in (1, 2, 3)]
     assert [entry["lr"] for entry in train] == 3 * [0.1] + 3 * [0.1 * 0.1]
     assert all(math.isfinite(entry["loss"]) for entry in train)
     assert all(entry["grad_norm"] > 0 for entry in train if entry["iteration"] > 1)  # a step done
-    assert [entry["epoch"] for entry in val] == [0, 1]
-    figures = {"top1", "top5", "mean_class_accuracy", "loss_single_views"}
+    assert [entry["epoch"] for entry in val] == [1, 2]
+    figures = {"top1", "mean_class_accuracy", "loss_single_views"}
     assert all(figures < entry.keys() for entry in val)
+    assert not any("top5" in entry for entry in val)  # of three classes it is always 100
 
 
 def test_tensorboard_holds_the_released_tags_by_epoch(trained: tuple[Experiment, str]) -> None:
     experiment, _ = trained
     scalars = scalars_of(experiment.run_folder / "tensorboard")
-    released = ["Loss/train", "LearningRate", "Accuracy/train_top1", "Accuracy/train_top5"]
-    released += ["Loss/test", "Accuracy/test_top1", "Accuracy/test_top5"]
+    released = ["Loss/train", "LearningRate", "Accuracy/train_top1"]
+    released += ["Loss/test", "Accuracy/test_top1"]
     for tag in [*released, "Accuracy/best_test_top1"]:
         assert [step for step, _ in scalars[tag]] == [0, 1], tag
+    assert not any("top5" in tag for tag in scalars)  # of three classes it is always 100
     rates = [value for _, value in scalars["LearningRate"]]
     assert rates == pytest.approx([0.1, 0.01], rel=1e-6)  # stored as float32
     assert [step for step, _ in scalars["Iteration/loss"]] == list(range(6))
@@ -234,6 +236,25 @@ def test_tensorboard_holds_the_released_tags_by_epoch(trained: tuple[Experiment,
     assert tops == pytest.approx([entry["top1"] for entry in val], rel=1e-6)
     best = [value for _, value in scalars["Accuracy/best_test_top1"]]
     assert best == pytest.approx(np.maximum.accumulate(tops).tolist())
+
+
+def test_tensorboard_counts_our_own_tags_as_the_console_does(
+    trained: tuple[Experiment, str],
+) -> None:
+    experiment, console = trained
+    scalars = scalars_of(experiment.run_folder / "tensorboard")
+    val, train = experiment.log("val"), experiment.log("train")
+    figures = {"val/top1": "top1", "val/mean_class_accuracy": "mean_class_accuracy"}
+    figures["val/loss"] = "loss_single_views"
+    for tag, name in figures.items():
+        assert [step for step, _ in scalars[tag]] == [entry["epoch"] for entry in val]
+        values = [value for _, value in scalars[tag]]
+        assert values == pytest.approx([entry[name] for entry in val], rel=1e-6)
+    of_train = ["train/loss", "train/top1", "train/lr"]
+    for tag in ["val/best_top1", "val_top1_of_class/0_0", *of_train]:
+        assert [step for step, _ in scalars[tag]] == [1, 2], tag
+    assert {entry["epoch"] for entry in train} == {1, 2}
+    assert "epoch 1 validated" in console
 
 
 def test_checkpoint_describes_itself(trained: tuple[Experiment, str]) -> None:
@@ -272,7 +293,7 @@ def test_start_says_what_runs(trained: tuple[Experiment, str]) -> None:
     assert f"tokshift toy: {num_parameters} parameters" in console
     assert "class-token channels shifted: 4 of 16 (both), twice in 2 blocks" in console
     assert "1 process, rank 0 on cpu" in console
-    assert "effective batch 8 = 1 processes x 4 clips x 2 accumulated, learning rate 0.1" in console
+    assert "effective batch 8 = 1 process x 4 clips x 2 accumulated, learning rate 0.1" in console
     assert "recipe's learning rate" not in console  # none is known
 
 
@@ -359,7 +380,7 @@ def test_dropped_group_leaves_no_gradient_to_the_next_epoch(
 
 def test_effective_batch_is_the_global_one_where_it_is_set(experiment: Experiment) -> None:
     console = experiment.run("TRAIN.GLOBAL_BATCH", 12, "TRAIN.EPOCHS", 1)
-    assert "effective batch 12 = 1 processes x 4 clips x 3 accumulated" in console
+    assert "effective batch 12 = 1 process x 4 clips x 3 accumulated" in console
     assert experiment.checkpoint()["ema_steps"] == 1
     code, text = experiment.outcome("TRAIN.GLOBAL_BATCH", 10)
     assert code == 1
@@ -401,7 +422,7 @@ def test_all_augmentations_of_modern_fine_tuning_train_together(experiment: Expe
         *("TEST.CROPS", "uniform", "TEST.AFTER_TRAINING", True, "DATA.WORKERS", 2),
     )
     assert "epoch 2 trained" in lines
-    iterations = [entry for entry in experiment.log("train") if entry["epoch"] == 0]
+    iterations = [entry for entry in experiment.log("train") if entry["epoch"] == 1]
     assert len(iterations) == 6  # twelve videos twice, four clips a batch
     results = experiment.results()
     assert results["num_views"] == 3

@@ -139,7 +139,7 @@ def test_logs_of_a_resumed_run_go_on_where_they_ended(experiment: Experiment) ->
     time.sleep(1)  # TensorBoard's files are named by the second
     console = experiment.run("--resume", experiment.run_folder / "last.pth")
     assert "after 1 epochs" in console
-    assert [entry["epoch"] for entry in experiment.log("val")] == [0, 1]
+    assert [entry["epoch"] for entry in experiment.log("val")] == [1, 2]
     steps = [step for step, _ in scalars_of(experiment.run_folder / "tensorboard")["Loss/test"]]
     assert steps == [0, 1]
     assert "epoch 1 validated" in (experiment.run_folder / "train.log").read_text()
@@ -166,7 +166,7 @@ def test_run_that_is_complete_trains_no_more(experiment: Experiment) -> None:
 
 def test_start_epoch_skips_epochs_and_their_rates(experiment: Experiment) -> None:
     experiment.run("--start-epoch", 1)
-    assert [entry["epoch"] for entry in experiment.log("train")] == 3 * [1]
+    assert [entry["epoch"] for entry in experiment.log("train")] == 3 * [2]
     assert [entry["lr"] for entry in experiment.log("train")] == 3 * [0.1 * 0.1]
 
 

@@ -109,8 +109,8 @@ def test_average_is_validated_once_and_the_weights_in_each_epoch(
     averaged: tuple[Experiment, str],
 ) -> None:
     experiment, _ = averaged
-    assert [entry["epoch"] for entry in experiment.log("val")] == [0, 1, 2, 3]
-    assert [entry["epoch"] for entry in experiment.log("swa")] == [3]
+    assert [entry["epoch"] for entry in experiment.log("val")] == [1, 2, 3, 4]
+    assert [entry["epoch"] for entry in experiment.log("swa")] == [4]
     scalars = scalars_of(experiment.run_folder / "tensorboard")
     for name in ("Loss", "Accuracy"):
         figures = {tag: [step for step, _ in scalars[tag]] for tag in scalars if f"{name}/" in tag}

@@ -39,9 +39,10 @@ from datasets.decode.images import MAX_FRAME_PIXELS
 from datasets.decode.pyav_frames import decode_frames, reading_errors, require_av
 from datasets.frame_files import open_frame_files
 from datasets.list_lines import written_path
+from engine.live_bar import LiveBar
 from engine.whole_file import whole_file
 from tools.extracting.frame_writers import open_folder, open_pack, remove_frames
-from tools.extracting.process_pool import JobProgress, run_jobs
+from tools.extracting.process_pool import run_jobs
 from tools.extracting.video_jobs import VideoJob, plan_jobs, read_classes
 from tools.writing.places import check_places
 
@@ -195,13 +196,18 @@ def extract_all(
     """
     out.mkdir(parents=True, exist_ok=True)
     results: dict[VideoJob, VideoResult] = {}
-    progress = JobProgress(len(jobs), "videos")
     extract = partial(extract_video, options=options)
     try:
-        with closing(run_jobs(extract, jobs, num_workers, when_dead=fail_dead_video)) as stream:
+        with (
+            closing(run_jobs(extract, jobs, num_workers, when_dead=fail_dead_video)) as stream,
+            LiveBar(len(jobs), "video", "extract") as bar,
+        ):
             for result in stream:
                 results[result.job] = result
-                progress.update(_failure_text(result))
+                if result.failure:
+                    reason = ": ".join(result.failure)
+                    logger.warning("failed: %s: %s", _one_line(result.job.source), reason)
+                bar.update(num_failed=bool(result.failure))
     finally:
         write_failures(out / "failed.txt", [results[job] for job in jobs if job in results])
     return [results[job] for job in jobs]
@@ -359,12 +365,6 @@ def log_summary(results: Sequence[VideoResult]) -> None:
 
 def _one_line(path: Path) -> str:
     return str(path).replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-
-
-def _failure_text(result: VideoResult) -> str | None:
-    if not result.failure:
-        return None
-    return f"{_one_line(result.job.source)}: {': '.join(result.failure)}"
 
 
 def _remove_old(job: VideoJob) -> None:

@@ -41,12 +41,12 @@ from datasets.records import open_frames
 from datasets.view_crops import VIEW_CROPS
 from datasets.views import TestViews
 from datasets.windows import build_windows
+from engine.fonts import drawn_names
 from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
 from models import MODELS, load_model
 from models.explain.grad_cam import STAGES
 from tools.looking.animations import write_gif, write_mp4
-from tools.looking.fonts import drawn_names
 from tools.looking.looks import Look, look
 from tools.looking.pictures import beside, enlarge_frames, overlay, strip, time_map, with_caption
 from tools.writing.places import check_folder, check_not_read

@@ -100,7 +100,9 @@ def test_plain_layout_keeps_the_last_ones_and_the_best(tmp_path: Path) -> None:
     kept = [place_of(path)[0] for path in folder.candidates()]
     assert kept == [4, 3, 2]
     assert place_of(folder.best()) == (3, 0)
-    assert folder.record() == BestRecord(top1=50.0, epoch=3, validated=4)
+    assert folder.record() == BestRecord(
+        top1=50.0, epoch=3, validated=4, top1s={1: 40.0, 2: 30.0, 3: 50.0, 4: 45.0}
+    )
 
 
 def test_released_layout_names_them_after_their_epochs(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from engine import progress
 from engine.distributed import World
+from engine.pace import Pace
 from engine.position import EpochPart, Position
 from engine.progress import Progress
 from engine.run_log import NullRunLog
@@ -43,6 +44,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("engine.progress.time", clock)
+    monkeypatch.setattr("engine.pace.time", clock)
     return clock
 
 
@@ -148,7 +150,7 @@ def test_report_records_every_loss_under_the_step_of_its_iteration() -> None:
         progress.report(rate=loss / 10)
     assert recorder.values["Iteration/loss"] == [(6, 1), (7, 2), (8, 4)]
     assert recorder.values["Iteration/lr"] == [(7, 0.2), (8, 0.4)]
-    assert {line["epoch"] for line in recorder.lines} == {2}
+    assert {line["epoch"] for line in recorder.lines} == {3}  # counted from 1
 
 
 def test_report_has_accuracy_since_the_start_and_the_norm_of_the_last_step() -> None:
@@ -188,6 +190,27 @@ def test_speed_wait_and_time_left_are_measured(
     assert "epoch 2/3 it 2/4 loss 1.0000 top1 0.0 lr 0.1 0.5 clips/s wait 30% eta 0:01:00" in (
         caplog.text
     )
+
+
+def test_time_left_is_told_early_and_counts_what_comes_between_epochs(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pace, lines = Pace(), []
+    for epoch in (0, 1):
+        part = EpochPart(Position(epoch, iterations=4 * epoch), 4, 4, clips_per_batch=2)
+        recorder = Recorder()
+        progress = Progress(part, 3, WORLD, 100, recorder, pace=pace)
+        for _ in range(4):
+            clock.now += 5.0
+            add(progress, 1.0)
+            progress.report(rate=0.1)
+        clock.now += 20.0  # a validation
+        lines += [(line["iteration"], line["eta_s"]) for line in recorder.lines]
+    # five seconds an iteration; then 60 s for two epochs, of which one is left
+    assert lines == [(4, 40.0), (4, 30.0)]
+    assert caplog.messages[0] == "about 0:00:50 left, by the first 2 iterations"
+    assert caplog.text.count("about") == 1
 
 
 def test_every_batch_of_the_loader_passes_even_one_that_is_false() -> None:

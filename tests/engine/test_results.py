@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.results import write_results
+from engine.results import record_epoch, write_results
+from engine.run_log import NullRunLog
 from engine.scores import Scores
 
 SOURCE = {"protocol": "1x2 views", "checkpoint": "best.pth", "list": "val.txt"}
@@ -37,7 +38,40 @@ def test_results_worked_by_hand(scores: Scores, tmp_path: Path) -> None:
     }
     kept = Scores.load(tmp_path / "scores.npz")
     np.testing.assert_array_equal(kept.view_logits, scores.view_logits)
-    assert {path.name for path in tmp_path.iterdir()} == {"results.json", "scores.npz"}
+    files = {path.name for path in tmp_path.iterdir()} - {"confusion.png"}  # it needs matplotlib
+    assert files == {"results.json", "scores.npz", "confusion.csv", "tensorboard"}
+    rows = (tmp_path / "confusion.csv").read_text().splitlines()
+    assert rows == ["true \\ predicted,run,swim,ski", "run,1,0,0", "swim,0,2,0", "ski,0,0,0"]
+
+
+def test_final_test_stands_once_in_tensorboard(scores: Scores, tmp_path: Path) -> None:
+    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for averages_logits in (True, False):
+        words = (tmp_path, scores, [], ["run", "swim", "ski"], SOURCE, averages_logits)
+        write_results(*words, num_epochs=7)
+    accumulator = module.EventAccumulator(str(tmp_path / "tensorboard"))
+    accumulator.Reload()
+    found = {
+        tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
+        for tag in accumulator.Tags()["scalars"]
+    }
+    assert found.pop("test/top1") == [(7, pytest.approx(200 / 3))]
+    assert found == {
+        "test/mean_class_accuracy": [(7, 75.0)],
+        "test_top1_of_class/0_run": [(7, 100.0)],
+        "test_top1_of_class/1_swim": [(7, 50.0)],
+    }
+
+
+def test_top5_is_said_where_it_can_vary(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for num_classes, says in ((5, False), (6, True)):
+        logits = np.eye(num_classes, dtype=np.float32)[:2, None]
+        scores = Scores(np.array(["a", "b"]), np.array([0, 1]), logits, num_clips=1, num_crops=1)
+        caplog.clear()
+        write_results(tmp_path, scores, [], list(map(str, range(num_classes))), SOURCE)
+        record_epoch(NullRunLog(), 1, {"loss": 1.0, "top1": 50.0, "top5": 100.0}, 0.1, num_classes)
+        assert caplog.text.count("top5 100") == 2 * says
 
 
 def test_probabilities_are_averaged_where_asked(scores: Scores, tmp_path: Path) -> None:

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from config import load_cfg_text
+from config.loading import KEYS, all_leaves
+from engine.board import class_tag
 from engine.kept_records import RecordedPart
 from engine.run_folder import RunFolder
 from engine.run_log import NullRunLog, RunLog, open_runlog, set_up_console
@@ -96,46 +100,70 @@ def test_scalars_can_be_read_back_from_tensorboard(runlog: RunLog) -> None:
     assert len(tensorboard(runlog.folder).Scalars("LearningRate")) == 3
 
 
-def test_text_can_be_read_back_from_tensorboard(runlog: RunLog) -> None:
-    runlog.text("config", "LOSS:\n  A: 1\n")
+def test_config_is_shown_with_what_differs_from_the_defaults_first(runlog: RunLog) -> None:
+    cfg = load_cfg_text("OPTIM: {LR: 0.25}", "test")
+    runlog.config(cfg)
     runlog.close()
-    (event,) = tensorboard(runlog.folder).Tensors("config/text_summary")
-    assert event.tensor_proto.string_val[0].decode() == "```\nLOSS:\n  A: 1\n\n```"
+    changed = [key for key, value in all_leaves(cfg) if value != KEYS[key]]
+    assert "OPTIM.LR" in changed
+    accumulator = tensorboard(runlog.folder)
+    (event,) = accumulator.Tensors("config/text_summary")
+    lines = event.tensor_proto.string_val[0].decode().splitlines()
+    first, end = lines.index("differs from the defaults:") + 1, lines.index("all:")
+    assert [line.partition(":")[0] for line in lines[first : end - 1]] == changed
+    assert lines[end + 1 : -2] == cfg.dump().splitlines()
+    module = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
+    data = accumulator.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    infos = module.HParamsPluginData.FromString(data).experiment.hparam_infos
+    names = [info.name for info in infos]
+    assert names[: len(changed)] == changed
+    assert len(names) == len({*names}) == len(KEYS)
 
 
 def decoded(accumulator, tag: str) -> np.ndarray:
-    import io
-
-    from PIL import Image
-
     (event,) = accumulator.Images(tag)
     with Image.open(io.BytesIO(event.encoded_image_string)) as image:
         return np.array(image)
 
 
-def test_clips_are_shown_as_strips_of_frames(runlog: RunLog) -> None:
-    clips = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 4, 5), dtype=np.uint8)
-    runlog.clips(clips)
+def test_clips_are_shown_as_strips_of_frames_below_the_names_of_their_classes(
+    runlog: RunLog,
+) -> None:
+    clips = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 40, 50), dtype=np.uint8)
+    runlog.clips(clips, ["up", "down"])
     runlog.close()
-    picture = decoded(tensorboard(runlog.folder), "input/clips")  # (B*H, T*W, 3)
-    assert picture.shape == (2 * 4, 3 * 5, 3)
+    picture = decoded(tensorboard(runlog.folder), "input/clips")
+    line, height, width = 16, 2 * 40, 2 * 50  # a name, and frames enlarged by a whole factor
+    assert picture.shape == (2 * (line + height), 3 * width, 3)
+    names = []
     for clip in range(2):
+        top = clip * (line + height)
+        names.append(picture[top : top + line])
         for frame in range(3):
-            cell = picture[4 * clip : 4 * clip + 4, 5 * frame : 5 * frame + 5]
-            assert np.array_equal(cell, clips[clip, frame].transpose(1, 2, 0))
+            left = frame * width
+            cell = picture[top + line : top + line + height, left : left + width]
+            large = clips[clip, frame].transpose(1, 2, 0).repeat(2, axis=0).repeat(2, axis=1)
+            assert np.array_equal(cell, large)
+    assert all(name.min() == 0 for name in names)  # letters
+    assert not np.array_equal(*names)
 
 
-def test_confusion_is_shown_dark_where_the_videos_of_a_class_went(runlog: RunLog) -> None:
-    runlog.confusion(4, np.array([[4, 0, 0], [1, 3, 0], [0, 0, 0]]))
+def test_confusion_is_shown_and_lies_in_the_folder(runlog: RunLog) -> None:
+    pytest.importorskip("matplotlib")
+    runlog.confusion(5, np.array([[4, 0, 0], [1, 3, 0], [0, 0, 0]]), ["a", "b", "c"], "val")
     runlog.close()
     accumulator = tensorboard(runlog.folder)
-    assert accumulator.Images("val/confusion")[0].step == 4
-    picture = decoded(accumulator, "val/confusion")
-    picture = picture if picture.ndim == 2 else picture[..., 0]
-    cell = len(picture) // 3
-    middles = picture[cell // 2 :: cell, cell // 2 :: cell]
-    # 255 times the share, rounded down: a quarter is 63, three quarters 191
-    assert middles.tolist() == [[0, 255, 255], [192, 64, 255], [255, 255, 255]]
+    assert accumulator.Images("val/confusion")[0].step == 5
+    with Image.open(runlog.folder / "confusion.png") as image:
+        assert np.array_equal(decoded(accumulator, "val/confusion"), np.asarray(image))
+    assert (runlog.folder / "confusion.csv").read_text().splitlines()[2] == "b,1,3,0"
+
+
+def test_tags_of_classes_sort_by_label_and_hold_no_letter_that_tensorboard_lacks() -> None:
+    names = ["go left/right", "caf\udce9", "\u4e0a", *map(str, range(3, 12))]
+    tags = [class_tag(label, name, 12) for label, name in enumerate(names)]
+    assert tags[:3] == ["00_go_left_right", "01_caf_", "02_\u4e0a"]
+    assert tags == sorted(tags)
 
 
 def test_fresh_run_moves_an_old_one_aside_and_keeps_it(
@@ -177,7 +205,7 @@ def public_methods(kind: type) -> dict[str, inspect.Signature]:
 
 def test_null_log_takes_all_that_the_log_takes() -> None:
     methods = public_methods(RunLog)
-    assert set(methods) >= {"scalars", "line", "text", "clips", "confusion", "close"}
+    assert set(methods) >= {"scalars", "line", "config", "clips", "confusion", "close"}
     assert public_methods(NullRunLog) == methods
 
 
@@ -186,9 +214,9 @@ def test_other_processes_write_nothing(tmp_path: Path) -> None:
     runlog = open_runlog(RunFolder(folder), is_main=False)
     runlog.scalars(0, {"Loss/train": 1.0})
     runlog.line("train", loss=1.0)
-    runlog.text("config", "text")
-    runlog.clips(np.zeros((1, 1, 3, 2, 2), np.uint8))
-    runlog.confusion(0, np.eye(2, dtype=int))
+    runlog.config(load_cfg_text("SEED: 1", "test"))
+    runlog.clips(np.zeros((1, 1, 3, 2, 2), np.uint8), ["a"])
+    runlog.confusion(0, np.eye(2, dtype=int), ["a", "b"], "val")
     runlog.close()
     assert not folder.exists()
 
@@ -218,6 +246,18 @@ def test_console_shows_all_of_the_main_process_and_warnings_of_the_others(
         if handler not in handlers:
             handler.flush()
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == expected
+
+
+def test_warnings_that_all_processes_have_are_shown_once(
+    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for is_main in (True, False):
+        set_up_console(is_main)
+        logging.getLogger("config.checks").warning("what is missing is black")
+        logging.getLogger("engine.bad_videos").warning("a video of this process")
+    out = capsys.readouterr().out
+    assert out.count("what is missing is black") == 1
+    assert out.count("a video of this process") == 2
 
 
 def test_flush_brings_every_record_onto_the_disk(

@@ -92,7 +92,9 @@ def faults_of_records(folder: Path) -> list[str]:
     entries = [json.loads(line) for line in lines]
     validated = Counter(e["epoch"] for e in entries if e["kind"] == "val")
     found = [
-        f"epoch {e} validated {validated[e]} times" for e in range(EPOCHS) if validated[e] != 1
+        f"epoch {e} validated {validated[e]} times"
+        for e in range(1, EPOCHS + 1)
+        if validated[e] != 1
     ]
     steps = Counter(e["step"] for e in entries if e["kind"] == "train")
     found += [f"step {step} stands {n} times" for step, n in steps.items() if n != 1]

@@ -13,9 +13,10 @@ from datasets.readers import UnreadableVideoError, open_reader
 from datasets.records import disk_of
 from datasets.repeated_videos import repeated_videos, shared_videos
 from datasets.video_suffixes import is_pack_name
+from engine.live_bar import LiveBar
 from tools.diagnosis.examination import Examination
 from tools.diagnosis.findings import ERROR, OK, WARNING, Finding
-from tools.extracting.process_pool import JobProgress, run_jobs
+from tools.extracting.process_pool import run_jobs
 
 NUM_SHOWN = 5
 MAX_IMBALANCE = 10  # videos of the largest class over those of the smallest
@@ -106,12 +107,12 @@ def check_files(examination: Examination) -> Iterator[Finding]:
     if is_file and not find_spec("torchcodec" if cfg.DATA.DECODER == "torchcodec" else "av"):
         yield Finding(ERROR, "the lists name video files and no decoder is here", "pip install av")
         return
-    progress = JobProgress(len(jobs), "videos")
     results = []
     workers = min(examination.num_workers, len(jobs) // 20)  # starting one takes a second
-    for result in run_jobs(examine_file, jobs, workers, when_dead=_killed):
-        results.append(result)
-        progress.update(failure=result.damage or None)
+    with LiveBar(len(jobs), "video", "files") as bar:
+        for result in run_jobs(examine_file, jobs, workers, when_dead=_killed):
+            results.append(result)
+            bar.update(num_failed=bool(result.damage))
     results.sort(key=lambda result: result.job.record.line)
     if examination.damaged is not None:
         damaged = {result.job.record.path: result.damage for result in results if result.damage}

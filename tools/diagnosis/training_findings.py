@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from yacs.config import CfgNode
 
+from config.values import counted
 from datasets.annotations import read_class_names
 from engine.accumulation import build_accumulation
 from engine.checkpoint_folder import CheckpointFolder
@@ -93,7 +94,7 @@ def check_batch(examination: Examination) -> Iterator[Finding]:
         yield Finding(
             ERROR,
             f"{len(examination.records['train'])} training videos do not fill one batch of "
-            f"{num_processes} processes x {clips} clips",
+            f"{counted(num_processes, 'process', 'processes')} x {clips} clips",
             "TRAIN.CLIPS_PER_GPU lower, or more videos",
         )
     try:
@@ -102,7 +103,8 @@ def check_batch(examination: Examination) -> Iterator[Finding]:
         yield Finding(ERROR, str(error), f"TRAIN.GLOBAL_BATCH {_next_multiple(cfg, num_processes)}")
         return
     batch = num_processes * clips * groups.size
-    product = f"{num_processes} processes x {clips} clips x {groups.size} accumulated"
+    processes = counted(num_processes, "process", "processes")
+    product = f"{processes} x {clips} clips x {groups.size} accumulated"
     yield Finding(OK, f"effective batch {batch} = {product}, learning rate {cfg.OPTIM.LR:g}")
     if 0 < num_batches < groups.size:
         yield Finding(

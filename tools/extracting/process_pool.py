@@ -1,4 +1,4 @@
-"""Jobs in, results out: one function over many jobs in processes that may crash, and its progress.
+"""Jobs in, results out: one function over many jobs in processes that may crash.
 
 A bare ProcessPoolExecutor takes all jobs at once and is lost when one of its processes dies.
 """
@@ -7,8 +7,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -54,44 +52,6 @@ def run_jobs(
             died_again = yield from _run_until_death(function, deque([job]), num_workers=1)
             if died_again:
                 yield when_dead(job)
-
-
-class JobProgress:
-    """Shows how far the run is: one line kept up to date on a terminal, else a line every 5 %."""
-
-    def __init__(self, num_jobs: int, noun: str) -> None:
-        self._num_jobs = num_jobs
-        self._noun = noun
-        self._num_done = 0
-        self._num_failed = 0
-        self._start = self._last_shown = time.monotonic()
-        self._on_terminal = sys.stderr.isatty()
-
-    def update(self, failure: str | None = None) -> None:
-        """Count one more job; where it failed, say how."""
-        self._num_done += 1
-        if failure is not None:
-            self._num_failed += 1
-            if self._on_terminal:
-                sys.stderr.write("\r\x1b[K")
-            logger.warning("failed: %s", failure)
-        is_last = self._num_done == self._num_jobs
-        if self._on_terminal:
-            if is_last or time.monotonic() - self._last_shown > 1:
-                self._last_shown = time.monotonic()
-                sys.stderr.write("\r\x1b[K" + self._line() + ("\n" if is_last else ""))
-                sys.stderr.flush()
-        elif self._num_done * 20 % self._num_jobs < 20:  # the first job past each 5 %
-            logger.info("%s", self._line())
-
-    def _line(self) -> str:
-        rate = self._num_done / max(time.monotonic() - self._start, 1e-3)
-        seconds_left = round((self._num_jobs - self._num_done) / rate)
-        return (
-            f"{self._num_done}/{self._num_jobs} {self._noun}, {self._num_failed} failed, "
-            f"{rate:.1f} {self._noun}/s, {seconds_left // 3600}:{seconds_left // 60 % 60:02d}:"
-            f"{seconds_left % 60:02d} left"
-        )
 
 
 def _run_until_death(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from tools.looking.fonts import font_for
+from engine.fonts import font_for
 
 LEAST_SIDE = 224  # of a drawn frame, pixels
 LINE_HEIGHT = 18

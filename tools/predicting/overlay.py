@@ -11,7 +11,7 @@ from datasets.annotations import VideoRecord
 from datasets.decode.pyav_frames import require_av
 from datasets.readers import UnreadableVideoError, VideoReader
 from datasets.records import open_frames
-from tools.looking.fonts import drawn_names, font_for
+from engine.fonts import drawn_names, font_for
 from tools.predicting.timeline import Timeline, numbered_frames
 from tools.predicting.video_classifier import VideoClassifier
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tools.looking.fonts import font_for
+from engine.fonts import font_for
 
 SIZE = (1200, 600)
 LEFT, TOP, BOTTOM = 80, 50, 70  # margins, pixels; the legend stands on the right

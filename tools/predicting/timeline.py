@@ -18,8 +18,8 @@ from datasets.protocols import SAMPLINGS, build_test_sampling
 from datasets.readers import UnreadableVideoError, VideoFile, VideoReader
 from datasets.records import open_frames
 from datasets.views import Views
+from engine.fonts import drawn_names
 from ops.metrics import ranked_classes
-from tools.looking.fonts import drawn_names
 from tools.predicting.plot import plot_lines
 from tools.predicting.video_classifier import VideoClassifier
 

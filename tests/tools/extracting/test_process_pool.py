@@ -1,4 +1,3 @@
-import logging
 import multiprocessing
 import os
 import signal
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tools.extracting import process_pool
-from tools.extracting.process_pool import JobProgress, run_jobs
+from tools.extracting.process_pool import run_jobs
 
 
 def square_or_die(job: int) -> int:
@@ -110,32 +109,3 @@ def test_workers_end_on_an_interrupt_unless_it_is_ignored() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process_pool._end_quietly_on_interrupt()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-
-
-def test_progress_is_a_line_every_five_percent_and_one_per_failure(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.INFO)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
-    progress = JobProgress(200, "videos")
-    for number in range(200):
-        progress.update("v.mp4: broken" if number == 4 else None)
-    lines = [record.message for record in caplog.records]
-    assert len(lines) == 21
-    assert lines[0] == "failed: v.mp4: broken"
-    assert lines[1].startswith("10/200 videos, 1 failed, ")
-    assert lines[-1].startswith("200/200 videos, 1 failed, ")
-    assert lines[-1].endswith("0:00:00 left")
-
-
-def test_progress_on_a_terminal_rewrites_one_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    progress = JobProgress(2, "videos")
-    progress.update()
-    progress.update()
-    text = capsys.readouterr().err
-    assert text.startswith("\r\x1b[K2/2 videos, 0 failed")
-    assert text.endswith("left\n")
-    assert text.count("\n") == 1

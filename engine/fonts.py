@@ -33,8 +33,30 @@ def font_for(text: str, size: float) -> Font:
     return _open(_file_for(text) or OWN, size)
 
 
+def font_path(text: str) -> str:
+    """Return the file of the font that `font_for` takes; empty for Pillow's own."""
+    file = _file_for(text)
+    font = _open(file, _SIZE) if file else None
+    return str(font.path) if isinstance(font, ImageFont.FreeTypeFont) else ""
+
+
+def drawable(text: str) -> str:
+    """Return a text as it can be drawn: where no font here has its letters, ``?`` for the odd."""
+    if _file_for(text) is not None:
+        return text
+    return "".join(letter if letter.isascii() else "?" for letter in text)
+
+
 def drawn_names(names: Sequence[str]) -> list[str]:
-    """Return names by label as they can be drawn: those of no font here as ``class 3``; says so."""
+    """Return names by label as they can be drawn: those of no font here as ``class 3``.
+
+    It is said once of the same names.
+    """
+    return [*_drawn_names(tuple(names))]
+
+
+@cache
+def _drawn_names(names: tuple[str, ...]) -> tuple[str, ...]:
     drawn = [
         f"class {label}" if _file_for(name) is None else name for label, name in enumerate(names)
     ]
@@ -45,7 +67,7 @@ def drawn_names(names: Sequence[str]) -> list[str]:
             "numbers; a font of their script, as Noto Sans, mends that",
             *(len(missing), missing[0]),
         )
-    return drawn
+    return tuple(drawn)
 
 
 def _file_for(text: str) -> str | None:
@@ -82,6 +104,8 @@ def _open(file: str, size: float) -> Font:
 
 @cache
 def _has(file: str, letter: str) -> bool:
+    if "\ud800" <= letter <= "\udfff":  # a byte of a name that is not UTF-8
+        return False
     return _picture(file, letter) != _picture(file, _NO_LETTER)
 
 

@@ -3,8 +3,8 @@ import logging
 import pytest
 from PIL import Image, ImageDraw
 
-from tools.looking import fonts
-from tools.looking.fonts import OWN, drawn_names, font_for
+from engine import fonts
+from engine.fonts import OWN, drawn_names, font_for
 
 
 def drawn(text: str) -> bytes:
