@@ -15,8 +15,9 @@ mean of the views' logits, or the mean of their softmaxes, as TEST.AVERAGE_LOGIT
 torchrun the processes share the videos.
 
 --timeline and --overlay slide a window over one video, as long as a clip of the model. --timeline
-writes OUT.csv, a line for each window, and OUT.png. --overlay writes the video with the three best
-classes of the window whose middle is nearest: H.264, without sound.
+writes OUT.csv, a line for each window, and OUT.png (needs matplotlib); --json has a line for each
+window then. --overlay writes the video with the three best classes of the window whose middle is
+nearest: H.264, without sound.
 
 Exit codes: 0; 1 an error, or a video that cannot be read: the others are classified all the same;
 2 a wrong command line.
@@ -38,9 +39,11 @@ sys.path.insert(0, str(REPOSITORY))
 
 from config.loading import is_key
 from config.option_numbers import positive_number, whole_number
+from config.values import counted
 from datasets.loaders import build_view_loader, describe_protocol
 from datasets.views import Views
 from engine.distributed import LaunchOptions, World, gather_objects, launch
+from engine.live_bar import LiveBar
 from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
 from tools.predicting.find_videos import NO_LABEL, FoundVideo, find_videos, is_list
@@ -101,9 +104,14 @@ def run(world: World, args: argparse.Namespace) -> None:
     with ExitStack() as stack:
         file = stack.enter_context(_open(args.json)) if args.json and world.is_main else None
         report = Predictions(classifier, videos, args.topk, file)
+        bar = stack.enter_context(
+            LiveBar(len(videos), "video", "predict", say=_to_stderr, is_shown=world.is_main)
+        )
         for results in classify(classifier, videos, world):
-            for result in results:
-                report.add(result)
+            with bar.aside():
+                for result in results:
+                    report.add(result)
+            bar.update(len(results))
         num_unreadable = report.end()
     if num_unreadable:
         sys.exit(1)
@@ -164,17 +172,19 @@ class Predictions:
             row["error"] = error
             lines.append(f"\tunreadable: {error}")
         else:
-            best = self.classifier.best(self.classifier.probabilities(view_scores, name), self.topk)
-            row["ranks"] = [
-                {"class": label, "name": class_name, "score": score}
-                for label, class_name, score in best
-            ]
-            for rank, (label, class_name, score) in enumerate(best, start=1):
-                lines.append(f"\ttop-{rank} class: {label} {class_name}")
-                lines.append(f"\ttop-{rank} score: {score:.4f}")
+            probabilities = self.classifier.probabilities(view_scores, name)
+            row["ranks"] = ranks = self.classifier.ranks(probabilities, self.topk)
+            for number, rank in enumerate(ranks, start=1):
+                lines.append(f"\ttop-{number} class: {rank['class']} {rank['name']}")
+                lines.append(f"\ttop-{number} score: {rank['score']:.4f}")
             if record.label != NO_LABEL:
-                row["label"] = record.label
-                self._are_right.append(best[0][0] == record.label)
+                is_right = ranks[0]["class"] == record.label
+                true_name = self.classifier.class_names[record.label]
+                row |= {"label": record.label, "label_name": true_name, "is_right": is_right}
+                lines.append(
+                    f"\ttrue class: {record.label} {true_name}, {'right' if is_right else 'wrong'}"
+                )
+                self._are_right.append(is_right)
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
         if self.file:
@@ -185,8 +195,11 @@ class Predictions:
         """Show the figures of all videos; return how many were unreadable."""
         count = len(self._are_right)
         if count:
-            share = 100 * sum(self._are_right) / count
-            sys.stdout.write(f"top-1 of {count} labelled videos: {share:.2f}\n")
+            num_right = sum(self._are_right)
+            sys.stdout.write(
+                f"{num_right} right, {count - num_right} wrong\n"
+                f"top-1 of {counted(count, 'labelled video')}: {100 * num_right / count:.2f}\n"
+            )
         if self._unreadable:
             shown = ", ".join(self._unreadable[:10])
             more = ", ..." if len(self._unreadable) > 10 else ""
@@ -214,6 +227,15 @@ def predict_over_time(
     if args.timeline:
         for path in timeline.write(args.timeline, classifier, args.topk, title=name):
             sys.stdout.write(f"wrote {path}\n")
+    if args.json:
+        of_video: dict[str, Any] = {"file": name, "path": record.path}
+        if record.label != NO_LABEL:
+            names = classifier.class_names
+            of_video |= {"label": record.label, "label_name": names[record.label]}
+        with _open(args.json) as file:
+            for window in timeline.windows(classifier, args.topk):
+                file.write(json.dumps(of_video | window, ensure_ascii=False) + "\n")
+        sys.stdout.write(f"wrote {args.json}\n")
     if args.overlay:
         write_overlay(args.overlay, classifier, record, timeline, OVERLAID)
         sys.stdout.write(f"wrote {args.overlay}\n")
@@ -233,7 +255,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--class-names", default="", metavar="FILE", help="a name a line; ours hold them")
     add("--topk", type=whole_number(least=1), default=5, help="classes to name (5)")
     add("--views", default="", metavar="NxC", help="clips x crops: 1x1, 1x3, 10x3 (the config's)")
-    add("--json", type=Path, metavar="OUT", help="write a JSON line for each video")
+    add(
+        "--json",
+        type=Path,
+        metavar="OUT",
+        help="write a JSON line for each video, or for each window",
+    )
     add("--timeline", type=Path, metavar="OUT", help="write OUT.csv and OUT.png over the time")
     add("--overlay", type=Path, metavar="OUT.mp4", help="write the video with the answers on it")
     add("--hop", type=positive_number(), metavar="S", help="seconds between windows (half of one)")
@@ -244,8 +271,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args.input, args.overrides = args.input[:first_key], args.input[first_key:] + args.overrides
     if not args.input:
         parser.error("--input names no video")
-    if args.json and (args.timeline or args.overlay):
-        parser.error("--json is of whole videos; --timeline OUT writes OUT.csv")
     if (args.hop or args.window) and not (args.timeline or args.overlay):
         parser.error("--hop and --window are for --timeline and --overlay")
     return args
@@ -276,6 +301,10 @@ def _check_places(args: argparse.Namespace) -> None:
     if args.overlay:
         check_overlay(args.overlay)
     check_places(_places(args), [*args.input, args.checkpoint, args.cfg, args.class_names])
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _open(path: Path) -> TextIO:

@@ -217,7 +217,7 @@ class RunningAnswers:
         if self._times:
             slow = sorted(self._times)[int(0.95 * (len(self._times) - 1))]
             median = statistics.median(self._times)
-            text += f"; {median:.1f} ms a frame, 95 % within {slow:.1f}"
+            text += f"; {median:.1f} ms a frame in the median, 95 % within {slow:.1f} ms"
         if isinstance(source, Newest) and source.num_dropped:
             text += (
                 f"\n{source.num_dropped} frames dropped, which came faster than the model takes "

@@ -7,7 +7,8 @@ TokShift; the same over space and time for TimeSformer, with its space alone and
 and Grad-CAM (arXiv:1610.02391) of the predicted class for TSM. models/explain/rollout.py and
 models/explain/grad_cam.py say what exactly is computed.
 
-VIDEO is a file or a folder of frames. It is gone through from its first frame to its last, clip by
+VIDEO is a file or a folder of frames; or a folder that holds such, at any depth: each of them then
+has a folder of its own in DIR. It is gone through from its first frame to its last, clip by
 clip: clips as the model was trained on (DATA.NUM_FRAMES, DATA.FRAME_STRIDE), each beginning where
 the one before ends, the centre crop of the test. Where the frames of a clip are spread over the
 whole video, there is one. Of a long video --max-clips of them are shown, spread evenly; --clip K
@@ -15,11 +16,15 @@ shows the Kth alone, from 0.
 
 In DIR: clip_000.png and so on, the frames as the model sees them above the maps; attention.gif and
 attention.mp4 (needs the package av) of all clips; of a TimeSformer clip_000_time.png. Colours go
-from dark blue, the least of a clip, to red, its most.
+from dark blue, the least of a clip, to red, its most, as the scale below them says.
+
+Exit codes: 0; 1 an error, or a video of the folder that cannot be read: the others are shown.
 """
 
 import argparse
+import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -42,34 +47,91 @@ from datasets.view_crops import VIEW_CROPS
 from datasets.views import TestViews
 from datasets.windows import build_windows
 from engine.fonts import drawn_names
+from engine.live_bar import LiveBar
 from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
-from models import MODELS, load_model
+from models import MODELS, LoadedModel, load_model
 from models.explain.grad_cam import STAGES
 from tools.looking.animations import write_gif, write_mp4
 from tools.looking.looks import Look, look
-from tools.looking.pictures import beside, enlarge_frames, overlay, strip, time_map, with_caption
+from tools.looking.pictures import (
+    beside,
+    enlarge_frames,
+    overlay,
+    strip,
+    time_map,
+    with_caption,
+    with_scale,
+)
+from tools.predicting.find_videos import find_videos, is_frame_folder
 from tools.writing.places import check_folder, check_not_read
 
 ANIMATIONS = ("attention.gif", "attention.mp4")
+
+_log = logging.getLogger("visualize")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the pictures of what --input names."""
     args = build_parser().parse_intermixed_args(argv)
     set_up_console(is_main=True)
+    unreadable = 0
     with user_errors_shown(is_common_shown=True):
-        animations = [args.output / name for name in ANIMATIONS]
+        videos = find_outputs(args.input, args.output)
         check_folder("--output", args.output, [args.input])
+        animations = [folder / name for folder in videos.values() for name in ANIMATIONS]
         check_not_read({f"--output {path.parent}:": path for path in animations}, [args.input])
         loaded = load_model(args.checkpoint, args.cfg, args.overrides)
-        cfg, names = loaded.cfg, loaded.class_names
-        clips = ClipsOfVideo(cfg, args.input)
-        chosen = choose_clips(len(clips), args.clip, args.max_clips)
-        model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        stage = choose_stage(cfg.MODEL.NAME, args.layer)
-        looks = ((k, look(model, cfg, *clips[k], stage)) for k in chosen)
-        write_pictures(looks, names, cfg, args.output, args.fps)
+        stage = choose_stage(loaded.cfg.MODEL.NAME, args.layer)
+        loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        is_one = len(videos) == 1
+        with LiveBar(len(videos), "video", "visualize", is_shown=not is_one) as bar:
+            for path, folder in videos.items():
+                try:
+                    with bar.aside():
+                        visualize(loaded, path, folder, stage, args)
+                except UnreadableVideoError as error:
+                    if is_one:
+                        raise
+                    _log.warning("left out: %s", error)
+                    unreadable += 1
+                bar.update()
+    if unreadable:
+        sys.exit(1)
+
+
+def find_outputs(source: str, output: Path) -> dict[str, Path]:
+    """Return the videos that --input means, and the folder of each one's pictures.
+
+    Raises:
+        ValueError: There are none.
+    """
+    path = Path(source)
+    if not path.is_dir() or is_frame_folder(path) or not any(path.iterdir()):
+        return {source: output}
+    found = find_videos([source])
+    stems = Counter(str(Path(video.name).with_suffix("")) for video in found)
+    folders = {}
+    for name, record in found:
+        stem = str(Path(name).with_suffix(""))
+        folders[record.path] = output / (stem if stems[stem] == 1 else name)
+    return folders
+
+
+def visualize(
+    loaded: LoadedModel, path: str, folder: Path, stage: str, args: argparse.Namespace
+) -> None:
+    """Write the pictures of one video into a folder.
+
+    Raises:
+        UnreadableVideoError: The video cannot be read.
+        ValueError: It has no such clip.
+    """
+    clips = ClipsOfVideo(loaded.cfg, path)
+    chosen = choose_clips(len(clips), args.clip, args.max_clips)
+    check_folder("--output", folder, [path])
+    looks = ((k, look(loaded.model, loaded.cfg, *clips[k], stage)) for k in chosen)
+    write_pictures(looks, loaded.class_names, loaded.cfg, folder, args.fps)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -80,7 +142,9 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--checkpoint", required=True, help="the weights; ours hold all that is needed")
     add("--cfg", help="yml of the experiment, for weights without one")
-    add("--input", required=True, help="a video file, a folder or a pack of frames")
+    add(
+        "--input", required=True, help="a video, a folder or a pack of frames, or a folder of these"
+    )
     add("--output", required=True, type=Path, metavar="DIR", help="folder to write into")
     add("--clip", type=int, metavar="K", help="show the Kth clip alone, from 0")
     add("--max-clips", type=_count, default=16, metavar="N", help="at most so many; 0: all (16)")
@@ -174,10 +238,10 @@ def write_pictures(
     pictures, logits, drawn = [], [], drawn_names(names)
     for k, seen in looks:
         answer = best_of(seen.logits.softmax(-1), names)
-        caption = f"clip {k}, frames {seen.indices[0]} to {seen.indices[-1]}: "
-        sys.stdout.write(f"{caption}{answer}\n")
-        caption += best_of(seen.logits.softmax(-1), drawn)
-        pictures += draw_clip(seen, caption, folder / f"clip_{k:03d}.png")
+        place = f"clip {k}, frames {seen.indices[0]} to {seen.indices[-1]}"
+        sys.stdout.write(f"{place}: {answer}\n")
+        answer = best_of(seen.logits.softmax(-1), drawn)
+        pictures += draw_clip(seen, answer, place, folder / f"clip_{k:03d}.png")
         logits.append(seen.logits)
     stacked = torch.stack(logits)  # (clips, K)
     is_of_logits = cfg.TEST.AVERAGE_LOGITS
@@ -202,8 +266,9 @@ def best_of(scores: Tensor, names: Sequence[str]) -> str:
     return f"{names[label]} {float(scores[label]):.3f}"
 
 
-def draw_clip(seen: Look, caption: str, path: Path) -> list[Image.Image]:
+def draw_clip(seen: Look, answer: str, place: str, path: Path) -> list[Image.Image]:
     """Write the strip of a clip, and its map in time; return its pictures for an animation."""
+    caption = f"{place}: {answer}"
     frames = enlarge_frames(seen.frames)
     rows = [frames]
     rows += [overlay(frames, values, seen.covered_share) for values in seen.maps.values()]
@@ -216,7 +281,7 @@ def draw_clip(seen: Look, caption: str, path: Path) -> list[Image.Image]:
             path.with_name(f"{path.stem}_time.png")
         )
     return [
-        with_caption(beside(panels), [f"{caption}; {number}", of_what])
+        with_scale(with_caption(beside(panels), [f"{answer}; {number}", of_what]))
         for *panels, number in zip(*rows, numbers, strict=True)
     ]
 

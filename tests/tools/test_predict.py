@@ -206,7 +206,10 @@ def test_labels_of_a_list_give_top1(
     )
     run(checkpoint, "--input", tmp_path / "list.txt", "DATA.ROOT", videos)
     out = capsys.readouterr().out
-    assert out.endswith("top-1 of 3 labelled videos: 66.67\n")
+    assert out.endswith("2 right, 1 wrong\ntop-1 of 3 labelled videos: 66.67\n")
+    assert out.count("\ttrue class: ") == 3
+    assert f"\ttrue class: {wrong} {NAMES[wrong]}, wrong\n" in out
+    assert f"\ttrue class: {right['frames']} {NAMES[right['frames']]}, right\n" in out
     assert out.count("Current video file") == 4
 
 
@@ -311,7 +314,7 @@ def test_checkpoint_without_a_config_names_the_way_out(
     assert "does not hold its config; name one with --cfg" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [["--hop", "1"], ["--topk", "0"], ["--timeline", "o"]])
+@pytest.mark.parametrize("words", [["--hop", "1"], ["--topk", "0"]])
 def test_words_that_do_not_go_together_are_refused(
     checkpoint: Path, words: list[str], tmp_path: Path
 ) -> None:

@@ -105,9 +105,9 @@ def test_what_is_written(
     names = {path.name for path in output.iterdir()}
     assert names == {*strips, *times, "attention.gif", "attention.mp4"}
     for name in strips:
-        height = 3 * LINE_HEIGHT + num_rows * SIDE
+        height = 4 * LINE_HEIGHT + num_rows * SIDE
         assert Image.open(output / name).size == (4 * (SIDE + GAP), height)
-    width, height = num_rows * (SIDE + GAP), 2 * LINE_HEIGHT + SIDE
+    width, height = num_rows * (SIDE + GAP), 3 * LINE_HEIGHT + SIDE
     with Image.open(output / "attention.gif") as image:
         assert (image.n_frames, image.size) == (8, (width, height))
         assert image.info["duration"] == 200
@@ -253,3 +253,23 @@ def test_animations_hold_each_picture_for_its_time(tmp_path: Path) -> None:
     assert [frame[10, 15, 0] for frame in frames] == pytest.approx([0, 100, 200], abs=8)  # lossy
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert container.streams.video[0].average_rate == 2.5
+
+
+def test_folder_of_videos_has_a_folder_of_pictures_for_each(
+    checkpoint: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = tmp_path / "in"
+    (videos / "deeper").mkdir(parents=True)
+    for name in ("one.mp4", "deeper/two.mp4", "deeper/two.mkv"):
+        (videos / name).write_bytes(video.read_bytes())
+    run(checkpoint, videos, "--clip", "0")
+    pictures = sorted((tmp_path / "out").rglob("clip_000.png"))
+    folders = [str(path.parent.relative_to(tmp_path / "out")) for path in pictures]
+    assert folders == ["deeper/two.mkv", "deeper/two.mp4", "one"]
+    (videos / "bad.mp4").write_bytes(b"no video")
+    with pytest.raises(SystemExit) as end:
+        run(checkpoint, videos, "--clip", "0")
+    assert end.value.code == 1
+    out = capsys.readouterr().out
+    assert "left out: " in out
+    assert "bad.mp4" in out

@@ -15,8 +15,9 @@ from torch import Tensor
 from engine.fonts import font_for
 
 LEAST_SIDE = 224  # of a drawn frame, pixels
-LINE_HEIGHT = 18
-FONT_SIZE = 13
+LINE_HEIGHT = 24
+FONT_SIZE = 17
+SCALE_WIDTH = 160  # of the colours' scale, pixels
 MARGIN = 4
 CELL = 48  # of a map in time, pixels
 GAP = 4  # between frames, pixels
@@ -83,7 +84,24 @@ def strip(rows: Sequence[np.ndarray], names: Sequence[str], caption: Sequence[st
     draw, width = ImageDraw.Draw(image), rows[0].shape[2] + GAP
     for column, name in enumerate(names):
         _write(draw, name, column * width, image.height - LINE_HEIGHT, width)
-    return image
+    return with_scale(image)
+
+
+def with_scale(image: Image.Image) -> Image.Image:
+    """Put a line with the scale of the colours below a picture."""
+    width, height = image.size
+    tall = Image.new("RGB", (width, height + LINE_HEIGHT), "white")
+    tall.paste(image, (0, 0))
+    draw = ImageDraw.Draw(tall)
+    length = min(SCALE_WIDTH, width // 3)
+    left = width // 2 - length // 2
+    bar = colour(np.linspace(0, 1, length))[None].repeat(LINE_HEIGHT - 8, axis=0)
+    tall.paste(Image.fromarray(bar), (left, height + 4))
+    font = font_for("least", FONT_SIZE)
+    middle = height + LINE_HEIGHT // 2
+    draw.text((left - 2 * MARGIN, middle), "least", "black", font, anchor="rm")
+    draw.text((left + length + 2 * MARGIN, middle), "most of the clip", "black", font, anchor="lm")
+    return tall
 
 
 def beside(pictures: Iterable[np.ndarray]) -> np.ndarray:
@@ -120,7 +138,7 @@ def time_map(shares: Tensor, names: Sequence[str], caption: Sequence[str]) -> Im
     for number, name in enumerate(names):
         _write(draw, name, 0, top + number * cell, cell)
         _write(draw, name, (number + 1) * cell, image.height - LINE_HEIGHT, cell)
-    return image
+    return with_scale(image)
 
 
 def _write(draw: ImageDraw.ImageDraw, text: str, x: int, y: int, width: int) -> None:

@@ -11,7 +11,7 @@ from datasets.annotations import VideoRecord
 from datasets.decode.pyav_frames import require_av
 from datasets.readers import UnreadableVideoError, VideoReader
 from datasets.records import open_frames
-from engine.fonts import drawn_names, font_for
+from engine.fonts import Font, drawn_names, font_for
 from tools.predicting.timeline import Timeline, numbered_frames
 from tools.predicting.video_classifier import VideoClassifier
 
@@ -21,6 +21,8 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 CLOCK = 90_000  # ticks a second: of 24, 25, 30 and 30000/1001 frames each is a whole number
 TEXT_HEIGHT = 1 / 22  # of the picture
 LEAST_TEXT = 9  # pixels
+GROUND_HEIGHT = 0.4  # of the picture, at most
+LEAST_LETTERS = 4  # of a name that is cut off
 LINE_HEIGHT = 1.25  # of the text's size
 BT601 = 5  # FFmpeg's number of the matrix that it turns RGB into YUV by; HD players assume another
 
@@ -77,19 +79,45 @@ def write_overlay(
 
 
 def draw_ranks(picture: np.ndarray, ranks: list[tuple[int, str, float]]) -> Image.Image:
-    """Return a picture (H, W, 3) with a line for each rank at the top left, on a dark ground."""
+    """Return a picture (H, W, 3) with a line for each rank at the top left, on a dark ground.
+
+    The ground takes at most two fifths of the height: a small picture has the best ranks alone, in
+    smaller letters, and a name that is too long for it is cut off.
+    """
     image = Image.fromarray(picture).convert("RGB")
     size = max(LEAST_TEXT, round(image.height * TEXT_HEIGHT))
-    pad, line_height = size // 2, round(size * LINE_HEIGHT)
+    line_height, pad = round(size * LINE_HEIGHT), min(size // 2, image.height // 30)
+    num_lines = max(1, int((GROUND_HEIGHT * image.height - 2 * pad) // line_height))
     canvas = ImageDraw.Draw(image, "RGBA")
-    lines = [f"{score:.2f} {name}" for _, name, score in ranks]
-    fonts = [font_for(line, size) for line in lines]
-    width = max(map(canvas.textlength, lines, fonts), default=0)
-    height = len(lines) * line_height
+    shown = [
+        _fitted(name, score, size, canvas, image.width - 2 * pad)
+        for _, name, score in ranks[:num_lines]
+    ]
+    width = max((canvas.textlength(line, font) for line, font in shown), default=0)
+    height = len(shown) * line_height
     canvas.rectangle((0, 0, width + 2 * pad, height + 2 * pad), (0, 0, 0, 150))
-    for number, (line, font) in enumerate(zip(lines, fonts, strict=True)):
+    for number, (line, font) in enumerate(shown):
         canvas.text((pad, pad + number * line_height), line, (255, 255, 255, 255), font)
     return image
+
+
+def _fitted(
+    name: str, score: float, size: int, canvas: ImageDraw.ImageDraw, width: float
+) -> tuple[str, Font]:
+    """Return a rank's line and its font, of a width that there is room for.
+
+    What gives way is, in this order: the size, the end of the name, the score.
+    """
+    full = f"{score:.2f} {name}"
+    while size > LEAST_TEXT and canvas.textlength(full, font_for(full, size)) > width:
+        size -= 1
+    font = font_for(full, size)
+    for start in (f"{score:.2f} ", ""):
+        for length in range(len(name), min(len(name), LEAST_LETTERS) - 1, -1):
+            line = start + (name if length == len(name) else f"{name[:length]}.")
+            if canvas.textlength(line, font) <= width:
+                return line, font
+    return name[:LEAST_LETTERS], font
 
 
 def _encode(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -18,12 +19,11 @@ from datasets.protocols import SAMPLINGS, build_test_sampling
 from datasets.readers import UnreadableVideoError, VideoFile, VideoReader
 from datasets.records import open_frames
 from datasets.views import Views
+from engine.canvas import can_draw
 from engine.fonts import drawn_names
 from ops.metrics import ranked_classes
-from tools.predicting.plot import plot_lines
+from tools.predicting.timeline_plot import NUM_ROWS, plot_timeline
 from tools.predicting.video_classifier import VideoClassifier
-
-LINES_PLOTTED = 6
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Timeline:
         starts: When each begins, (N,), in seconds since the first frame.
         ends: When its last frame is shown, (N,).
         probabilities: (N, K).
+        frame_seconds: How long the last frame of the video is shown.
     """
 
     firsts: np.ndarray
@@ -43,6 +44,7 @@ class Timeline:
     starts: np.ndarray
     ends: np.ndarray
     probabilities: Tensor
+    frame_seconds: float = 0.0
 
     def __str__(self) -> str:
         """Say it in words."""
@@ -71,20 +73,37 @@ class Timeline:
             ValueError: They cannot be written.
         """
         table, picture = table_and_picture(path)
-        highest = self.probabilities.amax(0)  # (K,)
-        shown = ranked_classes(highest, LINES_PLOTTED).tolist()
-        names = drawn_names(classifier.class_names)
-        lines = {
-            f"{label} {names[label]}": self.probabilities[:, label].tolist() for label in shown
-        }
-        image = plot_lines(self.middles.tolist(), lines, title, "seconds", "probability")
         try:
-            with table.open("w", newline="", encoding="utf-8") as file:
+            with table.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
                 csv.writer(file).writerows(self._rows(classifier, topk))
-            image.save(picture)
+            if not can_draw():
+                return [table]
+            self._plot(classifier, title).save(picture)
         except OSError as error:
             raise ValueError(f"cannot write --timeline {path}: {error.strerror}") from error
         return [table, picture]
+
+    def windows(self, classifier: VideoClassifier, topk: int) -> Iterator[dict[str, object]]:
+        """Yield each window for machines: its frames, its seconds and its classes, best first."""
+        windows = zip(self.firsts, self.starts, self.ends, self.probabilities, strict=True)
+        for first, start, end, probabilities in windows:
+            yield {
+                "first_frame": int(first),
+                "last_frame": int(first) + self.length - 1,
+                "start_seconds": round(float(start), 6),
+                "end_seconds": round(float(end), 6),
+                "ranks": classifier.ranks(probabilities, topk),
+            }
+
+    def _plot(self, classifier: VideoClassifier, title: str) -> Image.Image:
+        highest = self.probabilities.amax(0)  # (K,)
+        shown = ranked_classes(highest, NUM_ROWS).tolist()
+        names = drawn_names(classifier.class_names)
+        rows = [
+            (f"{label} {names[label]}", self.probabilities[:, label].numpy()) for label in shown
+        ]
+        spans = np.stack([self.starts, self.ends + self.frame_seconds], axis=1)
+        return plot_timeline(spans, float(spans.max()), rows, title)
 
     def _rows(self, classifier: VideoClassifier, topk: int) -> Iterator[list[object]]:
         ranks = range(1, min(topk, self.probabilities.shape[1]) + 1)
@@ -176,9 +195,8 @@ def build_timeline(
     if len(probabilities) < len(firsts):
         raise UnreadableVideoError(f"{record.path}: {len(times)} of {num_frames} frames decoded")
     seconds = np.array(times)
-    return Timeline(
-        firsts, length, seconds[firsts], seconds[firsts + length - 1], torch.stack(probabilities)
-    )
+    starts, ends = seconds[firsts], seconds[firsts + length - 1]
+    return Timeline(firsts, length, starts, ends, torch.stack(probabilities), 1 / reader.fps)
 
 
 def clip_span(cfg: CfgNode) -> int:

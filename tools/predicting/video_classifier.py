@@ -6,6 +6,7 @@ classifier = open_classifier("runs/quickstart/best.pth", ClassifierOptions())
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,6 +104,13 @@ class VideoClassifier:
         labels, scores = top_predictions(probabilities[None, None], k, applies_softmax=False)
         ranks = zip(labels[0].tolist(), scores[0].tolist(), strict=True)
         return [(label, self.class_names[label], score) for label, score in ranks]
+
+    def ranks(self, probabilities: Tensor, k: int) -> list[dict[str, Any]]:
+        """Return the k best classes of probabilities (K,) for machines."""
+        return [
+            {"class": label, "name": name, "score": score}
+            for label, name, score in self.best(probabilities, k)
+        ]
 
 
 def open_classifier(path: str, options: ClassifierOptions) -> tuple[VideoClassifier, str]:

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tools.looking.pictures import (
     CELL,
     GAP,
     LINE_HEIGHT,
+    SCALE_WIDTH,
     colour,
     drawn_side,
     enlarge_frames,
@@ -15,6 +17,7 @@ from tools.looking.pictures import (
     time_map,
     to_unit_range,
     with_caption,
+    with_scale,
 )
 
 
@@ -51,10 +54,19 @@ def test_a_strip_shows_its_rows_below_the_caption() -> None:
     rows = [np.full((3, 8, 8, 3), value, np.uint8) for value in (10, 200)]
     image = np.asarray(strip(rows, ["a", "b", "c"], ["one", "two"]))
     top = 2 * LINE_HEIGHT
-    assert image.shape == (top + 16 + LINE_HEIGHT, 3 * (8 + GAP), 3)
+    assert image.shape == (top + 16 + 2 * LINE_HEIGHT, 3 * (8 + GAP), 3)
     assert (image[top : top + 8, :8] == 10).all()
     assert (image[top + 8 : top + 16, 8 + GAP : 16 + GAP] == 200).all()
     assert (image[top : top + 16, 8 : 8 + GAP] == 255).all()
+
+
+def test_scale_goes_from_the_least_colour_to_the_most() -> None:
+    image = np.asarray(with_scale(Image.new("RGB", (600, 10), "white")))
+    assert image.shape == (10 + LINE_HEIGHT, 600, 3)
+    row = image[10 + LINE_HEIGHT // 2]
+    first = next(x for x in range(600) if row[x].tolist() == [20, 20, 90])
+    last = max(x for x in range(600) if row[x].tolist() == [220, 30, 30])
+    assert last - first == SCALE_WIDTH - 1
 
 
 def test_text_that_is_too_wide_is_cut_off_and_odd_letters_are_no_error() -> None:
@@ -67,9 +79,9 @@ def test_text_that_is_too_wide_is_cut_off_and_odd_letters_are_no_error() -> None
 def test_the_map_in_time_is_scaled_by_what_frames_have_of_others() -> None:
     shares = torch.tensor([[0.8, 0.2], [0.1, 0.9]])
     image = np.asarray(time_map(shares, ["0", "8"], ["caption"]))
-    assert image.shape == (2 * LINE_HEIGHT + 2 * CELL, 3 * CELL, 3)
+    assert image.shape == (3 * LINE_HEIGHT + 2 * CELL, 3 * CELL, 3)
     middle = LINE_HEIGHT + CELL // 2
     colours = [image[middle, CELL // 2 + column * CELL].tolist() for column in (1, 2)]
     assert colours == [[220, 30, 30]] * 2  # itself, and the most of another
     assert image[middle + CELL, CELL + CELL // 2].tolist() == [20, 20, 90]
-    assert time_map(torch.ones(1, 1), ["0"], ["caption"]).size == (2 * CELL, 2 * LINE_HEIGHT + CELL)
+    assert time_map(torch.ones(1, 1), ["0"], ["caption"]).size == (2 * CELL, 3 * LINE_HEIGHT + CELL)

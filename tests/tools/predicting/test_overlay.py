@@ -133,3 +133,20 @@ def test_video_that_breaks_off_is_named_and_nothing_is_left(
     run(checkpoint, *words, code=1)
     assert "error: v.mp4: after 7 frames: broken" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("side", [32, 64, 112, 360])
+def test_ground_is_in_proportion_to_the_picture(side: int) -> None:
+    grey = np.full((side, side, 3), 200, np.uint8)
+    ranks = [(k, name, 0.5) for k, name in enumerate(["anticlockwise", "a b", "a long name" * 9])]
+    drawn = np.asarray(draw_ranks(grey, ranks))
+    changed = (drawn != grey).any(-1)
+    assert 0 < changed.any(1).sum() <= max(0.42 * side, 14)
+    assert changed.any(0).sum() <= side
+    assert (drawn > 230).any()  # letters
+
+
+def test_small_pictures_keep_the_best_rank() -> None:
+    grey = np.full((32, 32, 3), 200, np.uint8)
+    one, other = (np.asarray(draw_ranks(grey, [(0, name, 0.9)])) for name in ("up", "down"))
+    assert not np.array_equal(one, other)

@@ -1,6 +1,7 @@
 """Windows that slide over a video, on random weights and generated videos."""
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,12 +143,13 @@ def test_clips_spread_over_whole_videos_need_a_window(
     assert (tmp_path / "out.csv").exists()
 
 
-def test_table_and_plot_are_written(
+def test_table_plot_and_windows_are_written(
     checkpoint: Path, make_clip: Callable[..., Path], tmp_path: Path, classifier: VideoClassifier
 ) -> None:
+    pytest.importorskip("matplotlib")
     path = make_clip("x264.mp4")
     words = ["--input", path, "--timeline", tmp_path / "new/out", "--topk", 2, "--views", "1x3"]
-    run(checkpoint, *words)
+    run(checkpoint, *words, "--json", tmp_path / "out.jsonl")
     timeline = build_timeline(classifier, record_of(path))
     with (tmp_path / "new/out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -161,10 +163,31 @@ def test_table_and_plot_are_written(
         assert row["class_1"] == NAMES[label]
         assert float(row["score_1"]) == pytest.approx(float(probabilities.max()), abs=1e-5)
         assert label == int(probabilities.argmax())
+    windows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    for window, row in zip(windows, rows, strict=True):
+        assert window["path"] == str(path)
+        for name in ("first_frame", "last_frame", "start_seconds", "end_seconds"):
+            assert window[name] == float(row[name])
+        ranks = [(rank["name"], rank["score"]) for rank in window["ranks"]]
+        assert ranks == [(row[f"class_{k}"], float(row[f"score_{k}"])) for k in (1, 2)]
     with Image.open(tmp_path / "new/out.png") as image:
         colours = {colour for _, colour in image.getcolors(1 << 20) or []}
         assert image.size == (1200, 600)
     assert {(0, 114, 178), (213, 94, 0), (0, 158, 115)} <= colours  # a line for each class
+
+
+def test_without_matplotlib_the_table_is_written_and_it_is_said(
+    checkpoint: Path,
+    make_clip: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tools.predicting.timeline.can_draw", lambda: False)
+    run(checkpoint, "--input", make_clip("x264.mp4"), "--timeline", tmp_path / "out")
+    assert (tmp_path / "out.csv").exists()
+    assert not (tmp_path / "out.png").exists()
+    assert "out.png" not in capsys.readouterr().out
 
 
 def test_broken_video_is_an_error(
