@@ -68,15 +68,22 @@ class DividedBlock(nn.Module):
         self.norm2 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
         self.mlp = Mlp(C, size.mlp_dim, size.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode (B, 1+N*T, C) tokens."""
+    def forward(self, x: Tensor, is_last: bool = False) -> Tensor:
+        """Encode (B, 1+N*T, C) tokens.
+
+        Args:
+            x: Tokens.
+            is_last: Give the class token alone, (B, 1, C); see `models.vit.encode`.
+        """
         cls, patches = self._split(x)
         patches = self._along_time(patches)
         seen = self.norm1(self._frames(cls, patches))  # (B, T, 1+N, C)
-        update = self.stochastic_depth(self.attn(seen.flatten(0, 1))).unflatten(0, seen.shape[:2])
-        cls = cls + update[:, :, 0].mean(1, keepdim=True)  # (B, 1, C)
-        patches = patches + update[:, :, 1:].transpose(1, 2)  # (B, N, T, C)
-        x = torch.cat([cls, patches.flatten(1, 2)], dim=1)  # (B, 1+N*T, C)
+        update = self.attn(seen.flatten(0, 1), is_last)  # (B*T, 1+N, C); last: (B*T, 1, C)
+        update = self.stochastic_depth(update).unflatten(0, seen.shape[:2])
+        x = cls + update[:, :, 0].mean(1, keepdim=True)  # (B, 1, C)
+        if not is_last:
+            patches = patches + update[:, :, 1:].transpose(1, 2)  # (B, N, T, C)
+            x = torch.cat([x, patches.flatten(1, 2)], dim=1)  # (B, 1+N*T, C)
         return x + self.stochastic_depth(self.mlp(self.norm2(x)))
 
     def attention_maps(self, x: Tensor) -> AttentionMaps:
@@ -125,11 +132,15 @@ class TimeSformer(nn.Module):
         checkpoints_blocks: Recompute each block in the backward pass, to save memory.
         time_resize: How `load_weights` resizes a time embedding, ``nearest`` or ``linear``.
 
+    Attributes:
+        narrows_last_block: As in `models.vit.VisionTransformer`.
+
     Raises:
         ValueError: The attention is none of those, or the heads do not divide the channels.
     """
 
     head_name = "head"
+    narrows_last_block = True
 
     def __init__(  # noqa: PLR0913, PLR0917 - a size of the paper each
         self,
@@ -192,7 +203,8 @@ class TimeSformer(nn.Module):
 
     def features(self, clips: Tensor) -> Tensor:
         """Return what the head sees: the clip's class token, normed, (B, C)."""
-        x = encode(self.embed(clips), self.blocks, self.checkpoints_blocks and self.training)
+        recomputes = self.checkpoints_blocks and self.training
+        x = encode(self.embed(clips), self.blocks, recomputes, self.narrows_last_block)
         if self.attention == "divided":
             return self.norm(x[:, 0])  # (B, C)
         return self.norm(x[:, :, 0].mean(1))  # (B, C)

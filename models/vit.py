@@ -1,7 +1,8 @@
 """Image ViT applied to every frame of a clip (arXiv:2010.11929), its frame logits averaged."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -90,9 +91,15 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=qkv_bias)
         self.proj = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend among the tokens (M, N, C) of each of M sequences."""
-        query, key, value = self._split_heads(x)
+    def forward(self, x: Tensor, is_last: bool = False) -> Tensor:
+        """Attend among the tokens (M, N, C) of each of M sequences.
+
+        Args:
+            x: Tokens.
+            is_last: Only the first token of each sequence asks, (M, 1, C): what a head needs that
+                reads the class token alone.
+        """
+        query, key, value = self._first_query(x) if is_last else self._split_heads(x)
         x = F.scaled_dot_product_attention(query, key, value)  # (M, heads, N, C/heads)
         return self.proj(x.transpose(1, 2).flatten(2))  # (M, N, C)
 
@@ -104,6 +111,17 @@ class Attention(nn.Module):
     def _split_heads(self, x: Tensor) -> tuple[Tensor, ...]:
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (M, N, 3, heads, C/heads)
         return qkv.permute(2, 0, 3, 1, 4).unbind(0)  # three of (M, heads, N, C/heads)
+
+    def _first_query(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Do what `_split_heads` does for keys and values; of the queries make the first."""
+        C = x.shape[-1]
+        weights, biases = self.qkv.weight.split([C, 2 * C]), (None, None)
+        if self.qkv.bias is not None:
+            biases = self.qkv.bias.split([C, 2 * C])
+        query = F.linear(x[:, :1], weights[0], biases[0]).unflatten(-1, (1, self.num_heads, -1))
+        pair = F.linear(x, weights[1], biases[1]).unflatten(-1, (2, self.num_heads, -1))
+        parts = *query.unbind(2), *pair.unbind(2)  # three of (M, N, heads, C/heads)
+        return tuple(part.transpose(1, 2) for part in parts)  # (M, heads, N, C/heads)
 
 
 class Mlp(nn.Module):
@@ -162,10 +180,19 @@ class Block(nn.Module):
         self.stochastic_depth = StochasticDepth(drop_path)
         self.shifts_residual = shifts_residual
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode (B, T, N, C) tokens; T = 1 where all tokens of a clip attend to each other."""
+    def forward(self, x: Tensor, is_last: bool = False) -> Tensor:
+        """Encode (B, T, N, C) tokens; T = 1 where all tokens of a clip attend to each other.
+
+        Args:
+            x: Tokens.
+            is_last: Give the class tokens alone, (B, T, 1, C); see `encode`.
+        """
         shifted = self.attn_shift(x)
-        x = self.stream(x, shifted) + self.update(self.attn, self.norm1(shifted))
+        stream, seen = self.stream(x, shifted), self.norm1(shifted)
+        if is_last:
+            x = stream[:, :, :1] + self.update(partial(self.attn, is_last=True), seen)
+        else:
+            x = stream + self.update(self.attn, seen)
         shifted = self.mlp_shift(x)
         return self.stream(x, shifted) + self.update(self.mlp, self.norm2(shifted))
 
@@ -173,16 +200,32 @@ class Block(nn.Module):
         """Return the tokens that an update is added to, of those before and behind a shift."""
         return shifted if self.shifts_residual else x
 
-    def update(self, branch: nn.Module, x: Tensor) -> Tensor:
+    def update(self, branch: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """Apply a branch to each frame's tokens, (B, T, N, C), or for some frames give zeros."""
         update = self.stochastic_depth(branch(x.flatten(0, 1)))  # (B*T, N, C)
         return update.unflatten(0, x.shape[:2])  # (B, T, N, C)
 
 
-def encode(x: Tensor, blocks: Iterable[nn.Module], recomputes: bool) -> Tensor:
-    """Run tokens through blocks, which are computed again in the backward pass to save memory."""
-    for block in blocks:
-        x = checkpoint(block, x, use_reentrant=False) if recomputes else block(x)
+def encode(
+    x: Tensor, blocks: nn.ModuleList, recomputes: bool, narrows_last: bool = False
+) -> Tensor:
+    """Run tokens through blocks.
+
+    Args:
+        x: Tokens.
+        blocks: Of the model, in order.
+        recomputes: Compute the blocks again in the backward pass, to save memory.
+        narrows_last: Nobody reads the patch tokens behind the last block, so that it computes
+            queries, projection and MLP for the class tokens alone: 6.9 % fewer multiply-adds of a
+            ViT-B. A last block whose tokens somebody watches by a hook computes them all.
+
+    Returns:
+        The tokens; those of the class alone where the last block is narrowed.
+    """
+    last = len(blocks) - 1 if narrows_last and not _is_watched(blocks[-1]) else -1
+    for index, block in enumerate(blocks):
+        args = (x, True) if index == last else (x,)
+        x = checkpoint(block, *args, use_reentrant=False) if recomputes else block(*args)
     return x
 
 
@@ -202,9 +245,14 @@ class VisionTransformer(nn.Module):
         image_size: Side of the square frames, pixels.
         num_classes: K.
         checkpoints_blocks: Recompute each block in the backward pass, to save memory.
+
+    Attributes:
+        narrows_last_block: See `encode`. Dropout in the last MLP, which only ViT-H has, then draws
+            for the class tokens alone; stochastic depth draws what it always does.
     """
 
     head_name = "head"
+    narrows_last_block = True
 
     def __init__(
         self,
@@ -250,7 +298,8 @@ class VisionTransformer(nn.Module):
 
     def features(self, clips: Tensor) -> Tensor:
         """Return what the head sees: the class token of each frame, normed, (B, T, C)."""
-        x = encode(self.embed(clips), self.blocks, self.checkpoints_blocks and self.training)
+        recomputes = self.checkpoints_blocks and self.training
+        x = encode(self.embed(clips), self.blocks, recomputes, self.narrows_last_block)
         return self.norm(x[:, :, 0])  # (B, T, C)
 
     def describe_time(self) -> str:
@@ -289,3 +338,9 @@ class VisionTransformer(nn.Module):
         cls = self.cls_token.expand(patches.shape[0], -1, -1)  # (B*T, 1, C)
         x = self.dropout(torch.cat([cls, patches], dim=1) + self.pos_embed)  # (B*T, N, C)
         return x.unflatten(0, clips.shape[:2])  # (B, T, N, C)
+
+
+def _is_watched(block: nn.Module) -> bool:
+    """Return whether a hook sees what goes through a block or a part of it."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(vars(module)[kind] for module in block.modules() for kind in kinds)
