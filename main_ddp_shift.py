@@ -43,7 +43,7 @@ from engine.progress import Progress
 from engine.provenance import describe_run, file_sha256
 from engine.remarks import figure_remarks
 from engine.results import record_best, record_epoch, record_validation, write_results
-from engine.run import Run, on_device, to_device
+from engine.run import Run, on_device, placed, to_device
 from engine.run_folder import RunFolder, held_folder
 from engine.run_log import set_up_console
 from engine.scores import Scores, collect_scores
@@ -314,7 +314,7 @@ def test(cfg: CfgNode, path: str, videos: Videos, world: World) -> None:
     described = describe_run(cfg, {"test": videos.records}, world)
     if cfg.TRAIN.COMPILE:
         compile_blocks(loaded.model)
-    scores, unreadable = evaluate(run, loaded.model.to(world.device), videos)
+    scores, unreadable = evaluate(run, placed(loaded.model, cfg, world), videos)
     if scores is None:
         return
     folder = Path(cfg.OUTPUT_DIR)

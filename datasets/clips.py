@@ -76,8 +76,8 @@ class ClipMaker:
         may_mirror = mirrored_label is not None
         clip, is_mirrored = self.transform.augment(frames, rng, may_mirror=may_mirror)
         if is_mirrored and mirrored_label is not None:
-            return clip.contiguous(), mirrored_label, True
-        return clip.contiguous(), record.label, False
+            return clip, mirrored_label, True
+        return clip, record.label, False
 
     def _mirrored_label(self, label: int) -> int | None:
         return label if self.mirrored_labels is None else self.mirrored_labels[label]
@@ -143,14 +143,17 @@ class TrainClips(Dataset[Clips]):
 
 
 def collate_clips(samples: Sequence[Clips]) -> Clips:
-    """Batch the samples that have a clip; without one, the tensors are empty."""
+    """Batch the samples that have a clip; without one, the tensors are empty.
+
+    The clips stay channels last in memory, as frames are decoded: it is for the device to change.
+    """
     errors = {index: text for sample in samples for index, text in sample.errors.items()}
     readable = [sample for sample in samples if not sample.errors]
     if not readable:
         return samples[0]._replace(errors=errors)
-    return default_collate([sample._replace(errors={}) for sample in readable])._replace(
-        errors=errors
-    )
+    pixels = [s._replace(clips=s.clips.permute(0, 2, 3, 1), errors={}) for s in readable]
+    batch = default_collate(pixels)  # clips (B, T, H, W, 3)
+    return batch._replace(clips=batch.clips.permute(0, 1, 4, 2, 3), errors=errors)
 
 
 class EpochSampler(Sampler[tuple[int, ...]]):

@@ -11,6 +11,7 @@ from engine.compiling import compile_blocks
 from engine.distributed import World
 from engine.learner import autocast
 from engine.mutual import MutualPair
+from engine.run import placed
 from engine.scores import Scores
 from engine.teachers import CachedTeacher, FrozenTeacher, Teacher, cached_logits
 from models import build_model, load_model
@@ -60,7 +61,7 @@ def _frozen_teacher(
         compile_blocks(model)
     sees_student_clip = cfg.DISTILL.SEES == "student_clip"
     teacher = FrozenTeacher(
-        model.to(world.device),
+        placed(model, teacher_cfg, world),
         prepare,
         cfg.DISTILL.TEMPERATURE,
         partial(autocast, cfg.TRAIN.AMP, world.device),

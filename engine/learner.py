@@ -181,6 +181,14 @@ class Learner:
                 return f"{number} of {tensor.numel()} values of {name} are not finite"
         return ""
 
+    def _lay_out_momentum(self) -> None:
+        """Lay out what the optimizer keeps as its parameters: fused kernels take nothing else."""
+        for parameter, state in self.optimizer.state.items():
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    like = torch.empty_like(parameter, dtype=value.dtype)
+                    state[key] = like.copy_(value)
+
     def _kept_tensors(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.model.state_dict().items()
         names = {id(parameter): name for name, parameter in self.model.named_parameters()}
@@ -236,6 +244,7 @@ class Learner:
             )
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": momentum, "param_groups": groups})
+        self._lay_out_momentum()
         if content.get("scaler"):
             self.scaler.load_state_dict(content["scaler"])
         if self.ema:

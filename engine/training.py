@@ -39,7 +39,7 @@ from engine.patience import Patience
 from engine.position import EpochPart, Position
 from engine.provenance import describe_run
 from engine.resuming import Start, find_start, resume
-from engine.run import Run, to_device
+from engine.run import Run, placed, to_device
 from engine.run_folder import RunFolder
 from engine.run_log import NullRunLog, RunLog, open_runlog
 from engine.save_points import SavePoints
@@ -196,7 +196,7 @@ def set_up_training(
     trained, teacher, taught = build_teacher(
         cfg, teacher_cfg, model, records, mirrored, prepare, world
     )
-    learner = build_learner(cfg, trained.to(world.device), world)
+    learner = build_learner(cfg, placed(trained, cfg, world), world)
     torch.manual_seed(cfg.SEED + world.rank)  # dropout differs between processes
     start = _find_start(cfg, args, checkpoints, learner, listed, groups.num_batches, world)
     barrier()  # all have read: the files may lie in the folder that is moved aside now

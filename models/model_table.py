@@ -33,6 +33,7 @@ class ModelEntry:
         maps: From the model, clips, labels and a stage to where it looks, see
             `models.explain.seen_maps`; None where nothing can be shown.
         stages: Places that ``maps`` can look at, the last by default; empty for no choice.
+        is_convolutional: On a GPU it runs channels last, as cuDNN's tensor cores take maps.
     """
 
     network: type[nn.Module]
@@ -41,6 +42,7 @@ class ModelEntry:
     image_keys: tuple[str, ...] = ()
     maps: Callable[[Any, Tensor, Tensor, str], SeenMaps] | None = None
     stages: tuple[str, ...] = ()
+    is_convolutional: bool = False
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
@@ -158,5 +160,6 @@ MODELS = {
         image_keys=("MODEL.TSM.SHIFT", "False"),
         maps=tsm_maps,
         stages=STAGES,
+        is_convolutional=True,
     ),
 }
