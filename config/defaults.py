@@ -53,7 +53,7 @@ _C.DATA.SAMPLING = "dense"
 # 32 T / 30 seconds of it, from a random start in training, from the first frame in the tests. With
 # linspace a shorter video ends in copies of its last frame: 7 of T = 16 where it lasts 10 seconds.
 _C.DATA.WINDOW = "whole"
-# Frames a second of the videos, for WINDOW paddle: of frame folders and, all alike, of video files.
+# Frames a second of frame folders, for WINDOW paddle among others; a video file tells its own.
 _C.DATA.FPS = 30.0
 # With uniform and tsn sampling, test a second clip from the starts of the spans (release:
 # UNIFORM_TWICE); TSM does so in the final test alone.

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Sampler, default_collate
 from datasets.annotations import VideoRecord
 from datasets.augment.random_changes import ClipTransform
 from datasets.readers import UnreadableVideoError
-from datasets.records import OpenVideo, count_frames, read_frames
+from datasets.records import OpenVideo, pick_frames, read_frames
 from datasets.sampling import Rng
 from datasets.views import TestViews
 
@@ -69,8 +69,7 @@ class ClipMaker:
         Raises:
             UnreadableVideoError: A frame that was drawn is missing or broken.
         """
-        num_frames = record.num_frames or count_frames(record, self.open_video)
-        indices = self.sample(num_frames, rng=rng)
+        indices = pick_frames(record, self.sample, self.open_video, rng)
         frames = read_frames(record, indices, self.open_video)
         mirrored_label = self._mirrored_label(record.label)
         may_mirror = mirrored_label is not None

@@ -1,6 +1,5 @@
 """Loaders of training clips and of test views, as the config says."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from yacs.config import CfgNode
 from datasets.annotations import VideoRecord
 from datasets.augment.flips import build_mirrored_labels
 from datasets.clips import ClipMaker, Clips, EpochSampler, TrainClips, collate_clips
+from datasets.clock import changed
 from datasets.protocols import (
     build_test_sampling,
     build_train_sampling,
@@ -172,7 +172,7 @@ def _build_teacher_views(
     return TestViews(
         records,
         partial(open_frames, cfg),
-        partial(_first_clip, sample=build_test_sampling(teacher_cfg, "val")),
+        changed(build_test_sampling(teacher_cfg, "val"), _first_clip),
         short_side=test_short_side(teacher_cfg, "val"),
         image_size=test_image_size(teacher_cfg, "val"),
         num_crops=1,
@@ -180,5 +180,5 @@ def _build_teacher_views(
     )
 
 
-def _first_clip(num_frames: int, sample: Callable[[int], np.ndarray]) -> np.ndarray:
-    return sample(num_frames)[:1]  # (1, T)
+def _first_clip(clips: np.ndarray) -> np.ndarray:
+    return clips[:1]  # (1, T)

@@ -2,6 +2,7 @@
 
 Its decoder hands on a window of the video, ``32 * T / 30`` seconds long, and the indices are taken
 inside it: `linspace_clip`, `uniform_clip` and `dense_clip` do both steps, or take the whole video.
+The decoder goes by time stamps; `ticks` below are those of `datasets.clock.Clock`.
 """
 
 import math
@@ -31,7 +32,11 @@ class Window(NamedTuple):
 
 
 def linspace_clip(
-    num_frames: int, num_segments: int, fps: float | None = None, rng: Rng | None = None
+    num_frames: int,
+    num_segments: int,
+    fps: float | None = None,
+    rng: Rng | None = None,
+    ticks: float | None = None,
 ) -> np.ndarray:
     """Spread T frames evenly over a video or the decoder's window of it, both ends included.
 
@@ -42,26 +47,30 @@ def linspace_clip(
         num_segments: T, frames of the clip.
         fps: Frames a second, for the decoder's window; None takes the whole video.
         rng: Draws the window's start; None starts it at frame 0.
+        ticks: Of the file's clock from one frame to the next.
 
     Returns:
         Indices, (num_segments,).
     """
-    window = paddle_window(num_frames, num_segments, fps, rng)
+    window = paddle_window(num_frames, num_segments, fps, rng, ticks)
     return window.first + spread(window.num_frames, num_segments, 0.0, window.end)
 
 
-def uniform_clip(num_frames: int, num_segments: int, fps: float | None = None) -> np.ndarray:
+def uniform_clip(
+    num_frames: int, num_segments: int, fps: float | None = None, ticks: float | None = None
+) -> np.ndarray:
     """Take the middles of T equal spans of a video, or of the decoder's first window of it.
 
     Args:
         num_frames: F, frames of the video.
         num_segments: T, frames of the clip.
         fps: Frames a second, for the decoder's window; None takes the whole video.
+        ticks: Of the file's clock from one frame to the next.
 
     Returns:
         Indices, (num_segments,).
     """
-    window = paddle_window(num_frames, num_segments, fps)
+    window = paddle_window(num_frames, num_segments, fps, ticks=ticks)
     return window.first + span_middles(window.num_frames, num_segments)
 
 
@@ -71,6 +80,7 @@ def dense_clip(
     rng: Rng,
     fps: float | None = None,
     draws_last_start: bool = False,
+    ticks: float | None = None,
 ) -> np.ndarray:
     """Draw a clip of T frames ``64 // T`` apart; the TSM release's draw, in a window if asked for.
 
@@ -80,11 +90,12 @@ def dense_clip(
         rng: Draws the window's start, then the clip's.
         fps: Frames a second, for the decoder's window; None takes the whole video.
         draws_last_start: Draw the last full start too; the release never does.
+        ticks: Of the file's clock from one frame to the next.
 
     Returns:
         Indices, (num_segments,).
     """
-    window = paddle_window(num_frames, num_segments, fps, rng)
+    window = paddle_window(num_frames, num_segments, fps, rng, ticks)
     return window.first + tsm_dense_clip(window.num_frames, num_segments, rng, draws_last_start)
 
 
@@ -94,19 +105,20 @@ def window_seconds(num_segments: int) -> float:
 
 
 def paddle_window(
-    num_frames: int, num_segments: int, fps: float | None, rng: Rng | None = None
+    num_frames: int,
+    num_segments: int,
+    fps: float | None,
+    rng: Rng | None = None,
+    ticks: float | None = None,
 ) -> Window:
-    """Return the window that the released decoder hands on.
-
-    The decoder goes by time stamps: it keeps what lies in the window and one frame more. It rounds
-    the edges down to ticks of the file's clock, which is left out here: a start less than a tick
-    after a frame still takes that frame there (one start in 512, at 512 ticks a frame).
+    """Return the window that the released decoder hands on: what lies in it, and one frame more.
 
     Args:
         num_frames: F, frames of the video.
         num_segments: T, frames of the clip; the window grows with it.
         fps: Frames a second of the video; None: the whole video is the window.
         rng: Draws the start, one number, as the decoder does in training; None starts at frame 0.
+        ticks: Of the file's clock from one frame to the next.
     """
     if num_frames < 1:
         raise ValueError(f"a video needs at least one frame, got {num_frames}")
@@ -114,9 +126,26 @@ def paddle_window(
         return Window(0, num_frames, num_frames - 1)
     length = window_seconds(num_segments) * fps
     start = float(rng.uniform(0, max(num_frames - length, 0))) if rng is not None else 0.0
-    first = min(math.ceil(start), num_frames - 1)
-    last = min(math.floor(start + length - 1) + 1, num_frames - 1)
+    first, last = kept_frames(num_frames, start, start + length - 1, ticks)
     return Window(first, last - first + 1, length - 1)
+
+
+def kept_frames(num_frames: int, start: float, end: float, ticks: float | None) -> tuple[int, int]:
+    """Return the first and the last frame that a decoder keeps which goes by time stamps.
+
+    It keeps the frames from start to end and one more, once both are cut down to ticks: with one
+    tick a frame, as in AVI, the clip so begins a frame earlier than it was drawn. PaddleVideo's
+    decoder and that of TokShift's second version both do, after PySlowFast.
+
+    Args:
+        num_frames: F, frames of the video.
+        start: Place in the video, in frames; 0 is the first.
+        end: Place, too.
+        ticks: Of the file's clock from one frame to the next; without any nothing is cut down.
+    """
+    if ticks:  # a frame is shown at a whole tick, the nearest: half a tick is no other frame
+        start, end = (int(start * ticks) - 0.5) / ticks, (int(end * ticks) + 0.5) / ticks
+    return min(math.ceil(start), num_frames - 1), min(math.floor(end) + 1, num_frames - 1)
 
 
 def spread(num_frames: int, num_segments: int, start: float, end: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from datasets.augment.multi_scale import MultiScaleTransform
 from datasets.augment.random_changes import ClipTransform, RandomChanges
 from datasets.augment.scale_jitter import ScaleJitterTransform
 from datasets.augment.short_side import ColourChanges, TrainTransform
+from datasets.clock import Clock, TimedSample, changed
 
 Sample = Callable[..., np.ndarray]
 BuildSample = Callable[[CfgNode], Sample]
@@ -116,17 +117,26 @@ def _pick(function: Sample, **keys: str) -> BuildSample:
 def _in_window(function: Sample, **keys: str) -> BuildSample:
     """Do so for one of PaddleVideo's, which picks from its decoder's window or the whole video."""
     build = _pick(function, num_segments=T, **keys)
-    return lambda cfg: partial(
-        build(cfg), fps=cfg.DATA.FPS if cfg.DATA.WINDOW == "paddle" else None
-    )
+
+    def build_windowed(cfg: CfgNode) -> Sample:
+        pick = build(cfg)
+        if cfg.DATA.WINDOW != "paddle":
+            return pick
+        return TimedSample(partial(_by_clock, pick=pick), Clock(cfg.DATA.FPS))
+
+    return build_windowed
+
+
+def _by_clock(num_frames: int, clock: Clock, pick: Sample, **draws: sampling.Rng) -> np.ndarray:
+    return pick(num_frames, fps=clock.fps, ticks=clock.ticks, **draws)
 
 
 def _one(build: BuildSample) -> BuildSample:
-    return lambda cfg: partial(_one_clip, pick=build(cfg))
+    return lambda cfg: changed(build(cfg), _as_only_clip)
 
 
-def _one_clip(num_frames: int, pick: Sample) -> np.ndarray:
-    return pick(num_frames)[None]  # (1, T)
+def _as_only_clip(clip: np.ndarray) -> np.ndarray:
+    return clip[None]  # (1, T)
 
 
 def _linspace_clip(cfg: CfgNode) -> Sample:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ from yacs.config import CfgNode
 
 from config.model_checks import MODEL_RULES
 from datasets.annotations import NUM_FAULTS_SHOWN, VideoRecord, read_list
+from datasets.clock import TimedSample
 from datasets.list_lines import Disk
 from datasets.readers import UnreadableVideoError, VideoReader, open_reader
+from datasets.sampling import Rng
 
 COUNTING_THREADS = 16
 NUM_COMPARED = 16  # videos of a list whose counts are compared with the disk
@@ -129,6 +132,30 @@ def open_frames(cfg: CfgNode, record: VideoRecord) -> VideoReader:
 def read_frames(record: VideoRecord, indices: np.ndarray, open_video: OpenVideo) -> Tensor:
     """Decode frames of a video to uint8 (T, 3, H, W), channels last in memory."""
     return torch.from_numpy(open_video(record).read(indices)).permute(0, 3, 1, 2)
+
+
+def pick_frames(
+    record: VideoRecord,
+    sample: Callable[..., np.ndarray],
+    open_video: OpenVideo,
+    rng: Rng | None = None,
+) -> np.ndarray:
+    """Return the indices that a function picks of a video, by its clock where it goes by it.
+
+    Args:
+        record: The video.
+        sample: From the number of frames, and rng=generator if one is given, to indices.
+        open_video: From a record to a reader.
+        rng: Draws a training clip.
+
+    Raises:
+        UnreadableVideoError: The frames are to be counted, or the clock is asked for, in vain.
+    """
+    num_frames = record.num_frames or count_frames(record, open_video)
+    named: dict[str, Any] = {} if rng is None else {"rng": rng}
+    if isinstance(sample, TimedSample):
+        named["clock"] = sample.clock_of(open_video(record))
+    return sample(num_frames, **named)
 
 
 def count_frames(record: VideoRecord, open_video: OpenVideo) -> int:

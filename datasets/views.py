@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from datasets.annotations import VideoRecord
 from datasets.augment.short_side import Box, crop
 from datasets.readers import UnreadableVideoError
-from datasets.records import OpenVideo, count_frames, read_frames
+from datasets.records import OpenVideo, pick_frames, read_frames
 from datasets.view_crops import TOKSHIFT_CROPS, ViewCrops
 
 
@@ -76,8 +76,7 @@ class TestViews(Dataset[Views]):
         """Return the views of a video; an unreadable one is returned as such, not raised."""
         record = self.records[index]
         try:
-            num_frames = record.num_frames or count_frames(record, self.open_video)
-            clips = self.sample(num_frames)  # (num_clips, T)
+            clips = pick_frames(record, self.sample, self.open_video)  # (num_clips, T)
             distinct_clips, clip_of = np.unique(clips, axis=0, return_inverse=True)
             used, place = np.unique(distinct_clips, return_inverse=True)
             frames = read_frames(record, used, self.open_video)

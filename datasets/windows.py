@@ -6,11 +6,12 @@ from functools import partial
 import numpy as np
 from yacs.config import CfgNode
 
+from datasets.clock import changed
 from datasets.protocols import SAMPLINGS, build_test_sampling
 from datasets.sampling import dense_clips
 
 
-def build_windows(cfg: CfgNode) -> Callable[[int], np.ndarray]:
+def build_windows(cfg: CfgNode) -> Callable[..., np.ndarray]:
     """Build the function from a number of frames to the clips of a whole video, (num_clips, T).
 
     Where clips are dense, as many as the video takes; otherwise the test's first, whose frames are
@@ -19,7 +20,7 @@ def build_windows(cfg: CfgNode) -> Callable[[int], np.ndarray]:
     stride = SAMPLINGS[cfg.DATA.SAMPLING].stride(cfg)
     if stride:
         return partial(successive_clips, clip_len=cfg.DATA.NUM_FRAMES, stride=stride)
-    return partial(_first_clip, sample=build_test_sampling(cfg, "test"))
+    return changed(build_test_sampling(cfg, "test"), _first_clip)
 
 
 def successive_clips(num_frames: int, clip_len: int, stride: int) -> np.ndarray:
@@ -43,5 +44,5 @@ def successive_clips(num_frames: int, clip_len: int, stride: int) -> np.ndarray:
     return starts[:, None] + stride * np.arange(clip_len)
 
 
-def _first_clip(num_frames: int, sample: Callable[[int], np.ndarray]) -> np.ndarray:
-    return sample(num_frames)[:1]  # (1, T)
+def _first_clip(clips: np.ndarray) -> np.ndarray:
+    return clips[:1]  # (1, T)

@@ -42,7 +42,7 @@ sys.path.insert(0, str(REPOSITORY))
 from datasets.annotations import VideoRecord
 from datasets.protocols import test_image_size, test_short_side
 from datasets.readers import UnreadableVideoError
-from datasets.records import open_frames
+from datasets.records import open_frames, pick_frames
 from datasets.view_crops import VIEW_CROPS
 from datasets.views import TestViews
 from datasets.windows import build_windows
@@ -174,7 +174,8 @@ class ClipsOfVideo:
         if not num_frames:
             raise UnreadableVideoError(f"--input {path}: holds no frames")
         self.record = self.record._replace(num_frames=num_frames)
-        self.indices = build_windows(cfg)(num_frames)  # (clips, T)
+        windows = build_windows(cfg)
+        self.indices = pick_frames(self.record, windows, partial(open_frames, cfg))  # (clips, T)
 
     def __len__(self) -> int:
         """Count the clips."""

@@ -23,6 +23,7 @@ from datasets.decode.pyav_frames import (
     of_one_size,
     open_video,
     reading_errors,
+    ticks_per_frame,
     to_upright_rgb,
 )
 
@@ -92,6 +93,11 @@ class PyAVDecoder:
         if not self._fps:
             raise ValueError("the file does not tell its frame rate")
         return self._fps
+
+    def ticks_per_frame(self) -> float | None:
+        """Return the ticks from frame to frame, see `pyav_frames.ticks_per_frame`."""
+        with self._opened() as (_, stream):
+            return ticks_per_frame(stream)
 
     def frames(self, wanted: Sequence[int]) -> list[np.ndarray]:
         """Return frames, uint8 (H, W, 3).

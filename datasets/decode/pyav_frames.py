@@ -160,6 +160,17 @@ def num_frames_in_header(stream: Any) -> int:
     return int(stream.frames)
 
 
+def ticks_per_frame(stream: Any) -> float | None:
+    """Return the ticks of a PyAV stream's clock from frame to frame, by the header alone.
+
+    Returns:
+        The mean, 0 where the header gives no duration, None where it does not count the frames.
+    """
+    if stream.duration is None:
+        return 0.0
+    return stream.duration / stream.frames if stream.frames else None
+
+
 def upright(image: Image.Image, matrix: Sequence[int]) -> Image.Image:
     """Turn and mirror a stored picture as its display matrix says.
 

@@ -18,6 +18,7 @@ from datasets.decode.pyav_frames import (
     MissingDecoderError,
     open_video,
     reading_errors,
+    ticks_per_frame,
 )
 
 
@@ -66,6 +67,13 @@ class TorchCodecDecoder:
     def fps(self) -> float:
         """Return the average number of frames a second."""
         return float(self._open().metadata.average_fps)
+
+    def ticks_per_frame(self) -> float | None:
+        """Return the ticks from frame to frame, which PyAV alone tells; None without it."""
+        if not find_spec("av"):
+            return None
+        with open_video(self.path, self.max_pixels) as (_, stream):
+            return ticks_per_frame(stream)
 
     def frames(self, wanted: Sequence[int]) -> list[np.ndarray]:
         """Return frames, uint8 (H, W, 3), by distinct ascending indices."""

@@ -34,6 +34,9 @@ class Decoder(Protocol):
     def fps(self) -> float:
         """Return the average number of frames a second."""
 
+    def ticks_per_frame(self) -> float | None:
+        """Return the ticks of the file's clock from frame to frame; 0 or None if unknown."""
+
     def frames(self, wanted: Sequence[int]) -> list[np.ndarray]:
         """Return frames, uint8 (H, W, 3), by distinct ascending indices."""
 
@@ -75,6 +78,12 @@ class VideoFile:
         """The average number of frames a second."""
         with self._errors_named():
             return self._decoder.fps()
+
+    @property
+    def ticks_per_frame(self) -> float | None:
+        """Units of the file's time from frame to frame by its header, see `datasets.clock`."""
+        with self._errors_named():
+            return self._decoder.ticks_per_frame()
 
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Decode frames as RGB, upright; frame i is the i-th of a decode from the start.

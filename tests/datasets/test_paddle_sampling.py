@@ -112,22 +112,24 @@ def test_window_of_every_decoder_row_is_met(
     for row in rows:
         video = VideoFile(golden_path(f"paddlevideo/data/{row['video']}"))
         rng: Any = PythonRng(row["seed"]) if row["mode"] != "test" else None
-        window = paddle_window(len(video), row["num_seg"], video.fps, rng)
+        window = paddle_window(
+            len(video), row["num_seg"], video.fps, rng, ticks=video.ticks_per_frame
+        )
         assert (row["start_idx"], row["end_idx"]) == (0.0, window.end)
         assert window.num_frames == row["frames_len"]
 
 
 def kept_by_time_stamps(
-    num_frames: int, length: float, start: float, ticks: int
+    num_frames: int, length: float, start: float, ticks: float
 ) -> tuple[int, int]:
     """The decoder's loop: first frame kept, and how many, of a video at so many ticks a frame."""
     first_tick, last_tick = int(start * ticks), int((start + length - 1) * ticks)
     kept = []
     for frame in range(num_frames):
-        if frame * ticks < first_tick:
+        if round(frame * ticks) < first_tick:
             continue
         kept.append(frame)
-        if frame * ticks > last_tick:
+        if round(frame * ticks) > last_tick:
             break
     return kept[0], len(kept)
 
@@ -137,15 +139,16 @@ def kept_by_time_stamps(
     st.integers(1, 20),
     st.sampled_from([24.0, 25.0, 29.97, 30.0]),
     st.integers(0, 99),
+    st.sampled_from([None, 1.0, 2.0, 512.0, 1001.0, 100 / 3, 90000 / 29.97]),
 )
 def test_window_is_what_the_decoders_loop_over_time_stamps_keeps(
-    num_frames: int, num_segments: int, fps: float, seed: int
+    num_frames: int, num_segments: int, fps: float, seed: int, ticks: float | None
 ) -> None:
     length = 32 * num_segments / 30 * fps
     start = np.random.default_rng(seed).uniform(0, max(num_frames - length, 0))
-    window = paddle_window(num_frames, num_segments, fps, np.random.default_rng(seed))
-    # a clock so fine that a start within a tick after a frame does not come up
-    loop = kept_by_time_stamps(num_frames, length, start, ticks=10**9)
+    window = paddle_window(num_frames, num_segments, fps, np.random.default_rng(seed), ticks)
+    # without ticks: a clock so fine that a start within a tick after a frame does not come up
+    loop = kept_by_time_stamps(num_frames, length, start, ticks or 10**9)
     assert (window.first, window.num_frames) == loop
 
 
@@ -157,6 +160,9 @@ def test_window_by_hand() -> None:
     starts = {paddle_window(300, 8, 30.0, np.random.default_rng(seed)).first for seed in range(200)}
     assert min(starts) >= 1
     assert max(starts) == 44  # of [0, 44]
+    draws = [np.random.default_rng(0) for _ in range(2)]  # 28.03 both
+    assert paddle_window(300, 8, 30.0, draws[0])[:2] == (29, 256)
+    assert paddle_window(300, 8, 30.0, draws[1], ticks=1)[:2] == (28, 257)  # of AVI
 
 
 def test_eight_frames_of_ten_seconds_span_the_first_eight_and_sixteen_end_in_copies() -> None:

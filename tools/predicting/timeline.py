@@ -168,11 +168,11 @@ def build_timeline(
         ValueError: A clip has no span of its own, and no window is given.
         UnreadableVideoError: The video cannot be read to its end.
     """
-    cfg = classifier.cfg
-    reader = open_frames(cfg, record)
+    reader = open_frames(classifier.cfg, record)
     num_frames = len(reader)
     if not num_frames:
         raise UnreadableVideoError(f"{record.path}: no frames")
+    cfg = _at_rate(classifier.cfg, reader.fps)
     wanted = clip_span(cfg) if window is None else max(1, round(window * reader.fps))
     length = min(wanted, num_frames)
     step = max(1, round(hop * reader.fps)) if hop else max(1, length // 2)
@@ -197,6 +197,15 @@ def build_timeline(
     seconds = np.array(times)
     starts, ends = seconds[firsts], seconds[firsts + length - 1]
     return Timeline(firsts, length, starts, ends, torch.stack(probabilities), 1 / reader.fps)
+
+
+def _at_rate(cfg: CfgNode, fps: float) -> CfgNode:
+    """Return the config for windows, which have no clock, of a video with this rate."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATA.FPS = fps
+    cfg.freeze()
+    return cfg
 
 
 def clip_span(cfg: CfgNode) -> int:
