@@ -33,7 +33,12 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         default=0,
         help="first epoch of a run without --resume",
     )
-    add("-j", "--workers", type=whole_number(), help="loader processes, instead of DATA.WORKERS")
+    add(
+        "-j",
+        "--workers",
+        type=whole_number(least=-1),
+        help="loader processes, instead of DATA.WORKERS; -1: a share of the cores",
+    )
     add(
         "-p",
         "--print-freq",

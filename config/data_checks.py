@@ -27,6 +27,10 @@ def _sampling_faults(cfg: CfgNode) -> list[str]:
             f"DATA.WINDOW='paddle' is for DATA.SAMPLING linspace and paddle_dense, not "
             f"{data.SAMPLING!r}"
         )
+    if data.WORKERS < -1:
+        faults.append(
+            f"DATA.WORKERS={data.WORKERS}; it must be 0 or more, or -1 for a share of the cores"
+        )
     if data.FPS <= 0:
         faults.append(f"DATA.FPS={data.FPS}; it must be above 0")
     for key, values in (("PIXEL_MEAN", data.PIXEL_MEAN), ("PIXEL_STD", data.PIXEL_STD)):

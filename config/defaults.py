@@ -71,8 +71,9 @@ _C.DATA.TEST_SHORT_SIDE = 224
 # Per channel, in units of 0..1: pixel / 255, minus mean, over std.
 _C.DATA.PIXEL_MEAN = [0.5, 0.5, 0.5]
 _C.DATA.PIXEL_STD = [0.5, 0.5, 0.5]
-# Loader processes for each training process; the results do not depend on it.
-_C.DATA.WORKERS = 8
+# Loader processes for each training process; -1: its share of the host's cores, at most 16. The
+# results do not depend on it.
+_C.DATA.WORKERS = -1
 
 _C.AUG = CN()
 # short_side: resize to a random short side, then crop at random (TokShift); multi_scale: crop one

@@ -26,7 +26,7 @@ from datasets.readers import UnreadableVideoError
 from datasets.records import OpenVideo, open_frames, read_records
 from datasets.view_crops import VIEW_CROPS
 from datasets.views import TestViews, Views
-from datasets.workers import start_worker
+from datasets.workers import num_workers, start_worker
 from ops.pixels import normalize
 
 __all__ = [
@@ -85,18 +85,19 @@ def build_train_loader(
             f"TRAIN.CLIPS_PER_GPU={batch} on each of {world_size} processes; lower it or add videos"
         )
     teacher_views = _build_teacher_views(cfg, teacher_cfg, records)
+    workers = num_workers(cfg.DATA.WORKERS)
     return DataLoader(
         TrainClips(records, build_clip_maker(cfg), cfg.SEED, teacher_views),
         batch_size=batch,
         sampler=sampler,
-        num_workers=cfg.DATA.WORKERS,
+        num_workers=workers,
         collate_fn=collate_clips,
         generator=torch.Generator(),  # its own: the model's draws must not depend on the workers
         drop_last=True,
         pin_memory=torch.cuda.is_available(),
-        persistent_workers=cfg.DATA.WORKERS > 0,
+        persistent_workers=workers > 0,
         worker_init_fn=start_worker,
-        timeout=_timeout(cfg),
+        timeout=_timeout(cfg, workers),
     )
 
 
@@ -113,15 +114,16 @@ def build_view_loader(
         world_size: Number of processes.
     """
     dataset = build_test_views(cfg, records, split, partial(open_frames, cfg))
+    workers = num_workers(cfg.DATA.WORKERS)
     return DataLoader(
         Subset(dataset, range(rank, len(records), world_size)),
         batch_size=cfg.VAL.VIDEOS_PER_GPU,
-        num_workers=cfg.DATA.WORKERS,
+        num_workers=workers,
         generator=torch.Generator(),
         collate_fn=list,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=start_worker,
-        timeout=_timeout(cfg),
+        timeout=_timeout(cfg, workers),
     )
 
 
@@ -158,9 +160,9 @@ def read_test_clips(path: str | Path, cfg: CfgNode) -> Tensor:
     return normalize(views.distinct[views.view_of], cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD)
 
 
-def _timeout(cfg: CfgNode) -> float:
+def _timeout(cfg: CfgNode, workers: int) -> float:
     """Return the seconds after which a worker that gives no batch counts as lost."""
-    return 60 * cfg.TRAIN.TIMEOUT_MINUTES if cfg.DATA.WORKERS else 0
+    return 60 * cfg.TRAIN.TIMEOUT_MINUTES if workers else 0
 
 
 def _build_teacher_views(

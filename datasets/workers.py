@@ -1,10 +1,31 @@
-"""How a loader's worker process starts, and by whom it lets itself be ended."""
+"""A loader's worker processes: how many, how they start, and by whom they may be ended."""
 
 import os
 import signal
 import threading
 
 import torch
+
+# Of a training process: sixteen give 1,300 clips of eight 441 x 331 frames a second, above what a
+# model takes; more would only hold memory, two batches each.
+MOST_WORKERS = 16
+
+
+def num_workers(asked: int, num_processes: int | None = None) -> int:
+    """Return the number of loader processes for each training process.
+
+    Args:
+        asked: DATA.WORKERS; -1 for a share of the cores that this process may use.
+        num_processes: Training processes of this host; None takes what the launcher says, else one
+            for each GPU.
+    """
+    if asked >= 0:
+        return asked
+    if num_processes is None:
+        num_processes = int(os.environ.get("LOCAL_WORLD_SIZE") or torch.cuda.device_count())
+    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return min(max(cores // max(num_processes, 1), 1), MOST_WORKERS)
 
 
 def start_worker(worker: int) -> None:

@@ -46,6 +46,11 @@ def test_amount_is_not_negative(key: str) -> None:
     assert "it must be 0 or more" in text
 
 
+def test_loaders_are_a_number_or_left_to_the_cores() -> None:
+    assert [load("DATA.WORKERS", number).DATA.WORKERS for number in (-1, 0, 5)] == [-1, 0, 5]
+    assert "DATA.WORKERS=-2; it must be 0 or more, or -1 for a share" in faults("DATA.WORKERS", -2)
+
+
 @pytest.mark.parametrize("key", BELOW_ONE)
 def test_share_is_from_zero_to_below_one(key: str) -> None:
     assert value_at(load(key, 0.5), key) == 0.5

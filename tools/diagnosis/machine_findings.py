@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from datasets.workers import num_workers
 from engine.learner import amp_dtype
 from tools.diagnosis.examination import Examination
 from tools.diagnosis.findings import ERROR, OK, WARNING, Finding
@@ -67,11 +68,12 @@ def check_devices(examination: Examination) -> Iterator[Finding]:
     except ValueError as error:
         yield Finding(ERROR, str(error), "TRAIN.AMP none")
     yield from _backends(num_processes, num_gpus)
-    if num_processes * cfg.DATA.WORKERS > cores:
+    workers = num_workers(cfg.DATA.WORKERS, num_processes)
+    if cfg.DATA.WORKERS >= 0 and num_processes * workers > cores:
         yield Finding(
             WARNING,
-            f"{num_processes} processes x {cfg.DATA.WORKERS} DATA.WORKERS on {cores} CPU cores",
-            f"DATA.WORKERS {max(cores // num_processes, 1)}; more take turns on the same cores",
+            f"{num_processes} processes x {workers} DATA.WORKERS on {cores} CPU cores",
+            "DATA.WORKERS -1 shares them out; more take turns on the same cores",
         )
 
 
@@ -80,7 +82,8 @@ def check_shared_memory(examination: Examination) -> Iterator[Finding]:
     cfg = examination.cfg
     data = cfg.DATA
     clip = 3 * data.NUM_FRAMES * data.IMAGE_SIZE**2  # uint8
-    num_batches = examination.num_processes * data.WORKERS * (NUM_PREFETCHED + 1)
+    workers = num_workers(data.WORKERS, examination.num_processes)
+    num_batches = examination.num_processes * workers * (NUM_PREFETCHED + 1)
     needed = num_batches * cfg.TRAIN.CLIPS_PER_GPU * clip
     if not needed or not SHARED_MEMORY.is_dir():
         yield Finding(OK, "not needed")

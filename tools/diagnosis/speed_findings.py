@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 
 from config.values import counted
 from datasets.loaders import TrainClips, build_clip_maker, num_test_clips
+from datasets.workers import num_workers
 from engine.learner import autocast
 from models import build_model
 from ops.pixels import normalize
@@ -60,7 +61,8 @@ def check_speed(examination: Examination) -> Iterator[Finding]:
     of_loader = seconds_of_loader(examination)
     yield Finding(OK, f"one loader process gives {1 / of_loader:.3g} clips a second")
     needed = math.ceil(of_loader / of_model)
-    num_workers, num_cores = cfg.DATA.WORKERS, cores_of_host()
+    workers = num_workers(cfg.DATA.WORKERS, examination.num_processes)
+    num_cores = cores_of_host()
     total = needed * examination.num_processes
     if total > num_cores and device.type == "cuda":
         yield Finding(
@@ -69,15 +71,15 @@ def check_speed(examination: Examination) -> Iterator[Finding]:
             f"this host has {num_cores} cores: it will wait for data",
             "store smaller frames: tools/extract_frames.py --short-side 256",
         )
-    elif num_workers < needed:
+    elif workers < needed:
         yield Finding(
             WARNING,
-            f"the model needs {needed} loaders in each process, DATA.WORKERS is {num_workers}: it "
+            f"the model needs {needed} loaders in each process, DATA.WORKERS is {workers}: it "
             "will wait for data",
             f"DATA.WORKERS {needed}",
         )
     else:
-        text = f"to keep up, each process needs {needed} of its {num_workers} DATA.WORKERS"
+        text = f"to keep up, each process needs {needed} of its {workers} DATA.WORKERS"
         yield Finding(OK, text)
     yield from _whole_run(examination, cost, of_model, of_loader)
 
@@ -87,7 +89,7 @@ def _whole_run(
 ) -> Iterator[Finding]:
     """Estimate a run from the seconds of the model and of a loader for each clip in a process."""
     cfg, processes = examination.cfg, examination.num_processes
-    loading = of_loader / max(1, cfg.DATA.WORKERS)
+    loading = of_loader / max(1, num_workers(cfg.DATA.WORKERS, processes))
     num_trained = examination.num_batches * cfg.TRAIN.CLIPS_PER_GPU
     if not num_trained:  # the lists could not be read
         return

@@ -72,6 +72,9 @@ def test_cpu_runs_what_it_can(examine: Examine, only: Only, no_gpu: None) -> Non
 def test_more_loaders_than_cores_are_told(examine: Examine, only: Only, no_gpu: None) -> None:
     found = list(check_devices(examine("DATA.WORKERS", 400, num_processes=2)))
     assert "2 processes x 400 DATA.WORKERS" in only(found, "warning").text
+    assert {f.level for f in check_devices(examine("DATA.WORKERS", -1, num_processes=400))} == {
+        "ok"
+    }
 
 
 def test_gpu_that_is_short_of_what_is_asked_is_told(
