@@ -9,4 +9,5 @@ def mean_over_frames(logits: Tensor) -> Tensor:
 
     In bf16, of 8 bits, the mean would be rounded as if it were one frame's.
     """
-    return logits.mean(1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    is_coarse = logits.dtype in (torch.bfloat16, torch.float16)
+    return logits.mean(1, dtype=torch.float32 if is_coarse else None)

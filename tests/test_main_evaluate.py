@@ -38,7 +38,7 @@ def test_results_hold_every_figure_and_what_it_was_measured_on(
     results = trained.results(tmp_path / "test")
     assert results.keys() == {
         *("top1", "top5", "mean_class_accuracy", "num_videos", "num_listed", "unreadable"),
-        *("num_views", "protocol", "checkpoint", "checkpoint_sha256", "list", "run"),
+        *("num_views", "protocol", "checkpoint", "checkpoint_sha256", "list", "run", "remarks"),
         "per_class_accuracy",
     }
     assert (results["num_videos"], results["num_listed"], results["unreadable"]) == (6, 6, [])

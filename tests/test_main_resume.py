@@ -217,7 +217,8 @@ def test_best_checkpoint_stays_that_of_the_best_epoch(
         experiment.run(*(("--resume",) if epochs > 2 else ()), "TRAIN.EPOCHS", epochs)
         assert experiment.checkpoint("best.pth")["epoch"] == 2
         assert experiment.checkpoint("last.pth")["epoch"] == epochs
-        assert CheckpointFolder(experiment.run_folder).record() == BestRecord(60.0, 2, epochs)
+        record = CheckpointFolder(experiment.run_folder).record()
+        assert record == BestRecord(60.0, 2, epochs, record.validated_on)
     assert experiment.checkpoint("last.pth")["best_acc1"] == 60.0  # the best of the epochs before
     experiment.run("--resume", "TRAIN.EPOCHS", 5)
     assert experiment.checkpoint("best.pth")["epoch"] == 5
