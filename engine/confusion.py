@@ -128,7 +128,7 @@ def _name_classes(axes: "Axes", matrix: np.ndarray, names: Sequence[str]) -> Non
     axes.tick_params(length=2)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set(**text_style(label.get_text()))
-        label.set_size(size)
+        label.set_fontsize(size)
         if label.get_rotation() == 30:
             label.set(ha="right", rotation_mode="anchor")
 

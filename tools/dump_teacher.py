@@ -22,6 +22,7 @@ from datasets.loaders import build_view_loader, describe_protocol, read_records
 from engine.distributed import LaunchOptions, World, launch
 from engine.run import Run
 from engine.run_log import set_up_console
+from engine.scores import in_words
 from engine.training import Videos
 from engine.user_errors import user_errors_shown
 from main_ddp_shift import evaluate
@@ -78,9 +79,9 @@ def dump(world: World, args: argparse.Namespace) -> None:
     figures = scores.figures(scores.averaged())
     _log.info("views: %s", describe_protocol(cfg))
     _log.info(
-        "%s: logits of %d of %d videos, %s each; on them the teacher has top1 %.2f top5 %.2f",
+        "%s: logits of %d of %d videos, %s each; on them the teacher has %s",
         *(output, len(scores.videos), len(records), counted(scores.view_logits.shape[1], "view")),
-        *(figures["top1"], figures["top5"]),
+        in_words(scores.shown_figures(figures)),
     )
 
 
