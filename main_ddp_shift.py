@@ -168,8 +168,8 @@ def train_one_epoch(
             there = on_device(batch, world)
             clips, labels = to_device(there.clips, cfg, world), there.labels
             if not epoch and not part.number(i):
-                shown = [training.listed.class_names[label] for label in batch.labels[:8]]
-                run.log.clips(batch.clips.numpy()[:8], shown)
+                shown = batch.clips.numpy()[:8], batch.labels.numpy()[:8].tolist()
+                run.log.clips(*shown, training.listed.class_names)
             rng = batch_rng(cfg.SEED, epoch, part.number(i), world.rank)
             mix = training.mixer.draw(clips.shape, rng)
             mix = mix.on(world.device) if mix else None

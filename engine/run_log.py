@@ -112,9 +112,9 @@ class RunLog:
         """Record the config in TensorBoard, what differs from the defaults first."""
         self._board.config(cfg)
 
-    def clips(self, clips: np.ndarray, names: Sequence[str]) -> None:
+    def clips(self, clips: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> None:
         """Show clips, uint8 (B, T, 3, H, W), in TensorBoard, each below the name of its class."""
-        self._board.clips(clips, names)
+        self._board.clips(clips, [names[label] for label in labels])
 
     def confusion(self, step: int, matrix: np.ndarray, names: Sequence[str], kind: str) -> None:
         """Write a confusion matrix (K, K), rows true, into the folder and show it in TensorBoard.
@@ -158,7 +158,7 @@ class NullRunLog:
     def config(self, cfg: CfgNode) -> None:
         """Do nothing."""
 
-    def clips(self, clips: np.ndarray, names: Sequence[str]) -> None:
+    def clips(self, clips: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> None:
         """Do nothing."""
 
     def confusion(self, step: int, matrix: np.ndarray, names: Sequence[str], kind: str) -> None:

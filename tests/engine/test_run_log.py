@@ -130,7 +130,7 @@ def test_clips_are_shown_as_strips_of_frames_below_the_names_of_their_classes(
     runlog: RunLog,
 ) -> None:
     clips = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 40, 50), dtype=np.uint8)
-    runlog.clips(clips, ["up", "down"])
+    runlog.clips(clips, [1, 0], ["up", "down"])
     runlog.close()
     picture = decoded(tensorboard(runlog.folder), "input/clips")
     line, height, width = 16, 2 * 40, 2 * 50  # a name, and frames enlarged by a whole factor
@@ -215,7 +215,7 @@ def test_other_processes_write_nothing(tmp_path: Path) -> None:
     runlog.scalars(0, {"Loss/train": 1.0})
     runlog.line("train", loss=1.0)
     runlog.config(load_cfg_text("SEED: 1", "test"))
-    runlog.clips(np.zeros((1, 1, 3, 2, 2), np.uint8), ["a"])
+    runlog.clips(np.zeros((1, 1, 3, 2, 2), np.uint8), [0], ["a"])
     runlog.confusion(0, np.eye(2, dtype=int), ["a", "b"], "val")
     runlog.close()
     assert not folder.exists()
