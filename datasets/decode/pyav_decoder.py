@@ -24,7 +24,7 @@ from datasets.decode.pyav_frames import (
     open_video,
     reading_errors,
     ticks_per_frame,
-    to_upright_rgb,
+    to_upright_array,
 )
 
 SAME_RATE = 0.02  # a header counts the time that the last frame is shown
@@ -170,7 +170,7 @@ def _sought(
             source = _decoded_from(container, stream, index, start)
         for next_number, frame in source:
             if next_number == number:
-                frames.append(np.asarray(to_upright_rgb(frame)))
+                frames.append(to_upright_array(frame))
                 break
         else:
             raise _UnexpectedError
@@ -220,7 +220,7 @@ def _from_start(container: Any, stream: Any, wanted: Sequence[int]) -> list[np.n
     num_decoded = 0
     for frame in _decoded(container, stream):
         if num_decoded == wanted[len(frames)]:
-            frames.append(np.asarray(to_upright_rgb(frame)))
+            frames.append(to_upright_array(frame))
         num_decoded += 1
         if len(frames) == len(wanted):
             return frames

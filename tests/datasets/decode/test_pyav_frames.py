@@ -6,11 +6,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from datasets.decode import pyav_frames
-from datasets.decode.pyav_frames import UnreadableVideoError
+from datasets.decode.pyav_frames import (
+    UnreadableVideoError,
+    to_upright_array,
+    to_upright_rgb,
+)
 from datasets.decode.video_file import VideoFile
 from datasets.live import video_frames
 
@@ -324,3 +329,13 @@ def test_size_that_changes_in_mid_file_is_refused_and_by_extraction_told(tmp_pat
             UnreadableVideoError, match=r"has 96 x 48 pixels, those before it 64 x 32"
         ):
             read()
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p", "yuv420p10le", "gray", "rgb24"])
+@pytest.mark.parametrize("size", [(40, 30), (38, 22), (201, 97)])
+def test_array_of_a_frame_is_its_picture(size: tuple[int, int], pixels: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format=pixels, threads=1)
+    found = to_upright_array(frame)
+    assert found.shape == noise.shape
+    np.testing.assert_array_equal(found, np.asarray(to_upright_rgb(frame)))

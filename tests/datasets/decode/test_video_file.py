@@ -91,9 +91,9 @@ def test_repeated_indices_are_decoded_once(
     make_clip: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     converted = []
-    convert = pyav_decoder.to_upright_rgb
+    convert = pyav_decoder.to_upright_array
     monkeypatch.setattr(
-        pyav_decoder, "to_upright_rgb", lambda frame: converted.append(frame) or convert(frame)
+        pyav_decoder, "to_upright_array", lambda frame: converted.append(frame) or convert(frame)
     )
     for name in ("x264.mp4", "mpeg4.avi"):
         converted.clear()
@@ -202,7 +202,7 @@ def test_what_is_no_video_is_an_error_that_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [TypeError, AttributeError, NameError, KeyError])
-@pytest.mark.parametrize("where", ["open_video", "read_packet_index", "to_upright_rgb"])
+@pytest.mark.parametrize("where", ["open_video", "read_packet_index", "to_upright_array"])
 def test_fault_of_the_code_is_no_unreadable_video(
     fault: type[Exception], where: str, make_clip: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
