@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
@@ -19,14 +19,17 @@ from datasets.loaders import (
     open_frames,
     read_records,
 )
+from datasets.protocols import test_image_size
 from datasets.readers import UnreadableVideoError, open_reader
 from datasets.views import classify_views
 from engine.run import to_device
 from ops.pixels import denormalize
 from tools.benchmarking.drawn_videos import draw_videos, pack_videos
 from tools.benchmarking.model_sections import check_close, plain_network
+from tools.benchmarking.operations import count_operations
 from tools.benchmarking.plain_reading import plain_clip, plain_views
-from tools.benchmarking.setting import Setting, precision, precision_name
+from tools.benchmarking.recipe_plan import FLOPS
+from tools.benchmarking.setting import Setting, precision, precision_name, random_clips
 from tools.benchmarking.timing import time_side_by_side
 
 NUM_FRAMES = 300  # of a video: ten seconds
@@ -106,11 +109,12 @@ def measure_test(setting: Setting) -> None:
             views_distinct=distinct,
             views_per_s=distinct / times["ours"].median,
         )
+        _measure_chunk(setting, cfg, model, amp)
 
 
 def videos_cfg(setting: Setting, size: tuple[int, int], *words: str) -> CfgNode:
     """Return the config with a list of drawn videos of (width, height), made if need be."""
-    number, num_frames = (4, 12) if setting.is_tiny else (32, NUM_FRAMES)
+    number, num_frames = (4, 12) if setting.is_tiny else (8, NUM_FRAMES)
     size = (48, 40) if setting.is_tiny else size
     listed = draw_videos(setting.folder, number, num_frames, size)
     data = ["DATA.ROOT", str(setting.folder)]
@@ -140,6 +144,30 @@ def _is_read(cfg: CfgNode) -> bool:
     return True
 
 
+def _measure_chunk(setting: Setting, cfg: CfgNode, model: nn.Module, amp: str) -> None:
+    """Time the forward pass of as many views as go through at once, from the host's memory."""
+    is_gpu = setting.device.type == "cuda"
+    number = cfg.TEST.VIEWS_PER_FORWARD if is_gpu else 2
+    views = random_clips(cfg, number, test_image_size(cfg, "test"))
+    views = views.pin_memory() if is_gpu else views
+    run = torch.compile(model) if is_gpu and amp == "bf16" else model
+
+    def classify() -> Tensor:
+        with precision(amp, setting.device):
+            return run(to_device(views, cfg, setting.world))
+
+    times = time_side_by_side({"chunk": classify}, setting.device, setting.seconds)["chunk"]
+    views_per_s = number / times.median
+    setting.report.times(
+        *("test", f"forward of a chunk, {precision_name(amp)}", times),
+        views=number,
+        views_per_s=views_per_s,
+    )
+    if run is not model:
+        reached = FLOPS * count_operations(cfg).forward * views_per_s
+        setting.report.ratio("test", "share of the peak", reached / setting.peak)
+
+
 def _clips_in_turn(cfg: CfgNode) -> Callable[[], object]:
     records, maker, seeds = read_records(cfg, "train"), build_clip_maker(cfg), count()
 
@@ -162,9 +190,7 @@ def _plain_clips_in_turn(cfg: CfgNode) -> Callable[[], object]:
     return lambda: [clip() for _ in range(DRAWS)]
 
 
-def _classifier(
-    setting: Setting, cfg: CfgNode, model: torch.nn.Module
-) -> Callable[[Tensor], Tensor]:
+def _classifier(setting: Setting, cfg: CfgNode, model: nn.Module) -> Callable[[Tensor], Tensor]:
     return lambda clips: model(to_device(clips, cfg, setting.world)).float().cpu()
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tools.launching.check_environment import num_cores
 
 QUALITY = 95
-REPEATS = 8  # of each video in the list
+REPEATS = 32  # of each video in the list
 _COARSE = 8  # pixels of the drawing's own grid
 _GRAIN = 6  # grey levels; with it a frame of 588x331 takes about 60 kB
 

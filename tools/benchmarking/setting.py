@@ -109,10 +109,17 @@ class Setting:
         return build_learner(cfg, self.model(cfg).train(), self.world)
 
 
-def random_clips(cfg: CfgNode, number: int) -> Tensor:
-    """Return uint8 clips of noise, on the CPU: zeros would run faster than videos do."""
+def random_clips(cfg: CfgNode, number: int, side: int = 0) -> Tensor:
+    """Return uint8 clips of noise, on the CPU: zeros would run faster than videos do.
+
+    Args:
+        cfg: The config.
+        number: B, clips.
+        side: Of the frames, pixels; 0: DATA.IMAGE_SIZE.
+    """
     data, generator = cfg.DATA, torch.Generator().manual_seed(0)
-    shape = (number, data.NUM_FRAMES, 3, data.IMAGE_SIZE, data.IMAGE_SIZE)
+    side = side or data.IMAGE_SIZE
+    shape = (number, data.NUM_FRAMES, 3, side, side)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
