@@ -97,7 +97,7 @@ def measure_waits(setting: Setting) -> None:
         with _waits_noted(found):
             return train_one_epoch(*args)
 
-    main_ddp_shift.train_one_epoch = watched
+    main_ddp_shift.train_one_epoch = watched  # type: ignore[assignment]
     out = str(setting.folder / "waits")
     words = ["TRAIN.EPOCHS", "2", "TRAIN.PRINT_FREQ", "1000", "TEST.AFTER_TRAINING", "False"]
     try:
@@ -146,7 +146,7 @@ def _difference(found: Tensor, expected: Tensor) -> float:
 @contextmanager
 def _tf32(is_on: bool) -> Iterator[None]:
     """Compute float32 products in TF32 on a GPU that can."""
-    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
     before = matmul.fp32_precision, conv.fp32_precision
     matmul.fp32_precision = conv.fp32_precision = "tf32" if is_on else "ieee"
     try:

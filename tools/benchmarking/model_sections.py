@@ -1,6 +1,7 @@
 """Sections of the benchmark that need no data: the shift, the model, and its training step."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -136,11 +137,14 @@ def _beside_plain(
         check_close(mine, its, amp, f"model's {what}")
         calls: dict[str, Call] = {"ours": ours, "plain": theirs}
         times = time_side_by_side(calls, setting.device, setting.seconds)
+        speed: dict[str, Any] = {}
+        if what == "step":
+            speed["clips_per_s"] = len(clips) / times["ours"].median
         setting.report.times(
             *("model", f"{what} {name}", times["ours"], ("the plain network", times["plain"])),
             precision=name,
             clips=len(clips),
-            **({"clips_per_s": len(clips) / times["ours"].median} if what == "step" else {}),
+            **speed,
         )
 
 

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,12 +49,13 @@ def profile_training(setting: Setting) -> Path:
     total = sum(seconds[phase] for phase in _PHASES)
     decode, augment = _seconds_of_clip(cfg)
     shares = {phase: seconds[phase] / total for phase in (*_PHASES, "all-reduce")}
+    named: dict[str, Any] = {name.replace("-", "_"): share for name, share in shares.items()}
     largest = max(shares, key=lambda phase: shares[phase])
     setting.report.figures(
         *("train", "profile"),
         decode_ms=1e3 * decode,
         augment_ms=1e3 * augment,
-        **{phase.replace("-", "_"): share for phase, share in shares.items()},
+        **named,
         trace=str(path),
         change=_ADVICE[largest],
     )

@@ -1,6 +1,7 @@
 """Sections of the benchmark that train on clips in memory: speed, memory, and what compiling is."""
 
 import time
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,7 +75,7 @@ def _seconds_of_first(setting: Setting, learner: Learner, cfg: CfgNode, clips: T
     return time.perf_counter() - start
 
 
-def _memory(setting: Setting) -> dict[str, float]:
+def _memory(setting: Setting) -> dict[str, Any]:
     return {"gpu_gb": torch.cuda.max_memory_allocated() / GB} if _is_gpu(setting) else {}
 
 
