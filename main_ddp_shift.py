@@ -32,6 +32,7 @@ from engine.distributed import (
     World,
     barrier,
     broadcast_buffers,
+    decided_by_main,
     gather_objects,
     launch,
     launch_options,
@@ -92,8 +93,10 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
         checkpoints = build_checkpoint_folder(cfg)
         num_averaged = train(cfg, args, folder, checkpoints, world)
         if cfg.TEST.AFTER_TRAINING:
-            path = checkpoints.average if num_averaged else checkpoints.best()
-            test(cfg, str(path), open_videos(cfg, "test", world), world)
+            path = str(checkpoints.average)
+            if not num_averaged:  # told: a network file system shows others a new name late
+                path = decided_by_main(lambda: str(checkpoints.best()), world)
+            test(cfg, path, open_videos(cfg, "test", world), world)
         if num_averaged:
             _log.info("mean of the weights of %d epochs: %s", num_averaged, checkpoints.average)
         if world.is_main:

@@ -41,15 +41,19 @@ class Disk:
 
     def holds(self, path: str) -> bool:
         """Tell whether there is something at a path."""
-        folder, name = os.path.split(os.path.join(self.root, path.rstrip("/")))  # noqa: PTH118
+        folder, slash, name = path.rstrip("/").rpartition("/")
         if name in ("", ".", "..") or "\0" in path:
             return False
-        if folder not in self._names:
+        folder = folder or slash  # of /x it is /
+        names = self._names.get(folder)
+        if names is None:
             try:
-                self._names[folder] = frozenset(os.listdir(folder))  # noqa: PTH208 - names alone
+                # names alone, which a Path would cost the most of reading a list for
+                names = frozenset(os.listdir(os.path.join(self.root, folder) or "."))  # noqa: PTH118, PTH208
             except (OSError, ValueError):
-                self._names[folder] = frozenset()
-        return name in self._names[folder]
+                names = frozenset()
+            self._names[folder] = names
+        return name in names
 
 
 def written_path(path: str) -> str:

@@ -217,7 +217,10 @@ def _run_in_group(
     options: LaunchOptions,
     args: tuple[Any, ...],
 ) -> None:
-    device = _device(local_rank, options)
+    device = _device(local_rank, options, size)
+    if device.type == "mps":  # no backend has collectives there
+        run(World(rank, size, local_rank, device), *args)
+        return
     address, me = read_address(url), Peer(rank, socket.gethostname())
     # a group that starts again must not find the addresses of the last one
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -238,18 +241,29 @@ def _run_in_group(
     dist.destroy_process_group()  # only here: under NCCL it waits for the others
 
 
-def _device(local_rank: int, options: LaunchOptions) -> torch.device:
+def _device(local_rank: int, options: LaunchOptions, size: int = 1) -> torch.device:
     if not torch.cuda.is_available():
         if options.gpu is not None:
             raise ValueError(f"--gpu {options.gpu}: this host has no CUDA GPU; leave it out")
         if options.backend == "nccl":
             _log.warning("--dist-backend nccl needs GPUs and none is there: using gloo")
-        return torch.device("cpu")
+        return _device_without_cuda(size)
     index = local_rank if options.gpu is None or options.spawn else options.gpu
     if index >= torch.cuda.device_count():
         raise ValueError(f"GPU {index} asked for, this host has {torch.cuda.device_count()}")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
+
+
+def _device_without_cuda(size: int) -> torch.device:
+    """Return Apple's GPU for one process; the CPU for several: that GPU has no collectives."""
+    if not torch.backends.mps.is_available():
+        return torch.device("cpu")
+    if size > 1:
+        _log.warning("%d processes cannot share the GPU of a Mac and run on its CPU", size)
+        return torch.device("cpu")
+    _log.warning("running on Apple's GPU (mps), which was never tested; CPU: PROCESSES=2")
+    return torch.device("mps")
 
 
 def _rank_or_environment(options: LaunchOptions) -> int:

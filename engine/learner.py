@@ -272,6 +272,6 @@ def amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:
     if amp == "fp16" and device.type == "cpu":
         raise ValueError("TRAIN.AMP fp16 needs a GPU; on the CPU choose bf16 or none")
     if amp == "auto":
-        has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+        has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
         amp = "bf16" if has_bf16 else "fp16"
     return {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]

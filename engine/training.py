@@ -130,7 +130,7 @@ class Training:
 
 def open_videos(cfg: CfgNode, split: str, world: World) -> Videos:
     """Read the list of a split, ``val`` or ``test``, and build the loader of its views."""
-    records = read_records(cfg, split)
+    records = read_records(cfg, split, partial(decided_by_main, world=world))
     loader = build_view_loader(cfg, records, split, world.rank, world.size)
     return Videos(records, loader, split)
 
@@ -173,10 +173,11 @@ def set_up_training(
         ValueError: A list, a file of weights or a checkpoint cannot be read or does not fit, or
             videos are missing.
     """
-    records, val = read_records(cfg, "train"), open_videos(cfg, "val", world)
+    once = partial(decided_by_main, world=world)
+    records, val = read_records(cfg, "train", once), open_videos(cfg, "val", world)
     lists = {"train": records, "val": val.records}
     if cfg.TEST.AFTER_TRAINING:  # a fault in it would show only when the training is done
-        lists["test"] = read_records(cfg, "test")
+        lists["test"] = read_records(cfg, "test", once)
     check_lists(cfg, lists, world)
     class_names = read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
     teacher_cfg = load_teacher_cfg(cfg, class_names)
@@ -272,7 +273,7 @@ def _find_start(
     content = resume(learner, args.resume, world)
     validated = decided_by_main(CheckpointFolder(Path(args.resume).parent).record, world)
     start = find_start(content, validated, cfg, listed, batches_per_epoch, world)
-    if not start.awaits_validation and not checkpoints.has_best():
+    if not start.awaits_validation and not decided_by_main(checkpoints.has_best, world):
         _check_has_more(cfg, args.resume, start, checkpoints)
     if len(content.get("rng", ())) not in (0, world.size):
         # each process draws anew, and not what it drew when the run began

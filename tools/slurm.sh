@@ -17,7 +17,7 @@ MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
 export MASTER_ADDR MASTER_PORT NODES="$SLURM_JOB_NUM_NODES" JOB_ID="$SLURM_JOB_ID"
 status=0
-srun --cpus-per-task="$SLURM_CPUS_PER_TASK" ./train.sh --resume auto "$@" || status=$?
+srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" ./train.sh --resume auto "$@" || status=$?
 if ((status == 128 + $(kill -l USR1))); then
   scontrol requeue "$SLURM_JOB_ID"
 fi

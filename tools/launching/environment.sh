@@ -23,7 +23,21 @@ fi
 if [[ -z "$python" ]]; then
   venv="${VENV:-$root/.venv}"
   python="$venv/bin/python"
-  if [[ ! -x "$python" ]] || ! "$python" "$root"/tools/launching/check_environment.py "$requirements" >/dev/null; then
+  lacks() { [[ ! -x "$python" ]] || ! "$python" "$root"/tools/launching/check_environment.py "$requirements" >/dev/null; }
+  # Hosts with one file system may start at once: the first makes it. To make a folder is to win on all of them.
+  lock="$venv.lock" me="$HOSTNAME $$"
+  while lacks && ! { mkdir "$lock" && echo "$me" >"$lock/owner"; } 2>/dev/null; do
+    owner="$(cat "$lock/owner" 2>/dev/null || true)"
+    if [[ "$owner" == "$HOSTNAME "* ]] && ! kill -0 "${owner#* }" 2>/dev/null; then
+      rm -rf "$lock" # who made it on this host is gone
+      continue
+    fi
+    [[ "$owner" == "${said:-}" ]] || echo "waiting for $venv, which is made by process ${owner#* } on ${owner% *}; if that is gone: rm -r $lock" >&2
+    said="$owner"
+    sleep 2
+  done
+  if lacks; then
+    trap 'rm -rf "$lock"' EXIT
     echo "making the environment $venv from $requirements (some GB, once)"
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
       || { echo "error: this needs python3 3.10 or newer" >&2; exit 1; }
@@ -32,6 +46,10 @@ if [[ -z "$python" ]]; then
       exit 1
     }
     "$python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+  fi
+  if [[ "$(cat "$lock/owner" 2>/dev/null)" == "$me" ]]; then
+    rm -rf "$lock"
+    trap - EXIT
   fi
   echo "using the environment $venv"
 fi

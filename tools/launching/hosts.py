@@ -148,8 +148,9 @@ class Leader:
             now = time.monotonic()
             if missing and now - begin > 60 * self.meeting.minutes:
                 raise ValueError(
-                    f"waited {self.meeting.minutes:g} minutes (TRAIN.TIMEOUT_MINUTES) for {text}; "
-                    f"{here} came: the same command must run on the others, and reach the port"
+                    f"waited {self.meeting.minutes:g} minutes (3 x TRAIN.TIMEOUT_MINUTES) for "
+                    f"{text}; {here} came: the same command must run on the others, and reach the "
+                    "port"
                 )
             if missing and now - said > SAY_SECONDS:
                 said = now

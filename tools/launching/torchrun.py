@@ -22,6 +22,7 @@ from tools.launching.host_processes import HostProcesses, say
 from tools.launching.hosts import Meeting, Place, meet
 
 MAIN_SCRIPT = "main_ddp_shift.py"
+RENDEZVOUS_FACTOR = 3  # hosts come later than processes: they boot, and may make an environment
 GRACE_SECONDS = 600.0  # a scheduler that has less time kills by itself
 
 
@@ -66,7 +67,8 @@ def run(args: argparse.Namespace, processes: HostProcesses, forwarding: Forwardi
     Raises:
         ValueError: The hosts of the run do not find each other.
     """
-    hosts = meet(_meeting(args, _timeout_minutes(args)), args.nproc_per_node)
+    minutes = RENDEZVOUS_FACTOR * _timeout_minutes(args)
+    hosts = meet(_meeting(args, minutes), args.nproc_per_node)
     for attempt in range(args.max_restarts + 1):
         place = hosts.begin()
         processes.start(dict(_environments(args, place, attempt, hosts.store)), hosts.store)
