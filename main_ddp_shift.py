@@ -73,6 +73,8 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = not cfg.DETERMINISTIC
+    torch.set_float32_matmul_precision("high" if cfg.TRAIN.TF32 else "highest")
+    torch.backends.cudnn.allow_tf32 = cfg.TRAIN.TF32
     with (
         stop_signals.installed(),
         user_errors_shown(world.local_rank == 0, way_out=lambda: stop_signals.way_out),

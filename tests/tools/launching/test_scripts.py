@@ -57,7 +57,8 @@ def test_job_runs_the_launcher_on_every_host(status: int, fakes: dict[str, str])
     assert code == status
     assert notes == [
         "scontrol show hostnames node[1-2]",
-        "srun --cpus-per-task=4 ./train.sh --resume auto --cfg a.yml --tune_from w.npz",
+        "srun --kill-on-bad-exit=1 --cpus-per-task=4 ./train.sh --resume auto --cfg a.yml"
+        " --tune_from w.npz",
         "first 24567 2 1234567",
     ]
 
