@@ -22,7 +22,7 @@ from yacs.config import CfgNode
 from datasets.annotations import list_digest
 from datasets.loaders import describe_protocol, num_test_clips
 from datasets.toy import is_toy_missing, make_toy
-from datasets.views import classify_views
+from datasets.view_chunks import classify_views
 from engine.averaging import update_average
 from engine.checkpoint_folder import CheckpointFolder, build_checkpoint_folder
 from engine.checkpoints import OwnState, build_average, build_checkpoint
@@ -38,6 +38,7 @@ from engine.distributed import (
     launch_options,
 )
 from engine.experiment import choose_checkpoint, load_experiment
+from engine.fetching import Fetched
 from engine.live_bar import LiveBar
 from engine.position import Position
 from engine.progress import Progress
@@ -283,15 +284,14 @@ def evaluate(run: Run, model: nn.Module, videos: Videos) -> tuple[Scores | None,
     fills = cfg.TRAIN.COMPILE or run.world.device.type == "cuda"  # else a size is like another
     size = cfg.TEST.VIEWS_PER_FORWARD if fills else 0
 
-    def classify(clips: Tensor) -> Tensor:
-        return run_filled(model, to_device(clips, cfg, run.world), size).float().cpu()
+    def classify(clips: Tensor) -> Fetched:
+        return Fetched(run_filled(model, to_device(clips, cfg, run.world), size).float())
 
-    results = []
-    with LiveBar(len(paths), "video", videos.split, is_shown=run.world.is_main) as bar:
-        for batch in loader:
-            with run.autocast():
-                results += classify_views(batch, classify, cfg.TEST.VIEWS_PER_FORWARD)
-            bar.update(len(batch) * run.world.size)  # the others are about as far
+    results, bar = [], LiveBar(len(paths), "video", videos.split, is_shown=run.world.is_main)
+    with bar, run.autocast():
+        for result in classify_views(loader, classify, cfg.TEST.VIEWS_PER_FORWARD):
+            results.append(result)
+            bar.update(run.world.size)  # the others are about as far
     named = [(paths[place], place, logits, error) for place, logits, error in results]
     gathered = gather_objects(named, run.world)
     if gathered is None:

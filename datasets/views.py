@@ -1,6 +1,6 @@
 """Test views: every clip, mirror image and crop of a video, equal ones made once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -106,30 +106,3 @@ class TestViews(Dataset[Views]):
                 mirrors_cuts = is_mirrored and not self.crops.mirrors_before_resize
                 views += [cut.flip(-1) for cut in cuts] if mirrors_cuts else cuts
         return torch.stack(views)  # (D, T, 3, H, W)
-
-
-def classify_views(
-    batch: Sequence[Views], classify: Callable[[Tensor], Tensor], views_per_forward: int
-) -> list[tuple[int, np.ndarray | None, str]]:
-    """Classify the views of some videos, equal ones once.
-
-    Args:
-        batch: Views of each video.
-        classify: From uint8 (D, T, 3, H, W) to logits (D, K) on the CPU.
-        views_per_forward: The most distinct views that go through at once.
-
-    Returns:
-        For each video its place in the list of records and its views' logits (V, K), or None and
-        why it is unreadable.
-    """
-    readable = [views for views in batch if not views.error]
-    results: list[tuple[int, np.ndarray | None, str]] = []
-    if readable:
-        distinct = torch.cat([views.distinct for views in readable])  # (D, T, 3, H, W)
-        logits = torch.cat([classify(chunk) for chunk in distinct.split(views_per_forward)])
-        parts = logits.split([len(views.distinct) for views in readable])
-        results += [
-            (views.video, part[views.view_of].numpy(), "")
-            for views, part in zip(readable, parts, strict=True)
-        ]
-    return results + [(views.video, None, views.error) for views in batch if views.error]

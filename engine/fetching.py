@@ -24,8 +24,12 @@ class Fetched:
         """Tell whether the values can be read without waiting."""
         return self._end is None or self._end.query()
 
-    def values(self) -> list[float]:
-        """Return the values; wait for them where they have not come."""
+    def tensor(self) -> Tensor:
+        """Return the tensor on the CPU; wait for it where it has not come."""
         if self._end:
             self._end.synchronize()
-        return self._copy.tolist()
+        return self._copy
+
+    def values(self) -> list[float]:
+        """Return the values; wait for them where they have not come."""
+        return self.tensor().tolist()

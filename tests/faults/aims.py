@@ -27,7 +27,7 @@ PLACES = {
     "save": ("torch", "save"),
     "iteration": ("engine.progress", "Progress.add"),
     "step": ("engine.learner", "Learner.step"),
-    "validation": ("datasets.views", "classify_views"),
+    "validation": ("datasets.view_chunks", "classify_views"),
     "averaging": ("engine.averaging", "update_average"),
 }
 BYTES = "bytes"  # of a file, by the limit on the size of files: the kernel ends the process there

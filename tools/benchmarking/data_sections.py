@@ -21,7 +21,8 @@ from datasets.loaders import (
 )
 from datasets.protocols import test_image_size
 from datasets.readers import UnreadableVideoError, open_reader
-from datasets.views import classify_views
+from datasets.view_chunks import classify_views
+from engine.fetching import Fetched
 from engine.run import to_device
 from ops.pixels import denormalize
 from tools.benchmarking.drawn_videos import draw_videos, pack_videos
@@ -82,12 +83,11 @@ def measure_test(setting: Setting) -> None:
 
         def ours(amp: str = amp) -> Tensor:
             with precision(amp, setting.device):
-                batch = [views[0]]
-                found = classify_views(
-                    batch, _classifier(setting, cfg, model), cfg.TEST.VIEWS_PER_FORWARD
+                ((_, found, _),) = classify_views(
+                    [[views[0]]], _classifier(setting, cfg, model), cfg.TEST.VIEWS_PER_FORWARD
                 )
-            assert found[0][1] is not None
-            return torch.as_tensor(found[0][1]).mean(0)
+            assert found is not None
+            return torch.as_tensor(found).mean(0)
 
         def plain(amp: str = amp) -> Tensor:
             assert network is not None
@@ -190,8 +190,8 @@ def _plain_clips_in_turn(cfg: CfgNode) -> Callable[[], object]:
     return lambda: [clip() for _ in range(DRAWS)]
 
 
-def _classifier(setting: Setting, cfg: CfgNode, model: nn.Module) -> Callable[[Tensor], Tensor]:
-    return lambda clips: model(to_device(clips, cfg, setting.world)).float().cpu()
+def _classifier(setting: Setting, cfg: CfgNode, model: nn.Module) -> Callable[[Tensor], Fetched]:
+    return lambda clips: Fetched(model(to_device(clips, cfg, setting.world)).float())
 
 
 def _check_clip(cfg: CfgNode) -> None:

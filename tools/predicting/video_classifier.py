@@ -16,7 +16,9 @@ from yacs.config import CfgNode
 from config import load_cfg_text
 from datasets.annotations import read_class_names
 from datasets.records import check_takes_rgb
-from datasets.views import Views, classify_views
+from datasets.view_chunks import classify_views
+from datasets.views import Views
+from engine.fetching import Fetched
 from engine.learner import autocast
 from models import load_model
 from models.exported import ExportedModel, is_exported, load_exported
@@ -75,7 +77,8 @@ class VideoClassifier:
             one average (1, K) of `averages_inside`; or None and why it is unreadable.
         """
         if not self.averages_inside:
-            return classify_views(batch, self.classify, self.cfg.TEST.VIEWS_PER_FORWARD)
+            size = self.cfg.TEST.VIEWS_PER_FORWARD
+            return list(classify_views([batch], lambda clips: Fetched(self.classify(clips)), size))
         results: list[Result] = []
         for views in batch:
             scores = None
