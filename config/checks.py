@@ -20,10 +20,10 @@ COMMAND_LINE = "the command line"
 _KEY = re.compile(r"[A-Z]+(?:[._][A-Z0-9]+)*")  # of a config, within a text
 
 CHOICES = {
-    "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded", "scale_jitter"),
+    "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded", "scale_jitter", "laps"),
     "AUG.CUTMIX_BOX": ("space", "paddle"),
     "DATA.DECODER": ("auto", "pyav", "torchcodec"),
-    "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense", "linspace", "paddle_dense"),
+    "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense", "linspace", "paddle_dense", "laps"),
     "DATA.WINDOW": ("whole", "paddle"),
     "DISTILL.LOSS": ("kd", "dml"),
     "DISTILL.SEES": ("student_clip", "own_clip"),
@@ -44,7 +44,7 @@ CHOICES = {
     "TRAIN.LAST_GROUP": ("underweight", "reweight", "drop"),
     "VAL.NUM_CROPS": (1, 3, 5),
     "TEST.NUM_CROPS": (1, 3, 5),
-    "TEST.CROPS": ("tokshift", "tsm", "uniform", "multi_centre"),
+    "TEST.CROPS": ("tokshift", "tsm", "uniform", "multi_centre", "laps"),
 }
 AT_LEAST_ONE = (
     "AUG.REPEATS",

@@ -4,7 +4,7 @@ from yacs.config import CfgNode
 
 MAX_MAGNITUDE = 30  # of torchvision's RandAugment
 DENSE_WINDOW = 64  # frames that tsm_dense and paddle_dense spread a clip over
-NUM_CROPS = {"uniform": (1, 3), "multi_centre": (1, 3)}  # where not 1, 3 or 5
+NUM_CROPS = {"uniform": (1, 3), "multi_centre": (1, 3), "laps": (1, 3)}  # where not 1, 3 or 5
 
 
 def data_faults(cfg: CfgNode) -> list[str]:
@@ -46,6 +46,11 @@ def _augmentation_faults(cfg: CfgNode) -> list[str]:
         pair = aug[key]
         if len(pair) != 2 or pair[0] > pair[1]:
             faults.append(f"AUG.{key}={pair}; it must be [low, high], low <= high")
+    if aug.CROP == "laps" and aug.RANDAUG_NUM_OPS:
+        faults.append(
+            f"AUG.RANDAUG_NUM_OPS={aug.RANDAUG_NUM_OPS}; RandAugment is for whole grey levels, and "
+            "AUG.CROP laps does not round to them"
+        )
     scales = aug.CROP_SCALES
     if not scales or not all(0 < scale <= 1 for scale in scales):
         faults.append(f"AUG.CROP_SCALES={scales}; each must lie above 0 and at most at 1")
@@ -64,14 +69,14 @@ def _augmentation_faults(cfg: CfgNode) -> list[str]:
 
 def _short_side_faults(cfg: CfgNode) -> list[str]:
     sides = cfg.AUG.SHORT_SIDE_RANGE
-    if cfg.AUG.CROP != "scale_jitter":
+    if cfg.AUG.CROP not in ("scale_jitter", "laps"):
         if len(sides) == 2 and 1 <= sides[0] < sides[1]:
             return []
         return [f"AUG.SHORT_SIDE_RANGE={sides}; it must be [low, high), 1 <= low < high"]
     if len(sides) == 2 and cfg.DATA.IMAGE_SIZE <= sides[0] <= sides[1]:
         return []
     return [
-        f"AUG.SHORT_SIDE_RANGE={sides}; for AUG.CROP scale_jitter it must be [low, high], "
+        f"AUG.SHORT_SIDE_RANGE={sides}; for AUG.CROP {cfg.AUG.CROP} it must be [low, high], "
         f"DATA.IMAGE_SIZE={cfg.DATA.IMAGE_SIZE} <= low <= high"
     ]
 

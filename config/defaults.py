@@ -47,7 +47,10 @@ _C.DATA.FRAME_STRIDE = 32
 # with no frame to spare gives its first frame T times, in training below T frames, in validation up
 # to T; tsm_dense: T frames 64 // T apart. As PaddleVideo has them: linspace (PP-TimeSformer): T
 # frames evenly spread from first to last, in training one at random out of each of T equal spans;
-# paddle_dense (its TokenShift): as tsm_dense, but tested on the middles of T equal spans.
+# paddle_dense (its TokenShift): as tsm_dense, but tested on the middles of T equal spans. laps, as
+# TokShift's second version: T frames evenly spread over a window of T x FRAME_STRIDE, both ends
+# included (8x32: 0, 36, 72 .. 255), beyond the video from its start again; test clip k of n starts
+# at k / n of the spare frames, so that ten starts differ where ten frames are spare.
 _C.DATA.SAMPLING = "dense"
 # What linspace and paddle_dense draw from. whole: the video; paddle: as its decoder hands it on,
 # 32 T / 30 seconds of it, from a random start in training, from the first frame in the tests. With
@@ -79,10 +82,11 @@ _C.AUG = CN()
 # short_side: resize to a random short side, then crop at random (TokShift); multi_scale: crop one
 # of ten sizes at one of 13 places, then resize (TSM); multi_scale_rounded: the places rounded,
 # as PaddleVideo does; scale_jitter: as short_side, but bilinear without antialias, and the short
-# side is a rounded draw (PaddleVideo's transformers).
+# side is a rounded draw (PaddleVideo's transformers); laps: so too, but of float frames, and after
+# the colours (TokShift's second version).
 _C.AUG.CROP = "short_side"
-# Range of short_side, [low, high), pixels; of scale_jitter [low, high], each end half as often as
-# the sides between.
+# Range of short_side, [low, high), pixels; of scale_jitter and laps [low, high], each end half as
+# often as the sides between.
 _C.AUG.SHORT_SIDE_RANGE = [224, 330]
 # Sides of the crops of multi_scale, shares of the stored frame's short side.
 _C.AUG.CROP_SCALES = [1.0, 0.875, 0.75, 0.66]
@@ -327,8 +331,8 @@ _C.DISTILL.SEES = "student_clip"
 
 _C.VAL = CN()
 # Views of each video after each epoch of training: clips in time x crops (1, 3 or 5).
-# NUM_CLIPS counts for dense sampling; uniform and tsn have one clip, or two (DATA.UNIFORM_TWICE),
-# linspace and paddle_dense one.
+# NUM_CLIPS counts for dense and laps sampling; uniform and tsn have one clip, or two
+# (DATA.UNIFORM_TWICE), linspace and paddle_dense one.
 # With tsm_dense sampling one clip starts at random, drawn from SEED and the number of frames.
 _C.VAL.NUM_CLIPS = 1
 _C.VAL.NUM_CROPS = 3
@@ -341,7 +345,7 @@ _C.TEST = CN()
 # Run the test on the best checkpoint when the training is done.
 _C.TEST.AFTER_TRAINING = False
 # Views of each video: clips in time x crops in space, "30 views" as published.
-# NUM_CLIPS counts for dense and tsm_dense sampling, as in VAL.
+# NUM_CLIPS counts for dense, tsm_dense and laps sampling, as in VAL.
 _C.TEST.NUM_CLIPS = 10
 _C.TEST.NUM_CROPS = 3
 # Side of the test's crops, pixels; 0 = DATA.IMAGE_SIZE, which a transformer is bound to.
@@ -350,7 +354,8 @@ _C.TEST.IMAGE_SIZE = 0
 # the resize; tsm: bilinear, far crops up to 3 pixels short of the edge, mirrored after the crop. As
 # PaddleVideo has them, bilinear without antialias, 1 or 3 crops: uniform (UniformCrop): along the
 # longer side, of frames whose short side is the crop's; multi_centre (MultiCenterCrop): centre,
-# left and right of the middle rows.
+# left and right of the middle rows. laps, as TokShift's second version: float frames, bilinear
+# without antialias, not rounded to grey levels; 1 or 3 crops along the longer side, to its edges.
 _C.TEST.CROPS = "tokshift"
 # Add the mirror image of each view, in validation and test (release: VAL_FLIP).
 _C.TEST.FLIP = False

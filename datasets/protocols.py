@@ -9,7 +9,8 @@ import numpy as np
 from yacs.config import CfgNode
 
 from config.checks import value_at
-from datasets import paddle_sampling, sampling
+from datasets import laps_sampling, paddle_sampling, sampling
+from datasets.augment.laps import LAPS_CHANGES, LapsTransform
 from datasets.augment.multi_scale import MultiScaleTransform
 from datasets.augment.random_changes import ClipTransform, RandomChanges
 from datasets.augment.scale_jitter import ScaleJitterTransform
@@ -35,7 +36,8 @@ class Sampling:
         stride: Returns the frames from one frame of a clip to the next; None: they depend on the
             video, over which the clip is spread.
         span: Returns the frames that a clip spans; None: it spans the video.
-        reads_stride: DATA.FRAME_STRIDE and TEST.EVEN_STARTS have a meaning.
+        reads_stride: DATA.FRAME_STRIDE has a meaning.
+        reads_even_starts: TEST.EVEN_STARTS has one.
     """
 
     train: BuildSample
@@ -44,6 +46,7 @@ class Sampling:
     stride: Callable[[CfgNode], int | None] = lambda cfg: None
     span: Callable[[CfgNode], int | None] = lambda cfg: None
     reads_stride: bool = False
+    reads_even_starts: bool = False
 
 
 def num_test_clips(cfg: CfgNode, split: str) -> int:
@@ -64,8 +67,8 @@ def test_short_side(cfg: CfgNode, split: str) -> int:
 def describe_protocol(cfg: CfgNode) -> str:
     """Say in one line what the test's views are and how they are combined."""
     data, clips = cfg.DATA, num_test_clips(cfg, "test")
-    reads_stride = SAMPLINGS[data.SAMPLING].reads_stride
-    frames = f"{data.NUM_FRAMES}" + (f"x{data.FRAME_STRIDE}" if reads_stride else "")
+    chosen = SAMPLINGS[data.SAMPLING]
+    frames = f"{data.NUM_FRAMES}" + (f"x{data.FRAME_STRIDE}" if chosen.reads_stride else "")
     seconds = paddle_sampling.window_seconds(data.NUM_FRAMES)
     window = f" of the first {seconds:.2f} s" if data.WINDOW == "paddle" else ""
     return (
@@ -73,7 +76,7 @@ def describe_protocol(cfg: CfgNode) -> str:
         f"{data.SAMPLING} {frames}{window}, short side {data.TEST_SHORT_SIDE}, "
         f"crop {test_image_size(cfg, 'test')}, "
         f"{'logits' if cfg.TEST.AVERAGE_LOGITS else 'probabilities'} averaged"
-        f"{', clips spread evenly' if cfg.TEST.EVEN_STARTS and reads_stride else ''}"
+        f"{', clips spread evenly' if cfg.TEST.EVEN_STARTS and chosen.reads_even_starts else ''}"
         f"{f', videos of {data.MIN_FRAMES} frames or more' if data.MIN_FRAMES > 1 else ''}"
     )
 
@@ -157,6 +160,17 @@ def _validation_window(num_frames: int, num_segments: int, seed: int) -> np.ndar
     return sampling.tsm_dense_clip(num_frames, num_segments, rng)[None]
 
 
+def _laps(function: Sample, **keys: str) -> BuildSample:
+    """Do so for one of TokShift's second version, which goes by the ticks of each file."""
+    build = _pick(function, clip_len=T, stride="DATA.FRAME_STRIDE", **keys)
+    clock = Clock(fps=0.0)  # it has no use for the rate
+    return lambda cfg: TimedSample(partial(_by_ticks, pick=build(cfg)), clock, needs_rate=False)
+
+
+def _by_ticks(num_frames: int, clock: Clock, pick: Sample, **draws: sampling.Rng) -> np.ndarray:
+    return pick(num_frames, ticks=clock.ticks, **draws)
+
+
 def _window_span(cfg: CfgNode) -> int | None:
     if cfg.DATA.WINDOW != "paddle":
         return None
@@ -185,6 +199,7 @@ SAMPLINGS = {
         stride=lambda cfg: cfg.DATA.FRAME_STRIDE,
         span=lambda cfg: cfg.DATA.NUM_FRAMES * cfg.DATA.FRAME_STRIDE,
         reads_stride=True,
+        reads_even_starts=True,
     ),
     "uniform": Sampling(
         train=_pick(sampling.tsn_uniform, num_segments=T), val=UNIFORM_CLIPS, test=UNIFORM_CLIPS
@@ -210,6 +225,13 @@ SAMPLINGS = {
         test=MIDDLES_CLIP,
         span=_window_span,
     ),
+    "laps": Sampling(
+        train=_laps(laps_sampling.laps_clip),
+        val=_laps(laps_sampling.laps_clips, num_clips="VAL.NUM_CLIPS"),
+        test=_laps(laps_sampling.laps_clips, num_clips="TEST.NUM_CLIPS"),
+        span=lambda cfg: cfg.DATA.NUM_FRAMES * cfg.DATA.FRAME_STRIDE,
+        reads_stride=True,
+    ),
 }
 
 
@@ -221,6 +243,11 @@ def _short_side(cfg: CfgNode) -> ClipTransform:
 def _scale_jitter(cfg: CfgNode) -> ClipTransform:
     aug, colours = cfg.AUG, ColourChanges(*_colours(cfg))
     return ScaleJitterTransform(cfg.DATA.IMAGE_SIZE, aug.SHORT_SIDE_RANGE, aug.FLIP, colours)
+
+
+def _laps_transform(cfg: CfgNode) -> ClipTransform:
+    aug, colours = cfg.AUG, ColourChanges(*_colours(cfg), functions=LAPS_CHANGES)
+    return LapsTransform(cfg.DATA.IMAGE_SIZE, aug.SHORT_SIDE_RANGE, aug.FLIP, colours)
 
 
 def _multi_scale(cfg: CfgNode, rounds_places: bool = False) -> ClipTransform:
@@ -240,4 +267,5 @@ TRAIN_CROPS: dict[str, Callable[[CfgNode], ClipTransform]] = {
     "multi_scale": _multi_scale,
     "multi_scale_rounded": partial(_multi_scale, rounds_places=True),
     "scale_jitter": _scale_jitter,
+    "laps": _laps_transform,
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from datasets.augment.laps import laps_boxes
 from datasets.augment.multi_scale import tsm_crop_boxes, tsm_resize
 from datasets.augment.scale_jitter import jitter_scale, multi_centre_boxes, uniform_boxes
 from datasets.augment.short_side import Box, crop_boxes, resize_short_side
@@ -20,11 +21,13 @@ class ViewCrops:
             first is the centre, so that the first views of a test are its centre crops.
         mirrors_before_resize: A mirror image is made of the stored frames; False: of each crop.
             Rounding makes the order matter.
+        resizes_floats: Views are float32 in 0..255: frames are resized as floats, not rounded.
     """
 
     resize: Callable[[Tensor, int], Tensor]
     boxes: Callable[[int, int, int, int], list[Box]]
     mirrors_before_resize: bool = False
+    resizes_floats: bool = False
 
 
 def tsm_boxes(height: int, width: int, size: int, num_crops: int) -> list[Box]:
@@ -39,4 +42,5 @@ VIEW_CROPS = {
     "tsm": ViewCrops(tsm_resize, tsm_boxes),
     "uniform": ViewCrops(jitter_scale, uniform_boxes),
     "multi_centre": ViewCrops(jitter_scale, multi_centre_boxes),
+    "laps": ViewCrops(jitter_scale, laps_boxes, resizes_floats=True),
 }

@@ -19,7 +19,8 @@ class Views(NamedTuple):
     """All test views of one video; equal views are kept once.
 
     Attributes:
-        distinct: Views that differ, uint8 (D, T, 3, H, W); (0,) when the video is unreadable.
+        distinct: Views that differ, (D, T, 3, H, W), uint8 or, as TEST.CROPS laps has them,
+            float32 in 0..255; (0,) when the video is unreadable.
         view_of: For each nominal view, in the order clip, mirror, crop: its place in distinct,
             (V,).
         video: Place in the list of records.
@@ -95,6 +96,8 @@ class TestViews(Dataset[Views]):
     def _resized(self, frames: Tensor, is_mirrored: bool) -> Tensor:
         if is_mirrored and self.crops.mirrors_before_resize:
             frames = frames.flip(-1)
+        if self.crops.resizes_floats:
+            frames = frames.float()
         return self.crops.resize(frames, self.short_side)
 
     def _cut(self, streams: list[Tensor], clips: np.ndarray, boxes: list[Box]) -> Tensor:

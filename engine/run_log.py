@@ -113,8 +113,8 @@ class RunLog:
         self._board.config(cfg)
 
     def clips(self, clips: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> None:
-        """Show clips, uint8 (B, T, 3, H, W), in TensorBoard, each below the name of its class."""
-        self._board.clips(clips, [names[label] for label in labels])
+        """Show clips, (B, T, 3, H, W) in 0..255, in TensorBoard, each below the name of its class."""
+        self._board.clips(clips.round().astype(np.uint8), [names[label] for label in labels])
 
     def confusion(self, step: int, matrix: np.ndarray, names: Sequence[str], kind: str) -> None:
         """Write a confusion matrix (K, K), rows true, into the folder and show it in TensorBoard.

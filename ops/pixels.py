@@ -25,3 +25,10 @@ def channel_values(values: ChannelValues, device: torch.device) -> Tensor:
     if isinstance(values, Tensor):
         return values
     return torch.tensor(values, device=device)[:, None, None]  # (3, 1, 1)
+
+
+def to_levels(clips: Tensor) -> Tensor:
+    """Round clips of floats in 0..255 to whole grey levels, uint8; uint8 ones stay as they are."""
+    if clips.dtype == torch.uint8:
+        return clips
+    return clips.round().clamp(0, 255).to(torch.uint8)

@@ -52,6 +52,7 @@ from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
 from models import MODELS, LoadedModel, load_model
 from models.explain.grad_cam import STAGES
+from ops.pixels import to_levels
 from tools.looking.animations import write_gif, write_mp4
 from tools.looking.looks import Look, look
 from tools.looking.pictures import (
@@ -195,7 +196,7 @@ class ClipsOfVideo:
         )[0]
         if views.error:
             raise UnreadableVideoError(views.error)
-        return indices, views.distinct[0]
+        return indices, to_levels(views.distinct[0])
 
 
 def choose_clips(num_clips: int, clip: int | None, most: int) -> list[int]:

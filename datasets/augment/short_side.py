@@ -15,6 +15,7 @@ from datasets.sampling import Rng
 from ops.pixels import normalize as normalize  # one of the transforms; models need it, too
 
 Range = Sequence[float]
+Change = Callable[[Tensor, float], Tensor]
 Box = tuple[int, int]  # top, left
 
 
@@ -126,18 +127,21 @@ class ColourChanges:
         saturation: Factors, [low, high).
         gamma: Exponents, [low, high).
         hue: Turns of the hue circle, [low, high).
+        functions: What makes the changes, in this order; None: the first version's.
     """
 
     def __init__(
-        self, jitter_one_in: int, brightness: Range, saturation: Range, gamma: Range, hue: Range
+        self,
+        jitter_one_in: int,
+        brightness: Range,
+        saturation: Range,
+        gamma: Range,
+        hue: Range,
+        functions: Sequence[Change] | None = None,
     ) -> None:
         self.jitter_one_in = jitter_one_in
-        self.changes: list[tuple[Callable[[Tensor, float], Tensor], Range]] = [
-            (TF.adjust_brightness, brightness),
-            (TF.adjust_saturation, saturation),
-            (TF.adjust_gamma, gamma),
-            (_turn_hue, hue),
-        ]
+        ranges = (brightness, saturation, gamma, hue)
+        self.changes = list(zip(functions or _changes(), ranges, strict=True))
 
     def __call__(self, frames: Tensor, rng: Rng) -> Tensor:
         """Change uint8 frames (T, 3, H, W)."""
@@ -150,3 +154,7 @@ class ColourChanges:
 def _turn_hue(frames: Tensor, turn: float) -> Tensor:
     """Turn the hue circle in the release's 255 steps."""
     return TF.adjust_hue(frames, int(turn * 255) / 255)
+
+
+def _changes() -> tuple[Change, ...]:
+    return TF.adjust_brightness, TF.adjust_saturation, TF.adjust_gamma, _turn_hue

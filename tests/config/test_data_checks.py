@@ -9,6 +9,7 @@ def load(*overrides: object) -> CfgNode:
 
 
 UNIFORM = ("TEST.CROPS", "uniform")
+LAPS = ("AUG.CROP", "laps", "AUG.SHORT_SIDE_RANGE", "[224, 360]")
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,16 @@ UNIFORM = ("TEST.CROPS", "uniform")
         (
             ("AUG.SHORT_SIDE_RANGE", "[224, 224]"),
             "AUG.SHORT_SIDE_RANGE=[224, 224]; it must be [low, high), 1 <= low < high",
+        ),
+        (
+            (*LAPS, "AUG.RANDAUG_NUM_OPS", 2),
+            "AUG.RANDAUG_NUM_OPS=2; RandAugment is for whole grey levels, and AUG.CROP laps does "
+            "not round to them",
+        ),
+        (
+            (*LAPS[:3], "[200, 320]"),
+            "AUG.SHORT_SIDE_RANGE=[200, 320]; for AUG.CROP laps it must be [low, high], "
+            "DATA.IMAGE_SIZE=224 <= low <= high",
         ),
         (("AUG.RANDAUG_MAGNITUDE", 31), "AUG.RANDAUG_MAGNITUDE=31; it must be from 0 to 30"),
         (("AUG.ERASING_PROB", 1.5), "AUG.ERASING_PROB=1.5; it must be from 0 to 1"),

@@ -1,5 +1,7 @@
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,3 +154,23 @@ def test_scores_file_cut_short_is_an_error_that_names_it(
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(ValueError, match=r"is not a scores\.npz of the test"):
         Scores.load(path)
+
+
+def test_sums_of_laps_logits_are_the_recorded_ones(golden: Callable[[str], Any]) -> None:
+    data = golden("laps/meter.npz")
+    num_videos, num_classes = data["video_preds"].shape
+    logits = data["clip_logits"].reshape(num_videos, -1, num_classes)
+    V = logits.shape[1]
+    paths = np.array([str(i) for i in range(num_videos)])
+    scores = Scores(paths, data["labels"], logits, num_clips=V, num_crops=1)
+    sums = scores.averaged() * V
+    order = data["order"]
+    arrived_twice = {int(view) // V for view in order if (order == view).sum() > 1}
+    once = [video for video in range(num_videos) if video not in arrived_twice]
+    assert once
+    np.testing.assert_allclose(sums[once], data["video_preds"][once], rtol=0, atol=1e-5)
+    # the release counts the views that fill its last batch twice; counted so, the sums are its own
+    for video in arrived_twice:
+        views = [int(view) for view in order if view // V == video]
+        total = data["clip_logits"][views].sum(0)
+        np.testing.assert_allclose(total, data["video_preds"][video], rtol=0, atol=1e-5)

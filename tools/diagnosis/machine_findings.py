@@ -81,7 +81,8 @@ def check_shared_memory(examination: Examination) -> Iterator[Finding]:
     """Yield whether the batches that wait for the model find room in shared memory."""
     cfg = examination.cfg
     data = cfg.DATA
-    clip = 3 * data.NUM_FRAMES * data.IMAGE_SIZE**2  # uint8
+    num_bytes = 4 if cfg.AUG.CROP == "laps" else 1  # a value: float32 or uint8
+    clip = 3 * data.NUM_FRAMES * data.IMAGE_SIZE**2 * num_bytes
     workers = num_workers(data.WORKERS, examination.num_processes)
     num_batches = examination.num_processes * workers * (NUM_PREFETCHED + 1)
     needed = num_batches * cfg.TRAIN.CLIPS_PER_GPU * clip

@@ -15,6 +15,7 @@ from datasets.annotations import VideoRecord
 from datasets.loaders import build_view_loader, read_records
 from models.exported import ExportedModel
 from ops.finite_logits import check_finite_logits
+from ops.pixels import to_levels
 
 LIMIT = 1e-4  # of the difference between logits
 BATCHES = (1, 2, 5)
@@ -201,7 +202,7 @@ def _views(cfg: CfgNode, records: list[VideoRecord], has_views: bool) -> Iterato
         for views in batch:
             if views.error:
                 raise ValueError(views.error)
-            nominal = views.distinct[views.view_of]  # (V, T, 3, H, W)
+            nominal = to_levels(views.distinct[views.view_of])  # (V, T, 3, H, W)
             yield nominal if has_views else nominal[0]
 
 

@@ -24,7 +24,7 @@ from models import load_model
 from models.exported import ExportedModel, is_exported, load_exported
 from ops.finite_logits import check_finite_logits
 from ops.metrics import top_predictions
-from ops.pixels import normalize
+from ops.pixels import normalize, to_levels
 from tools.predicting.view_option import num_views, view_keys
 
 HOLD_NO_NAMES = (".npz", ".pdparams", ".safetensors")
@@ -179,4 +179,4 @@ def _classify(clips: Tensor, model: nn.Module, cfg: CfgNode, device: torch.devic
 
 
 def _classify_exported(clips: Tensor, model: ExportedModel) -> Tensor:
-    return model(clips).float().cpu()
+    return model(to_levels(clips)).float().cpu()
