@@ -27,6 +27,7 @@ CHOICES = {
     "DATA.WINDOW": ("whole", "paddle"),
     "DISTILL.LOSS": ("kd", "dml"),
     "DISTILL.SEES": ("student_clip", "own_clip"),
+    "MODEL.HEAD_INIT": ("zeros", "normal"),
     "MODEL.SHIFT.DIRECTION": ("both", "past"),
     "MODEL.TIMESFORMER.ATTENTION": ("divided", "joint", "space_only"),
     "MODEL.TIMESFORMER.TIME_RESIZE": ("nearest", "linear"),

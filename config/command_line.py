@@ -16,7 +16,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     """Read the command line: the release's flags, a few of ours, then KEY VALUE pairs."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--cfg", help="yml file of the experiment, ours or a released flat one")
+    add("--cfg", "--cfg_file", help="yml file of the experiment, ours or a released flat one")
     add("--tune_from", metavar="FILE", help="start a new run from these weights (.npz, .pth)")
     add(
         "--resume",
@@ -24,7 +24,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         help="go on from, or test, a checkpoint; bare: the run's newest; auto: the same, or a "
         "fresh run where there is none",
     )
-    add("-e", "--evaluate", action="store_true", help="test --resume FILE with all views")
+    add("-e", "--evaluate", "--eval", action="store_true", help="test --resume FILE with all views")
     add("--output", metavar="DIR", help="run folder, instead of OUTPUT_DIR")
     add("--seed", type=whole_number(most=MAX_SEED), help="instead of SEED")
     add(

@@ -147,6 +147,10 @@ _C.MODEL.VIT.NUM_LAYERS = 0
 _C.MODEL.VIT.DROPOUT = None
 # Queries, keys and values have biases. PP-TimeSformer's do not, as its ImageNet-21k weights.
 _C.MODEL.VIT.QKV_BIAS = True
+# Classifier of a transformer that starts from weights of other classes: zeros, as released; normal:
+# drawn from a truncated normal of standard deviation 0.02, also without such weights (TokShift's
+# second version).
+_C.MODEL.HEAD_INIT = "zeros"
 _C.MODEL.SHIFT = CN()
 # One channel in FOLD_DIV of the class token moves back in time, and one ahead (release: SHIFT_DIV).
 _C.MODEL.SHIFT.FOLD_DIV = 4

@@ -1,32 +1,20 @@
-"""The flat yml files of the TokShift release, key by key, in our tree."""
+"""The yml files of the TokShift release, key by key, in our tree: flat ones, the first version's.
+
+Those of the second are in `config.legacy_laps`.
+"""
 
 import logging
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from yacs.config import CfgNode
 
 from config.defaults import get_defaults
+from config.legacy_entries import Legacy, number, numbers, smoothing
+from config.legacy_laps import convert_laps, is_laps
 from config.model_checks import MODEL_RULES
-from config.values import as_float, decoded, shown
+from config.values import decoded, shown
 
 _log = logging.getLogger(__name__)
-
-
-class Legacy(NamedTuple):
-    """How one released key is read.
-
-    Attributes:
-        keys: Our dotted keys that take the value; none where it has no effect.
-        convert: From the released value to ours.
-        note: Printed when the key is met: what it does not do, or does otherwise than it says.
-        silent_values: Values for which the note would say nothing new.
-    """
-
-    keys: tuple[str, ...] = ()
-    convert: Callable[[Any], Any] = lambda value: value
-    note: str = ""
-    silent_values: tuple[Any, ...] = ()
 
 
 def _model_name(value: Any) -> str:
@@ -48,30 +36,14 @@ def _num_crops(value: Any) -> int:
     return value if value in (3, 5) else 1
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("it took a number")
-    return as_float(value)
-
-
 def _flag(value: Any) -> bool:
     if not isinstance(value, int) or value not in (0, 1):
         raise ValueError("it took True or False")
     return bool(value)
 
 
-def _smoothing(value: Any) -> float:
-    return 0.1 if _number(float(value) if isinstance(value, bool) else value) else 0.0
-
-
 def _unit_mean(value: Any) -> list[float]:
-    return [channel / 255 for channel in _numbers(value)]
-
-
-def _numbers(value: Any) -> list[float]:
-    if not isinstance(value, list):
-        raise ValueError("it took a list of numbers")
-    return [_number(channel) for channel in value]
+    return [channel / 255 for channel in numbers(value)]
 
 
 def _last_group(value: Any) -> str:
@@ -95,7 +67,7 @@ LEGACY_KEYS: dict[str, Legacy] = {
     ),
     "LABEL_SMOOTH": Legacy(
         ("LOSS.LABEL_SMOOTHING",),
-        _smoothing,
+        smoothing,
         "is read as on or off: on smooths by 0.1, whatever the number, and all published models "
         "are trained so; set LOSS.LABEL_SMOOTHING for another amount",
         (0, 0.1, False),
@@ -105,18 +77,18 @@ LEGACY_KEYS: dict[str, Legacy] = {
         _unit_mean,
         "is in 0..255 while PIXEL_STD is in 0..1; both of ours are in 0..1",
     ),
-    "PIXEL_STD": Legacy(("DATA.PIXEL_STD",), _numbers),
+    "PIXEL_STD": Legacy(("DATA.PIXEL_STD",), numbers),
     "TRN_BATCH": Legacy(("TRAIN.CLIPS_PER_GPU",)),
     "VAL_BATCH": Legacy(("VAL.VIDEOS_PER_GPU",)),
     "LR_TYPE": Legacy(note="is not read: the optimizer is SGD"),
     "LR_SCHEME": Legacy(note="is not read: the schedule is multi-step"),
-    "LR": Legacy(("OPTIM.LR",), _number),
+    "LR": Legacy(("OPTIM.LR",), number),
     "LR_STEPS": Legacy(("OPTIM.MILESTONES",)),
     "EPOCH": Legacy(("TRAIN.EPOCHS",)),
-    "MOMENTUM": Legacy(("OPTIM.MOMENTUM",), _number),
-    "WEIGHT_DECAY": Legacy(("OPTIM.WEIGHT_DECAY",), _number),
+    "MOMENTUM": Legacy(("OPTIM.MOMENTUM",), number),
+    "WEIGHT_DECAY": Legacy(("OPTIM.WEIGHT_DECAY",), number),
     "GRADIENT_ACCUMULATION_STEPS": Legacy(("TRAIN.ACCUMULATION",)),
-    "CLIP_GD": Legacy(("OPTIM.CLIP_GRAD_NORM",), _number),
+    "CLIP_GD": Legacy(("OPTIM.CLIP_GRAD_NORM",), number),
     "T_SIZE": Legacy(("DATA.NUM_FRAMES",)),
     "T_STEP": Legacy(("DATA.FRAME_STRIDE",)),
     "DENSE_OR_UNIFORM": Legacy(
@@ -173,12 +145,12 @@ def renamed(key: str, value: Any, source: str) -> tuple[str, Any]:
 
 
 def is_legacy(tree: dict[str, Any]) -> bool:
-    """Tell whether a parsed yml is a flat one of the release."""
-    return any(key in LEGACY_KEYS for key in tree)
+    """Tell whether a parsed yml is one of the release: a flat one, or of its second version."""
+    return any(key in LEGACY_KEYS for key in tree) or is_laps(tree)
 
 
 def convert_legacy(tree: dict[str, Any], source: str) -> dict[str, Any]:
-    """Return a released flat tree as ours, with a logged note for each key that needs one.
+    """Return a released tree as ours, with a logged note for each key that needs one.
 
     Args:
         tree: Released keys and values; sections of our own may stand beside them.
@@ -187,6 +159,8 @@ def convert_legacy(tree: dict[str, Any], source: str) -> dict[str, Any]:
     Raises:
         ValueError: A value has no counterpart, or the two patch sizes differ.
     """
+    if is_laps(tree):
+        return convert_laps(tree, source)
     sizes = {key: decoded(tree[key]) for key in PATCH_SIZES if key in tree}
     check_patch_sizes(sizes, source)
     _check_given_once(tree, source)
@@ -195,13 +169,7 @@ def convert_legacy(tree: dict[str, Any], source: str) -> dict[str, Any]:
         if key not in LEGACY_KEYS:
             continue
         legacy = LEGACY_KEYS[key]
-        value = _read(legacy, value)
-        try:
-            converted = legacy.convert(value)
-        except ValueError as error:
-            raise ValueError(f"{source}: {key}={shown(value)}: {error}") from error
-        if legacy.note and value not in legacy.silent_values:
-            _log.info("%s: %s: %s %s", source, key, shown(value), legacy.note)
+        converted = legacy.read(key, _read(legacy, value), source)
         for path in legacy.keys:
             section, _, name = path.rpartition(".")
             _section(ours, section, source)[name] = converted

@@ -177,6 +177,11 @@ def tsm_faults(cfg: CfgNode) -> list[str]:
         faults.append(f"DATA.NUM_FRAMES={cfg.DATA.NUM_FRAMES}; MODEL.TSM.TEMPORAL_POOL halves it")
     if cfg.OPTIM.GROUPS == "pp_timesformer":
         faults.append("OPTIM.GROUPS='pp_timesformer' is for transformers; for tsm choose another")
+    if cfg.MODEL.HEAD_INIT != "zeros":
+        faults.append(
+            f"MODEL.HEAD_INIT={cfg.MODEL.HEAD_INIT!r} is for transformers; the head of a tsm is "
+            "always drawn"
+        )
     faults += [
         f"MODEL.{key} is for transformers; a tsm has none"
         for key in ("DROP_PATH", "CHECKPOINTS_BLOCKS")

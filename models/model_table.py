@@ -59,6 +59,8 @@ def build_model(cfg: CfgNode) -> nn.Module:
     """
     model = MODELS[cfg.MODEL.NAME].build(cfg)
     assert isinstance(model, VideoModel), "see models.video_model"
+    if cfg.MODEL.HEAD_INIT == "normal":
+        _draw_head(model)
     if cfg.MODEL.PARTIAL_BN:
         _freeze_layer_norms_but_first(model)
     return model
@@ -124,6 +126,15 @@ def _build_tsm(cfg: CfgNode) -> ResNetTSM:
         placement=tsm.PLACEMENT,
         options=options,
     )
+
+
+def _draw_head(model: nn.Module) -> None:
+    """Draw the head as TokShift's second version does, which weights of other classes then keep."""
+    head = model.get_submodule(model.head_name)  # type: ignore[arg-type]
+    assert isinstance(head, nn.Linear)
+    nn.init.trunc_normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    model.draws_head = True  # type: ignore[assignment]
 
 
 def _vit_size(cfg: CfgNode) -> ViTSize:

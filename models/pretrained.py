@@ -137,7 +137,9 @@ def fit_weights(
             fitted[name], report.resized[name] = resized
         elif value is None and name.endswith(".num_batches_tracked"):
             fitted[name] = target  # unknown to Paddle and old torch, and of no effect on ours
-        elif head_may_differ and (start := _start(name, head, value is None and is_image)):
+        elif head_may_differ and (
+            start := _start(name, head, value is None and is_image, hasattr(model, "draws_head"))
+        ):
             fitted[name] = torch.zeros_like(target) if start == "zeros" else target
             report.reinitialised[name] = f"{start}, {_why_not(value, target)}"
         else:
@@ -243,8 +245,10 @@ def _stand_ins(own: State, state: State) -> dict[str, str]:
     return {name: source for name, source in sources.items() if source in state}
 
 
-def _start(name: str, head: str, is_new_in_time: bool) -> str:
+def _start(name: str, head: str, is_new_in_time: bool, draws_head: bool) -> str:
     """Say how a tensor begins that the file does not give, "" for one that the file must give."""
+    if draws_head and name.startswith(head):
+        return "as drawn"
     if name.startswith("head.") or (
         is_new_in_time and (name == "time_embed" or ".temporal_fc." in name)
     ):

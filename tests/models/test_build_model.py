@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from config import load_cfg_text
 from config.checks import CHOICES
 from config.model_checks import MODEL_RULES
 from models import MODELS, build_model
+from models.pretrained import load_weights
 from models.timesformer import TimeSformer
 from models.vit import VisionTransformer
 from ops.token_shift import TokenShift
@@ -147,3 +150,31 @@ def test_every_direction_of_the_config_is_known_to_the_shift() -> None:
     for direction in CHOICES["MODEL.SHIFT.DIRECTION"]:
         model = build_model(cfg_of("MODEL.SHIFT.DIRECTION", direction))
         model(torch.zeros(1, 4, 3, 16, 16))
+
+
+def test_head_is_zeroed_or_drawn_where_weights_are_of_other_classes(tmp_path: Path) -> None:
+    sizes = ["MODEL.BACKBONE", "custom", "MODEL.VIT.PATCH_SIZE", "16", "MODEL.VIT.HIDDEN_SIZE"]
+    sizes += ["256", "MODEL.VIT.MLP_DIM", "8", "MODEL.VIT.NUM_HEADS", "2"]
+    sizes += ["MODEL.VIT.NUM_LAYERS", "1", "DATA.IMAGE_SIZE", "32", "DATA.TEST_SHORT_SIDE", "32"]
+    path = tmp_path / "image.pth"
+    torch.save(
+        build_model(load_cfg_text("", "test", [*sizes, "MODEL.NUM_CLASSES", "5"])).state_dict(),
+        path,
+    )
+    for name in ("vit", "tokshift", "timesformer"):
+        plain, drawn = (
+            build_model(
+                load_cfg_text("", "t", [*sizes, "MODEL.NAME", name, "MODEL.HEAD_INIT", start])
+            )
+            for start in ("zeros", "normal")
+        )
+        for model in (plain, drawn):
+            assert model.head.bias.shape == (400,)
+            report = load_weights(model, path)
+            assert len(report.reinitialised) >= 2
+        assert not plain.head.weight.any()
+        weight = drawn.head.weight
+        assert weight.std().item() == pytest.approx(0.02, rel=0.02)  # of 102400
+        assert abs(weight.mean().item()) < 3e-4
+        assert weight.abs().max() < 0.12
+        assert not drawn.head.bias.any()
