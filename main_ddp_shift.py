@@ -53,6 +53,7 @@ from engine.summary import log_end, write_config
 from engine.training import Training, Videos, check_lists, open_videos, set_up_training
 from engine.user_errors import user_errors_shown
 from models import load_model
+from models.freezing import start_training
 from ops.mixing import batch_rng
 
 _log = logging.getLogger("main")
@@ -159,7 +160,7 @@ def train_one_epoch(
         The place after the epoch.
     """
     cfg, world, learner = run.cfg, run.world, training.learner
-    learner.model.train()
+    start_training(learner.model)
     part = training.part(epoch, world)
     groups = training.groups.of_rest(part.num_batches)
     meters = training.start.meters if part.start.offset else ()

@@ -10,6 +10,7 @@ from config.loading import all_leaves
 _OTHERS = (
     "MODEL.CHECKPOINTS_BLOCKS",
     "MODEL.DROP_PATH",
+    "MODEL.HEAD_INIT",
     "MODEL.PARTIAL_BN",
     "MODEL.TSM.DROPOUT",
     "MODEL.VIT.DROPOUT",

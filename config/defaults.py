@@ -302,6 +302,10 @@ _C.TRAIN.KEEP_EVERY = 0
 _C.TRAIN.CHECKPOINT_LAYOUT = "plain"
 # With --tune_from, leave the file's classifier out even where it fits: its classes are others.
 _C.TRAIN.TUNE_DROPS_HEAD = False
+# What the training leaves as it is: nothing; backbone: all but the classifier; all but last N: the
+# embedding and the blocks (ResNet: stem, stages) below the last N; or patterns of parameters' names
+# by commas, as 'patch_embed.*, *.norm1.*'. Batch norms that are frozen keep their statistics.
+_C.TRAIN.FREEZE = "nothing"
 # Unreadable videos are left out of the training, in plain sight (bad_videos.txt in the run folder);
 # above this share of the list's they are an error.
 _C.TRAIN.MAX_BAD_SHARE = 0.01

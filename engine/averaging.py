@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from datasets.clips import Clips
 from engine.distributed import World, all_reduce_sum
 from engine.run import Run, to_device
+from models.freezing import start_training
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def update_statistics(model: nn.Module, clips: Iterable[Tensor], world: World) -
         world: Where this process stands; all processes call together.
     """
     was_training = model.training
-    model.train()
+    start_training(model)
     norms = [norm for norm in model.modules() if isinstance(norm, _Norm) and norm.training]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

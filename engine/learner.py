@@ -16,6 +16,7 @@ from engine.distributed import World
 from engine.moving_average import MovingAverage
 from engine.mutual import models_by_prefix
 from engine.parameter_groups import parameter_groups
+from models.freezing import start_training
 
 
 def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
@@ -156,7 +157,7 @@ class Learner:
             with self.autocast():
                 logits = self.logits(clips)
             self.backward(0 * logits.float().sum(), share=1.0)
-        self.model.train()
+        start_training(self.model)
 
     def step(self) -> Tensor:
         """Update the weights by the gradients added up; return their norm before the limit."""

@@ -188,7 +188,7 @@ def _check_groups(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, pa
         raise ValueError(
             f"{path} was trained with optimizer groups of {theirs} parameters, this run has "
             f"{ours}; --resume needs the OPTIM.GROUPS and MODEL.PARTIAL_BN of the run it takes up, "
-            "and its OPTIM.LAYER_DECAY on or off"
+            "its TRAIN.FREEZE, and its OPTIM.LAYER_DECAY on or off"
         )
 
 

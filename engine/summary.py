@@ -12,6 +12,7 @@ from config.values import counted
 from engine.distributed import World
 from engine.whole_file import whole_file
 from models import VideoModel
+from models.freezing import count_trained
 
 _log = logging.getLogger("main")
 
@@ -39,14 +40,16 @@ def log_start(
     folder = Path(cfg.OUTPUT_DIR)
     write_config(folder / "config.yml", cfg)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    num_trained = count_trained(model)
+    learns = "" if num_trained == num_parameters else f", {num_trained} of them trained"
     assert isinstance(model, VideoModel)
     time_use = model.describe_time()
     _log.info(
         "run folder %s; %d videos to train on, %d to validate", folder.resolve(), num_train, num_val
     )
     _log.info(
-        "%s %s: %d parameters; %s",
-        *(cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, time_use),
+        "%s %s: %d parameters%s; %s",
+        *(cfg.MODEL.NAME, cfg.MODEL.BACKBONE, num_parameters, learns, time_use),
     )
     processes = counted(world.size, "process", "processes")
     _log.info("%s, rank 0 on %s, AMP %s", processes, world.device, cfg.TRAIN.AMP)

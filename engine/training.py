@@ -190,6 +190,12 @@ def set_up_training(
     drops_head = cfg.TRAIN.TUNE_DROPS_HEAD
     tunes = args.tune_from and args.resume is None
     report = load_weights(model, args.tune_from, drops_head=drops_head) if tunes else None
+    is_fresh = not args.tune_from and args.resume is None
+    if cfg.TRAIN.FREEZE != "nothing" and is_fresh and world.is_main:
+        _log.warning(
+            "TRAIN.FREEZE=%r without --tune_from: what is frozen stays as it was drawn at random",
+            cfg.TRAIN.FREEZE,
+        )
     if report and not drops_head:
         _check_kept_head(model, report, class_names)
     prepare = partial(to_device, cfg=teacher_cfg, world=world)

@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 
 from models.explain.grad_cam import STAGES
 from models.explain.seen_maps import SeenMaps, timesformer_maps, tsm_maps, vit_maps
+from models.freezing import freeze
 from models.online import OnlineModel, OnlineTSM, OnlineViT
 from models.resnet_tsm import ResNetTSM, TSMOptions
 from models.timesformer import TimeSformer
@@ -55,7 +56,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
         A `VideoModel`: a module from clips (B, T, 3, H, W), normalised, to logits (B, K).
 
     Raises:
-        ValueError: The sizes do not fit together.
+        ValueError: The sizes do not fit together, or TRAIN.FREEZE does not fit the model.
     """
     model = MODELS[cfg.MODEL.NAME].build(cfg)
     assert isinstance(model, VideoModel), "see models.video_model"
@@ -63,6 +64,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
         _draw_head(model)
     if cfg.MODEL.PARTIAL_BN:
         _freeze_layer_norms_but_first(model)
+    freeze(model, cfg.TRAIN.FREEZE)
     return model
 
 

@@ -18,6 +18,7 @@ from engine.learner import build_learner
 from engine.resuming import best_of, resume
 from engine.summary import rate_advice
 from models import build_model
+from models.freezing import count_trained
 from models.pretrained import load_weights
 from models.weights.load_report import LoadReport
 from tools.diagnosis.examination import Examination
@@ -34,9 +35,10 @@ def check_weights(examination: Examination) -> Iterator[Finding]:
     cfg, path = examination.cfg, examination.checkpoint
     model = build_model(cfg)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    yield Finding(
-        OK, f"{cfg.MODEL.NAME} {cfg.MODEL.BACKBONE}: {num_parameters / 1e6:.2f} M parameters"
-    )
+    trained = count_trained(model)
+    learns = "" if trained == num_parameters else f", {trained / 1e6:.2f} M of them trained"
+    size = f"{num_parameters / 1e6:.2f} M parameters{learns}"
+    yield Finding(OK, f"{cfg.MODEL.NAME} {cfg.MODEL.BACKBONE}: {size}")
     if not path:
         yield Finding(OK, "no --checkpoint: the run starts from fresh weights")
         return
@@ -160,7 +162,7 @@ def checkpoint_bytes(cfg: CfgNode) -> int:
     with torch.device("meta"):
         model = build_model(cfg)
     weights = sum(value.numel() for value in model.state_dict().values())
-    trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    trained = count_trained(model)
     copies = 1 + bool(cfg.TRAIN.EMA_DECAY) + bool(cfg.TRAIN.SWA.START_EPOCH)
     moments = 2 if cfg.OPTIM.NAME == "adamw" else int(cfg.OPTIM.MOMENTUM > 0)
     return BYTES_OF_NUMBER * (copies * weights + moments * trained)
