@@ -54,6 +54,7 @@ from engine.training import Training, Videos, check_lists, open_videos, set_up_t
 from engine.user_errors import user_errors_shown
 from models import load_model
 from models.freezing import start_training
+from models.weights.hub_folder import files_of
 from ops.mixing import batch_rng
 
 _log = logging.getLogger("main")
@@ -316,7 +317,9 @@ def test(cfg: CfgNode, path: str, videos: Videos, world: World) -> None:
     run = Run(cfg, world)
     loaded = load_model(path, cfg)
     _log.info("%s", loaded.report)
-    digest = file_sha256(path) if world.is_main else ""  # now: a training may replace the file
+    digest = (
+        file_sha256(*files_of(path)) if world.is_main else ""
+    )  # now: a training may replace the file
     described = describe_run(cfg, {"test": videos.records}, world)
     if cfg.TRAIN.COMPILE:
         compile_blocks(loaded.model)

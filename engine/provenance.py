@@ -55,12 +55,13 @@ def describe_run(
     }
 
 
-def file_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file, 64 hex digits."""
+def file_sha256(*paths: str | Path) -> str:
+    """Return the SHA-256 of a file, or of several one behind the other; 64 hex digits."""
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    for path in paths:
+        with Path(path).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
     return digest.hexdigest()
 
 

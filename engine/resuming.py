@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -147,7 +148,7 @@ def read_training_checkpoint(path: str) -> dict[str, Any]:
         ValueError: It holds weights alone; says that --tune_from takes those.
     """
     hint = "--resume takes a checkpoint of a training run; to start from these weights: --tune_from"
-    if path.endswith(WEIGHTS_ALONE):
+    if path.endswith(WEIGHTS_ALONE) or Path(path).is_dir():
         raise ValueError(f"{path} holds weights only. {hint} {path}")
     content = read_checkpoint(path)
     missing = [key for key in NEEDED if key not in content]

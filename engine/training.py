@@ -213,6 +213,8 @@ def set_up_training(
     log.config(cfg)
     for text in filter(None, (report, taught)):
         _log.info("%s", text)
+    if report and (remark := report.pixel_remark(cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD)):
+        _log.warning("%s", remark)
     log_start(cfg, world, model, groups.size, len(records), len(val.records))
     names = [record.path for record in records]
     bad_videos = BadVideos(checkpoints.folder, names, cfg.TRAIN.MAX_BAD_SHARE, world)

@@ -14,8 +14,8 @@ from config.changes import changed_answers
 from config.class_names import are_numbers, check_same_names, read_class_names
 from models.exported import SUFFIXES
 from models.model_table import build_model
-from models.pretrained import fit_weights, read_weights, weights_of
-from models.weights.checkpoint_file import read_described
+from models.pretrained import describe, fit_weights, read_weights, weights_of
+from models.weights.hub_folder import read_telling
 from models.weights.load_report import LoadReport
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def load_model(
     """Open a checkpoint of ours, a release's or another library's, for everything but training.
 
     Args:
-        checkpoint: Any file that `models.pretrained.load_weights` reads.
+        checkpoint: Any file or folder that `models.pretrained.load_weights` reads.
         cfg: The experiment, or its yml file; None: the one in the checkpoint.
         overrides: A flat list KEY VALUE KEY VALUE ... on top of it; none beside a config that is
             loaded already.
@@ -62,13 +62,17 @@ def load_model(
     """
     experiment, content = read_experiment(checkpoint, cfg, overrides)
     path = str(checkpoint)
-    for key, (theirs, ours) in changed_answers(content.get("config", ""), experiment).items():
+    changes = changed_answers(content.get("config", ""), experiment)
+    for key, (theirs, ours) in changes.items():
         _log.warning("%s was trained with %s %r, and is used with %r", path, key, theirs, ours)
     names = _class_names(content, experiment, path)
     model = build_model(experiment)
     # a file that describes itself was read for that, and is not read twice
     found = weights_of(content, path, model) if content else read_weights(path, model)
     report = fit_weights(model, *found, head_may_differ=False)
+    pixels = report.pixel_remark(experiment.DATA.PIXEL_MEAN, experiment.DATA.PIXEL_STD)
+    if pixels and not any(key.startswith("DATA.PIXEL_") for key in changes):
+        _log.warning("%s", pixels)
     epoch = content.get("epoch")
     num_epochs = epoch if isinstance(epoch, int) else 0
     return LoadedModel(model.eval(), experiment, names, report, num_epochs)
@@ -96,7 +100,10 @@ def read_experiment(
         raise ValueError(
             f"{path} is an exported model, not a checkpoint: models.exported.load_exported opens it"
         )
-    content = read_described(path)
+    content = read_telling(path)
+    said = describe(content, path) if content and not content.get("config") else None
+    if said:
+        content |= {"config": said.yml(), "class_names": said.class_names}
     if isinstance(cfg, CfgNode):
         if overrides:
             raise ValueError(
@@ -108,6 +115,8 @@ def read_experiment(
         return load_cfg(cfg, overrides), content
     if not content.get("config"):
         raise ValueError(f"{path} does not hold its config; name one with {way_out}")
+    if said:
+        said.check_complete(path, overrides[::2], way_out)
     return load_cfg_text(content["config"], f"the config in {path}", overrides), content
 
 

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from models.video_model import VideoModel
 from models.weights import State
-from models.weights.checkpoint_file import read_checkpoint, read_safetensors
+from models.weights.description import Description
 from models.weights.embeddings import grid_side, resize_pos_embed, resize_time_embed
 from models.weights.finite_weights import check_finite, check_floating
-from models.weights.formats import FORMATS, Found
+from models.weights.formats import FORMATS, Found, format_of
+from models.weights.hub_folder import read_content
 from models.weights.image_vit import read_npz
 from models.weights.load_report import LoadReport
-from models.weights.other_networks import other_network
 from models.weights.paddle import read_pdparams
 from models.weights.released_tsm import describe_resnet
 
@@ -49,7 +49,8 @@ def load_weights(
 
     Args:
         model: A video model of ours.
-        path: ``.npz``, ``.pdparams``, ``.safetensors`` or a torch file, see the module's docstring.
+        path: ``.npz``, ``.pdparams``, ``.safetensors``, a torch file or a folder of Hugging Face,
+            see the module's docstring.
         head_may_differ: False makes a head that does not fit an error, and a temporal module that
             is not in the file: for testing.
         drops_head: Leave the file's head out even where it fits.
@@ -86,11 +87,11 @@ def read_weights(path: str | Path, model: nn.Module | None = None) -> tuple[Stat
     if suffix in (".npz", ".pdparams"):
         arrays = read_npz(path) if suffix == ".npz" else read_pdparams(path)
         return _converted(Found(arrays, suffix, str(path), [*arrays]), model)
-    read = read_safetensors if suffix == ".safetensors" else read_checkpoint
-    content = read(path)
+    content = read_content(path)
     state, report = weights_of(content, str(path), model)
-    names = content.get("class_names", [])
-    report.class_names = list(map(str, names)) if isinstance(names, list) else []
+    if isinstance(names := content.get("class_names"), list):
+        report.class_names = list(map(str, names))
+    report.pixels = report.pixels or _own_pixels(content)
     return state, report
 
 
@@ -112,8 +113,22 @@ def weights_of(
         _check_one_each(tensors, state, source)
     if student and state.keys() == own.keys():
         return state, _with_note(LoadReport(source, place), others)
-    state, report = _converted(Found(state, place, source, [*weights]), model)
+    found = Found(state, place, source, [*weights], content)
+    state, report = _converted(found, model)
     return state, _with_note(report, others)
+
+
+def describe(content: Mapping[str, Any], source: str) -> Description | None:
+    """Return what the content of a checkpoint says of its network; None where it says too little.
+
+    Raises:
+        ValueError: It says that it computes what no model here does.
+    """
+    weights, place, _ = _unwrapped(content)
+    tensors = {_plain_name(k): value for k, value in weights.items() if isinstance(value, Tensor)}
+    found = Found(tensors, place, source, [*weights], content)
+    kind = next((kind for kind in FORMATS if kind.matches(found)), None)
+    return kind.describe(found) if kind and kind.describe else None
 
 
 def fit_weights(
@@ -154,6 +169,16 @@ def fit_weights(
     check_finite(fitted, report.source)
     model.load_state_dict(fitted)
     return report
+
+
+def _own_pixels(content: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
+    """Return the pixels that a checkpoint of ours was trained on, if it says so."""
+    said = content.get("preprocessing")
+    if not isinstance(said, dict):
+        return None
+    mean, std = said.get("mean"), said.get("std")
+    is_known = isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) == 3
+    return (mean, std) if is_known else None
 
 
 def _unwrapped(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], str, list[str]]:
@@ -204,23 +229,33 @@ def _check_one_each(tensors: Mapping[str, Tensor], state: State, source: str) ->
 
 def _converted(found: Found, model: nn.Module | None) -> tuple[State, LoadReport]:
     """Bring what was found under our names, by the first format that it matches."""
-    network = other_network(found.tensors)
-    if network:
-        raise ValueError(f"{found.source} holds {network}")
-    for kind in FORMATS:
-        if kind.matches(found):
-            state, ignored = kind.convert(found)
-            report = LoadReport(found.source, kind.title.format(place=found.place), ignored=ignored)
-            if kind.adapt and model is not None:
-                state, remark = kind.adapt(model, state)
-                report.notes.append(remark)
-            if kind.pixels:
-                mean, std = kind.pixels
-                report.notes.append(
-                    f"trained on pixels of mean {mean} and std {std}: DATA.PIXEL_MEAN, "
-                    "DATA.PIXEL_STD"
-                )
-            return state, report
+    kind = format_of(found)
+    if kind is not None:
+        if kind.check and model is not None:
+            kind.check(model, found)
+        made = kind.convert(found)
+        said = kind.describe(found) if kind.describe else None
+        report = LoadReport(
+            found.source,
+            kind.title.format(place=found.place),
+            ignored=made.ignored,
+            renamed=made.renamed,
+            fused=made.fused,
+            filled=made.filled,
+            notes=[*made.notes, *(said.notes if said else [])],
+            class_names=said.class_names if said else [],
+            pixels=(said and said.pixels()) or kind.pixels,
+        )
+        state = made.state
+        if kind.adapt and model is not None:
+            state, remark = kind.adapt(model, state)
+            report.notes.append(remark)
+        if report.pixels:
+            mean, std = report.pixels
+            report.notes.append(
+                f"trained on pixels of mean {mean} and std {std}: DATA.PIXEL_MEAN, DATA.PIXEL_STD"
+            )
+        return state, report
     if model is not None and found.tensors.keys() & model.state_dict().keys():
         return dict(found.tensors), LoadReport(found.source, found.place)  # the misfit is named
     raise ValueError(

@@ -5,12 +5,16 @@ To read another one, add an entry.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from models.weights import State
+from models.weights.conversion import Conversion
+from models.weights.description import Description
 from models.weights.image_vit import from_npz, from_torchvision, is_torchvision, without_unused
+from models.weights.other_networks import other_network
 from models.weights.paddle import in_order_of, tsm_from_paddle, vit_from_paddle
 from models.weights.released_tokshift import from_released, is_released
 from models.weights.released_tsm import (
@@ -32,12 +36,14 @@ class Found(NamedTuple):
             ``checkpoint, its KEY``.
         source: The file.
         held: All names beside the tensors', for the message about a file of no known format.
+        content: All that the file holds, where it holds more.
     """
 
     tensors: Mapping[str, Any]
     place: str
     source: str
     held: Sequence[str]
+    content: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -47,17 +53,24 @@ class WeightFormat:
     Attributes:
         title: What reports call it; ``{place}`` stands for that of `Found`.
         matches: Whether a file is of this format, where it is of none above.
-        convert: Returns the weights under our names, and the names that are known to be left out.
+        convert: Returns the weights under our names, and what became of each.
         pixels: Mean and std of the pixels that such a file was trained on, where all are alike.
         adapt: From a model and such weights to weights in the order of the model's channels, and a
             remark; None where there is one order.
+        describe: Returns what such a file says of its network; None where it cannot say enough to
+            build it.
+        check: Raises ValueError for a model that computes something else from the same names.
+        is_certain: No network that is refused has such names.
     """
 
     title: str
     matches: Callable[[Found], bool]
-    convert: Callable[[Found], tuple[State, list[str]]]
+    convert: Callable[[Found], Conversion]
     pixels: tuple[list[float], list[float]] | None = None
     adapt: Callable[[nn.Module, State], tuple[State, str]] | None = None
+    describe: Callable[[Found], Description | None] | None = None
+    check: Callable[[nn.Module, Found], None] | None = None
+    is_certain: bool = False
 
 
 def _named(is_kind: Callable[[Mapping[str, Any]], bool]) -> Callable[[Found], bool]:
@@ -72,19 +85,19 @@ def _pdparams(*ends: str) -> Callable[[Found], bool]:
     )
 
 
-def _all(rename: Callable[[Mapping[str, Any]], State]) -> Callable[[Found], tuple[State, list]]:
-    return lambda found: (rename(found.tensors), [])
+def _all(rename: Callable[[Mapping[str, Any]], State]) -> Callable[[Found], Conversion]:
+    return lambda found: Conversion(rename(found.tensors))
 
 
-def _used(found: Found) -> tuple[State, list[str]]:
-    return without_unused(found.tensors)
+def _used(found: Found) -> Conversion:
+    return Conversion(*without_unused(found.tensors))
 
 
 FORMATS = [
     WeightFormat(
         "ImageNet-21k {place}",
         lambda found: found.place == ".npz",
-        lambda found: from_npz(found.tensors, found.source),
+        lambda found: Conversion(*from_npz(found.tensors, found.source)),
     ),
     WeightFormat(
         "PaddleVideo TimeSformer, {place}",
@@ -123,7 +136,7 @@ FORMATS = [
     WeightFormat(
         "torchvision ViT {place}",
         _named(is_torchvision),
-        lambda found: without_unused(from_torchvision(found.tensors)),
+        lambda found: Conversion(*without_unused(from_torchvision(found.tensors))),
         pixels=([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     ),
     WeightFormat(
@@ -136,3 +149,17 @@ FORMATS = [
     WeightFormat("{place}", lambda found: "cls_token" in found.tensors, _used),
     WeightFormat("{place}", lambda found: "layer1.0.bn1.weight" in found.tensors, _used),
 ]
+
+
+def format_of(found: Found) -> WeightFormat | None:
+    """Return the format of what lies in a file; None for none that is known.
+
+    Raises:
+        ValueError: It is a network that is known not to be here.
+    """
+    kind = next((kind for kind in FORMATS if kind.matches(found)), None)
+    if kind is None or not kind.is_certain:
+        network = other_network(found.tensors)
+        if network:
+            raise ValueError(f"{found.source} holds {network}")
+    return kind

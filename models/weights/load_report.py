@@ -1,6 +1,10 @@
 """The account of a file of weights that was loaded."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+NUM_SHOWN = 3  # pairs of names in a line
+PIXEL_TOLERANCE = 0.002  # half a grey level: files round the same numbers otherwise
 
 
 @dataclass
@@ -10,28 +14,54 @@ class LoadReport:
     Attributes:
         source: The file.
         kind: What sort of file it is.
-        loaded: Names taken over as they are.
+        loaded: Names whose tensors are taken over as they are.
+        renamed: Name to the name in the file, where they differ.
+        fused: Name to the names in the file that it was joined from.
+        filled: Name to what it was filled with, as such a file cannot have it.
         resized: Name to how it was resized.
         copied: Name to the name in the file that stood in for it.
         reinitialised: Name to why it was set afresh.
         ignored: Names in the file that have no place in the model, and are known not to.
         notes: What else the user should know.
         class_names: By label, where the file says them.
+        pixels: Mean and std of the pixels that the weights were trained on, where that is known.
     """
 
     source: str
     kind: str
     loaded: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+    fused: dict[str, list[str]] = field(default_factory=dict)
+    filled: dict[str, str] = field(default_factory=dict)
     resized: dict[str, str] = field(default_factory=dict)
     copied: dict[str, str] = field(default_factory=dict)
     reinitialised: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     class_names: list[str] = field(default_factory=list)
+    pixels: tuple[list[float], list[float]] | None = None
+
+    def pixel_remark(self, mean: Sequence[float], std: Sequence[float]) -> str:
+        """Say that the weights were trained on other pixels than they are given; "" if not.
+
+        Args:
+            mean: DATA.PIXEL_MEAN.
+            std: DATA.PIXEL_STD.
+        """
+        theirs = [value for values in self.pixels or () for value in values]
+        if all(abs(a - b) < PIXEL_TOLERANCE for a, b in zip(theirs, [*mean, *std], strict=False)):
+            return ""
+        return (
+            f"{self.source} was trained on pixels of mean {theirs[:3]} and std {theirs[3:]}, and "
+            f"is given DATA.PIXEL_MEAN {list(mean)}, DATA.PIXEL_STD {list(std)}"
+        )
 
     def __str__(self) -> str:
         """Show the report, a line per kind of outcome."""
         lines = [f"weights from {self.source} ({self.kind}): {len(self.loaded)} tensors loaded"]
+        lines += _pairs("renamed", {ours: [theirs] for ours, theirs in self.renamed.items()})
+        lines += _pairs("fused", self.fused)
+        lines += [f"  filled: {name}: {what}" for name, what in self.filled.items()]
         lines += [f"  resized: {name}: {how}" for name, how in self.resized.items()]
         lines += [f"  copied: {name}: from {source}" for name, source in self.copied.items()]
         lines += [f"  re-initialised: {name}: {why}" for name, why in self.reinitialised.items()]
@@ -39,3 +69,12 @@ class LoadReport:
             lines.append(f"  ignored: {', '.join(self.ignored)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+
+def _pairs(what: str, names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say how many names were changed, and the first as examples: a network has hundreds."""
+    if not names:
+        return []
+    shown = [f"{' + '.join(theirs)} -> {ours}" for ours, theirs in names.items()]
+    rest = f" and {len(shown) - NUM_SHOWN} more" if len(shown) > NUM_SHOWN else ""
+    return [f"  {what}: {', '.join(shown[:NUM_SHOWN])}{rest}"]

@@ -1,0 +1,144 @@
+"""Folders of Hugging Face: ``config.json``, weights in one file or in parts, preprocessing.
+
+What a folder says comes back beside its weights, as ``hub``: ``config`` and ``preprocessor``, the
+two JSON files, empty where they are not there. A file of weights that lies in such a folder, under
+the name that the libraries give it, is read with what the folder says.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from config.json_files import read_json
+from models.weights.checkpoint_file import read_checkpoint, read_described, read_safetensors
+
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+HUB = "hub"  # key of what the folder says
+_INDEX = ".index.json"
+# In the order in which the libraries look for them.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_NAMES = tuple(name for weights in WEIGHTS for name in (weights, f"{weights}{_INDEX}"))
+_PART = re.compile(r"(.+)-\d{5}-of-\d{5}(\.\w+)")
+
+
+def hub_weights(path: str | Path) -> Path | None:
+    """Return the file, or the index of files, that a path's weights lie in, if it is of a hub.
+
+    Args:
+        path: A folder, or a file in one under the name that the libraries give it.
+
+    Raises:
+        ValueError: It is a folder without weights, or one part of several.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = (*_NAMES, *_named_weights(path))
+        found = next((path / name for name in names if (path / name).is_file()), None)
+        if found is None:
+            raise ValueError(
+                f"{path} is a folder without weights: neither {', '.join(_NAMES)} lies in it, nor "
+                f"a file that a {CONFIG} names; name the file of weights itself"
+            )
+        return found
+    part = _PART.fullmatch(path.name)
+    index = path.with_name(f"{part[1]}{part[2]}{_INDEX}") if part else path
+    if part and index.is_file():
+        raise ValueError(f"{path} is a part of the weights; name its folder, or {index}")
+    return path if path.name in _NAMES and (path.parent / CONFIG).is_file() else None
+
+
+def read_content(path: str | Path) -> dict[str, Any]:
+    """Return the content of a folder, a ``.safetensors`` or a torch file.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    weights = hub_weights(path)
+    return read_hub(weights) if weights else dict(_read_file(Path(path)))
+
+
+def read_telling(path: str | Path) -> dict[str, Any]:
+    """Return the content of a path that says more than its weights; {} of one that does not.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    weights = hub_weights(path)
+    return read_hub(weights) if weights else read_described(path)
+
+
+def read_hub(weights: Path) -> dict[str, Any]:
+    """Return the content of what `hub_weights` found: ``state_dict`` and ``hub``.
+
+    Raises:
+        ValueError: A file cannot be read, or the index does not fit the parts.
+    """
+    said = {
+        key: read_json(file, name) if (file := weights.with_name(name)).is_file() else {}
+        for key, name in (("config", CONFIG), ("preprocessor", PREPROCESSOR))
+    }
+    read = _read_parts if weights.name.endswith(_INDEX) else _read_file
+    return {"state_dict": read(weights), HUB: said}
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """Return the files that the weights of a path lie in: itself, or those of a folder by name."""
+    return hub_files(hub_weights(path) or Path(path))
+
+
+def hub_files(weights: Path) -> list[Path]:
+    """Do so for what `hub_weights` found."""
+    if not weights.name.endswith(_INDEX):
+        return [weights]
+    return [weights.with_name(name) for name in sorted({*_weight_map(weights).values()})]
+
+
+def _read_file(path: Path) -> Mapping[str, Any]:
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    return read_checkpoint(path)
+
+
+def _read_parts(index: Path) -> dict[str, Tensor]:
+    weight_map = _weight_map(index)
+    tensors: dict[str, Tensor] = {}
+    places: dict[str, Path] = {}
+    for part in hub_files(index):
+        for name, value in _read_file(part).items():
+            if name in places:
+                raise ValueError(f"{index}: {name} lies in {places[name].name} and in {part.name}")
+            if weight_map.get(name) != part.name:
+                raise ValueError(f"{index} does not name {name}, which lies in {part.name}")
+            tensors[name], places[name] = value, part
+    lacking = [name for name in weight_map if name not in tensors]
+    if lacking:
+        name = lacking[0]
+        raise ValueError(f"{index}: {name} is not in {weight_map[name]}, where it should lie")
+    return tensors
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    found = read_json(index, "the index of weights").get("weight_map")
+    if not isinstance(found, dict) or not found:
+        raise ValueError(f"{index} holds no weight_map, from the names of tensors to files")
+    for name in found.values():
+        if not isinstance(name, str) or not _is_plain(name):
+            raise ValueError(f"{index} names {name!r}; the parts lie beside it, as {WEIGHTS}")
+    return found
+
+
+def _named_weights(folder: Path) -> list[str]:
+    """Return the file of weights that the folder's config names, as ours do."""
+    if not (folder / CONFIG).is_file():
+        return []
+    name = read_json(folder / CONFIG, CONFIG).get("weights")
+    return [name] if isinstance(name, str) and _is_plain(name) else []
+
+
+def _is_plain(name: str) -> bool:
+    """Tell whether a name is that of a file of weights in the same folder."""
+    is_there = not re.search(r"[/\\\0:]", name) and not name.startswith(".")
+    return is_there and name.endswith((".safetensors", ".bin"))
