@@ -7,6 +7,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from config.backbones import PLAIN
 from config.data_checks import data_faults
 from config.distillation_checks import distill_faults
 from config.limits import limit_faults
@@ -76,6 +77,7 @@ NOT_NEGATIVE = (
     "AUG.RANDAUG_NUM_OPS",
     "MODEL.TSM.NEW_LENGTH",
     "MODEL.TSM.RATIO",
+    "MODEL.VIT.NUM_REGISTERS",
     "OPTIM.LR",
     "OPTIM.MIN_LR",
     "OPTIM.WEIGHT_DECAY",
@@ -142,6 +144,11 @@ def check_cfg(cfg: CfgNode, source: str, sources: Mapping[str, str] | None = Non
         _log.warning(
             "DATA.NUM_FRAMES=1: each shift zeroes the moved channels of the only frame, as released"
         )
+    if rules.has_backbone_sizes and rules.shifts(cfg) and cfg.MODEL.VIT.POOL == "mean":
+        _log.warning(
+            "MODEL.VIT.POOL=mean: the patches are classified, and the shift moves class tokens, so "
+            "that it hardly reaches the logits (0.02 of them); MODEL.VIT.POOL token"
+        )
 
 
 def _blamed(faults: Sequence[str], source: str, sources: Mapping[str, str]) -> str:
@@ -168,6 +175,12 @@ def _released_layout_faults(cfg: CfgNode, rules: ModelRules) -> list[str]:
         )
     if not cfg.MODEL.VIT.QKV_BIAS:
         faults.append("MODEL.VIT.QKV_BIAS=False; TRAIN.CHECKPOINT_LAYOUT released needs the biases")
+    plain = PLAIN.items()
+    faults += [
+        f"MODEL.VIT.{key}={cfg.MODEL.VIT[key]!r}; TRAIN.CHECKPOINT_LAYOUT released has {value!r}"
+        for key, value in plain
+        if rules.has_released_layout and key != "POS_RESIZE" and cfg.MODEL.VIT[key] != value
+    ]
     return faults
 
 

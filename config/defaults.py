@@ -147,6 +147,27 @@ _C.MODEL.VIT.NUM_LAYERS = 0
 _C.MODEL.VIT.DROPOUT = None
 # Queries, keys and values have biases. PP-TimeSformer's do not, as its ImageNet-21k weights.
 _C.MODEL.VIT.QKV_BIAS = True
+# The keys below are by default as the backbone's name has them, and a plain ViT's without a name.
+# Added to variances by the LayerNorms: 1e-6, of CLIP and DINOv3 1e-5; 0 = from the name.
+_C.MODEL.VIT.NORM_EPS = 0.0
+# gelu: exact; quick_gelu: x sigmoid(1.702 x), as OpenAI's CLIP; swiglu: MLP_DIM counts gate and
+# values together; auto: from the name. This and NORM_EPS do not show in weights.
+_C.MODEL.VIT.ACTIVATION = "auto"
+# A norm before the first block, and no bias in the patch embedding (CLIP).
+_C.MODEL.VIT.PRE_NORM = False
+# A factor for each channel of each branch (DINOv2, DINOv3, DeiT-3).
+_C.MODEL.VIT.LAYER_SCALE = False
+# Tokens between class token and patches; 0 = from the name.
+_C.MODEL.VIT.NUM_REGISTERS = 0
+# What has a position: all: class token and patches; patches (DeiT-3, registers); rotary: queries
+# and keys of patches, by their place (DINOv3); auto: from the name.
+_C.MODEL.VIT.POSITIONS = "auto"
+# What is classified: token: the class token; mean: the mean of the patches (a fine-tuned MAE),
+# which the shift hardly reaches; auto: from the name.
+_C.MODEL.VIT.POOL = "auto"
+# How positions of another grid are loaded: bilinear: corners aligned, as released; bicubic: with
+# antialias, as timm; dinov2: as the DINOv2 release's without registers; auto: from the name.
+_C.MODEL.VIT.POS_RESIZE = "auto"
 # Classifier of a transformer that starts from weights of other classes: zeros, as released; normal:
 # drawn from a truncated normal of standard deviation 0.02, also without such weights (TokShift's
 # second version).

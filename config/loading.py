@@ -69,7 +69,7 @@ def _load(files: Sequence[YmlFile], overrides: Sequence[str], is_written_by_hand
         # a released yml and the saved config of a run stay readable whatever they say
         is_written_by_hand &= not is_released and len(values) < len(KEYS) // 2
         for key in inherited_sizes(cfg, values):
-            cfg.MODEL.VIT[key] = 0
+            cfg.MODEL.VIT[key] = KEYS[f"MODEL.VIT.{key}"]
         for key, value in values.items():
             _set(cfg, key, value, source)
             sources[key] = source

@@ -9,10 +9,18 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from config.backbones import BACKBONES, EXPLICIT_SIZES, RESNETS
+from config.backbones import BACKBONES, EXPLICIT_SIZES, PLAIN, RESNETS, SIZES
+from config.defaults import get_defaults
 from config.values import shown
 
 _log = logging.getLogger(__name__)
+_UNSET = get_defaults().MODEL.VIT
+VIT_CHOICES = {  # of what is ``auto`` until the backbone's name is looked at
+    "ACTIVATION": ("gelu", "quick_gelu", "swiglu"),
+    "POSITIONS": ("all", "patches", "rotary"),
+    "POOL": ("token", "mean"),
+    "POS_RESIZE": ("bilinear", "bicubic", "dinov2"),
+}
 
 
 def no_faults(cfg: CfgNode) -> list[str]:
@@ -74,22 +82,46 @@ def transformer_faults(cfg: CfgNode) -> list[str]:
             *faults,
             f"MODEL.BACKBONE={name!r}: the hybrid of ResNet and ViT is not supported",
         ]
-    empty = [key for key, value in sizes.items() if value is None or (value == 0 and _is_size(key))]
-    if name in BACKBONES:
-        published = BACKBONES[name].items()
-        others = {k: sizes[k] for k, v in published if k not in empty and sizes[k] != v}
-        if others:
-            _log.warning("MODEL.VIT overrides sizes of MODEL.BACKBONE=%s: %s", name, others)
-        for key in empty:
-            sizes[key] = BACKBONES[name][key]
-        return faults
-    if sizes.DROPOUT is None:
-        sizes.DROPOUT = 0.0
-        empty.remove("DROPOUT")
+    faults += [
+        f"MODEL.VIT.{key}={shown(sizes[key])}; choose one of {[_UNSET[key], *choices]}"
+        for key, choices in VIT_CHOICES.items()
+        if sizes[key] not in (_UNSET[key], *choices)
+    ]
+    published = BACKBONES.get(name, {})
+    others = {
+        key: sizes[key]
+        for key in (*SIZES, "DROPOUT")
+        if key in published and sizes[key] not in (_UNSET[key], published[key])
+    }
+    if others:
+        _log.warning("MODEL.VIT overrides sizes of MODEL.BACKBONE=%s: %s", name, others)
+    if not published:
+        faults += _unknown_options(cfg)
+    for key, value in (published or PLAIN | {"DROPOUT": 0.0}).items():
+        if sizes[key] == _UNSET[key]:
+            sizes[key] = value
+    empty = [f"MODEL.VIT.{key}" for key in SIZES if sizes[key] == 0]
     if empty:
-        keys = ", ".join(f"MODEL.VIT.{key}" for key in empty)
-        faults.append(f"MODEL.BACKBONE={name!r}; choose one of {sorted(BACKBONES)} or set {keys}")
+        faults.append(
+            f"MODEL.BACKBONE={name!r}; choose one of {sorted(BACKBONES)} or set {', '.join(empty)}"
+        )
     return faults
+
+
+def _unknown_options(cfg: CfgNode) -> list[str]:
+    """Return what neither weights nor the name of a backbone of one's own would tell."""
+    vit, wanted = cfg.MODEL.VIT, {}
+    if vit.PRE_NORM:
+        wanted |= {"ACTIVATION": "quick_gelu (OpenAI's CLIP) or gelu (LAION's)"}
+    if vit.PRE_NORM or vit.POSITIONS == "rotary":
+        wanted |= {"NORM_EPS": "1e-5 (CLIP and DINOv3)"}
+    return [
+        f"MODEL.VIT.{key} is not set; with MODEL.VIT.PRE_NORM={vit.PRE_NORM} and "
+        f"MODEL.VIT.POSITIONS={vit.POSITIONS!r} neither weights nor MODEL.BACKBONE="
+        f"{cfg.MODEL.BACKBONE!r} tell it: {values}"
+        for key, values in wanted.items()
+        if vit[key] == _UNSET[key]
+    ]
 
 
 def inherited_sizes(cfg: CfgNode, values: Mapping[str, Any]) -> list[str]:
@@ -101,8 +133,8 @@ def inherited_sizes(cfg: CfgNode, values: Mapping[str, Any]) -> list[str]:
     """
     if values.get("MODEL.BACKBONE", cfg.MODEL.BACKBONE) == cfg.MODEL.BACKBONE:
         return []
-    sizes = [key for key, value in cfg.MODEL.VIT.items() if value and _is_size(key)]
-    return [key for key in sizes if f"MODEL.VIT.{key}" not in values]
+    named = [key for key in (*SIZES, *PLAIN) if cfg.MODEL.VIT[key] != _UNSET[key]]
+    return [key for key in named if f"MODEL.VIT.{key}" not in values]
 
 
 def check_backbone(cfg: CfgNode, source: str) -> None:
@@ -116,15 +148,15 @@ def check_backbone(cfg: CfgNode, source: str) -> None:
     if name in EXPLICIT_SIZES or name.startswith("R50") or not (rules and rules.has_backbone_sizes):
         return
     if name not in BACKBONES:
-        nearest = difflib.get_close_matches(name.lower(), [*map(str.lower, BACKBONES)], 1, 0)
-        likely = next((known for known in BACKBONES if known.lower() in nearest), "")
+        plain = {known.lower().replace("-", "_"): known for known in BACKBONES}
+        (nearest,) = difflib.get_close_matches(name.lower().replace("-", "_"), plain, 1, 0)
         raise ValueError(
             f"{source}: MODEL.BACKBONE={shown(name)}; choose one of {sorted(BACKBONES)}, or custom "
-            f"with all sizes of MODEL.VIT; the nearest is {likely}"
+            f"with all sizes of MODEL.VIT; the nearest is {plain[nearest]}"
         )
-    published = BACKBONES[name].items()
-    others = [f"{k}={sizes[k]}, not {v}" for k, v in published if sizes[k] not in (None, 0, v)]
-    if [text for text in others if not text.startswith("DROPOUT")]:
+    published = {key: BACKBONES[name][key] for key in SIZES}
+    others = [f"{k}={sizes[k]}, not {v}" for k, v in published.items() if sizes[k] not in (0, v)]
+    if others:
         raise ValueError(
             f"{source}: MODEL.BACKBONE={name!r}, but MODEL.VIT.{'; MODEL.VIT.'.join(others)}; "
             "leave MODEL.VIT out, or call the backbone custom"
@@ -134,7 +166,7 @@ def check_backbone(cfg: CfgNode, source: str) -> None:
 def transformer_shape_faults(cfg: CfgNode) -> list[str]:
     """Return what does not fit together among the sizes of a transformer."""
     faults, size, vit = [], cfg.DATA.IMAGE_SIZE, cfg.MODEL.VIT
-    if min(vit.PATCH_SIZE, vit.HIDDEN_SIZE, vit.MLP_DIM, vit.NUM_HEADS, vit.NUM_LAYERS) < 1:
+    if min(vit[key] for key in SIZES) < 1:
         return [f"MODEL.VIT holds a negative size: {dict(vit)}"]
     if size % vit.PATCH_SIZE:
         faults.append(
@@ -145,6 +177,17 @@ def transformer_shape_faults(cfg: CfgNode) -> list[str]:
         faults.append(
             f"MODEL.VIT.HIDDEN_SIZE={vit.HIDDEN_SIZE} is not a multiple of "
             f"MODEL.VIT.NUM_HEADS={vit.NUM_HEADS}"
+        )
+    if vit.NORM_EPS < 0:
+        faults.append(f"MODEL.VIT.NORM_EPS={vit.NORM_EPS}; it must be 0 (from the name) or more")
+    if vit.POSITIONS == "rotary" and vit.HIDDEN_SIZE // vit.NUM_HEADS % 4:
+        faults.append(
+            f"MODEL.VIT.POSITIONS='rotary' needs heads of a multiple of 4 channels, "
+            f"MODEL.VIT.HIDDEN_SIZE={vit.HIDDEN_SIZE} / MODEL.VIT.NUM_HEADS={vit.NUM_HEADS}"
+        )
+    if vit.ACTIVATION == "swiglu" and vit.MLP_DIM % 2:
+        faults.append(
+            f"MODEL.VIT.MLP_DIM={vit.MLP_DIM} is odd; MODEL.VIT.ACTIVATION='swiglu' halves it"
         )
     return faults
 
@@ -210,11 +253,6 @@ def tsm_other_input(cfg: CfgNode) -> str:
     if tsm.MODALITY == "RGB" and tsm.NEW_LENGTH <= 1:
         return ""
     return f"MODEL.TSM.MODALITY={tsm.MODALITY!r}, MODEL.TSM.NEW_LENGTH={tsm.NEW_LENGTH}"
-
-
-def _is_size(key: str) -> bool:
-    """Whether 0 is no value of a key of MODEL.VIT."""
-    return key not in ("DROPOUT", "QKV_BIAS")
 
 
 MODEL_RULES = {

@@ -9,7 +9,7 @@ from models.video_model import VideoModel
 
 POLICIES = ("one", "vit", "pp_timesformer", "tsm", "paddle")
 LAYERED_POLICIES = ("one", "vit", "pp_timesformer")
-EMBEDDINGS = ("cls_token", "pos_embed", "time_embed")
+EMBEDDINGS = ("cls_token", "reg_token", "pos_embed", "time_embed")
 PADDLE_HEAD_DECAY = 1e-4  # PaddleVideo's TSM head has its own, whatever the optimizer's
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

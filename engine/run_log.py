@@ -113,7 +113,7 @@ class RunLog:
         self._board.config(cfg)
 
     def clips(self, clips: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> None:
-        """Show clips, (B, T, 3, H, W) in 0..255, in TensorBoard, each below the name of its class."""
+        """Show clips, (B, T, 3, H, W) in 0..255, each below the name of its class."""
         self._board.clips(clips.round().astype(np.uint8), [names[label] for label in labels])
 
     def confusion(self, step: int, matrix: np.ndarray, names: Sequence[str], kind: str) -> None:

@@ -76,9 +76,9 @@ class OnlineViT(nn.Module):
         for block in self.model.blocks:
             assert isinstance(block, Block)
             shifted = _shifted_tokens(block, block.attn_shift, x, caches, following)
-            x = block.stream(x, shifted) + block.update(block.attn, block.norm1(shifted))
+            x = block.stream(x, shifted) + block.update(block.attn, block.norm1(shifted), block.ls1)
             shifted = _shifted_tokens(block, block.mlp_shift, x, caches, following)
-            x = block.stream(x, shifted) + block.update(block.mlp, block.norm2(shifted))
+            x = block.stream(x, shifted) + block.update(block.mlp, block.norm2(shifted), block.ls2)
         return self.model.classify(x)[:, 0], following
 
 

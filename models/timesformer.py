@@ -5,13 +5,12 @@ values have no biases.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from models.vit import (
-    LAYER_NORM_EPS,
     Attention,
     Block,
     Mlp,
@@ -19,6 +18,10 @@ from models.vit import (
     ViTSize,
     drop_path_rates,
     encode,
+    last_norms,
+    positions,
+    registers,
+    rotate_attention,
     transformer_layer_names,
 )
 from ops.stochastic_depth import StochasticDepth
@@ -33,6 +36,7 @@ class AttentionMaps(NamedTuple):
     Attributes:
         space: Among the tokens of each frame, (B, T, heads, 1+N, 1+N); joint: among all tokens,
             class token first, then place by place over time, (B, 1, heads, 1+N*T, 1+N*T).
+            Registers stand behind the class token.
         time: Along the frames of each place, (B, N, heads, T, T); None unless divided.
     """
 
@@ -45,7 +49,7 @@ class DividedBlock(nn.Module):
 
     Takes and gives tokens (B, 1+N*T, C): the clip's class token, then its patches, time fastest.
     The class token has no part in the attention along time; within frames each frame sees it, and
-    it takes the mean over frames of the updates.
+    it takes the mean over frames of the updates. So do registers, which stand behind it.
 
     Args:
         size: Widths of the block.
@@ -57,16 +61,18 @@ class DividedBlock(nn.Module):
     def __init__(self, size: ViTSize, num_frames: int, drop_path: float = 0.0) -> None:
         super().__init__()
         C = size.hidden_size
-        self.num_frames = num_frames
+        self.num_frames, self.num_prefix = num_frames, 1 + size.num_registers
         self.drop_path = drop_path
         self.stochastic_depth = StochasticDepth(drop_path)
-        self.temporal_norm1 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
+        self.temporal_norm1 = size.norm()
         self.temporal_attn = Attention(C, size.num_heads, size.qkv_bias)
         self.temporal_fc = nn.Linear(C, C)
-        self.norm1 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
+        self.norm1 = size.norm()
         self.attn = Attention(C, size.num_heads, size.qkv_bias)
-        self.norm2 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
-        self.mlp = Mlp(C, size.mlp_dim, size.dropout)
+        self.ls1 = size.scale()
+        self.norm2 = size.norm()
+        self.mlp = Mlp(C, size.mlp_dim, size.dropout, size.activation)
+        self.ls2 = size.scale()
 
     def forward(self, x: Tensor, is_last: bool = False) -> Tensor:
         """Encode (B, 1+N*T, C) tokens.
@@ -79,12 +85,13 @@ class DividedBlock(nn.Module):
         patches = self._along_time(patches)
         seen = self.norm1(self._frames(cls, patches))  # (B, T, 1+N, C)
         update = self.attn(seen.flatten(0, 1), is_last)  # (B*T, 1+N, C); last: (B*T, 1, C)
-        update = self.stochastic_depth(update).unflatten(0, seen.shape[:2])
-        x = cls + update[:, :, 0].mean(1, keepdim=True)  # (B, 1, C)
+        update = self.stochastic_depth(self.ls1(update)).unflatten(0, seen.shape[:2])
+        num_kept = 1 if is_last else self.num_prefix
+        x = cls[:, :num_kept] + update[:, :, :num_kept].mean(1)  # (B, 1, C)
         if not is_last:
-            patches = patches + update[:, :, 1:].transpose(1, 2)  # (B, N, T, C)
+            patches = patches + update[:, :, num_kept:].transpose(1, 2)  # (B, N, T, C)
             x = torch.cat([x, patches.flatten(1, 2)], dim=1)  # (B, 1+N*T, C)
-        return x + self.stochastic_depth(self.mlp(self.norm2(x)))
+        return x + self.stochastic_depth(self.ls2(self.mlp(self.norm2(x))))
 
     def attention_maps(self, x: Tensor) -> AttentionMaps:
         """Return the weights with which `forward` attends among tokens (B, 1+N*T, C)."""
@@ -96,7 +103,8 @@ class DividedBlock(nn.Module):
         return AttentionMaps(space, time)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x[:, :1], x[:, 1:].unflatten(1, (-1, self.num_frames))  # (B, 1, C), (B, N, T, C)
+        cls, patches = x[:, : self.num_prefix], x[:, self.num_prefix :]  # (B, 1, C), (B, N*T, C)
+        return cls, patches.unflatten(1, (-1, self.num_frames))  # (B, N, T, C)
 
     def _along_time(self, patches: Tensor) -> Tensor:
         seen = self.temporal_norm1(patches)  # (B, N, T, C)
@@ -131,6 +139,7 @@ class TimeSformer(nn.Module):
         dropout: Probability after the embeddings and in the MLP.
         checkpoints_blocks: Recompute each block in the backward pass, to save memory.
         time_resize: How `load_weights` resizes a time embedding, ``nearest`` or ``linear``.
+        options: The other fields of `models.vit.ViTSize`.
 
     Attributes:
         narrows_last_block: As in `models.vit.VisionTransformer`.
@@ -140,7 +149,6 @@ class TimeSformer(nn.Module):
     """
 
     head_name = "head"
-    narrows_last_block = True
 
     def __init__(  # noqa: PLR0913, PLR0917 - a size of the paper each
         self,
@@ -159,28 +167,35 @@ class TimeSformer(nn.Module):
         dropout: float = 0.0,
         checkpoints_blocks: bool = False,
         time_resize: str = "nearest",
+        **options: Any,
     ) -> None:
         super().__init__()
         if attention not in ATTENTIONS:
             raise ValueError(f"attention={attention!r}; choose one of {ATTENTIONS}")
         size = ViTSize(
-            patch_size, hidden_size, mlp_dim, num_heads, num_layers, dropout, qkv_bias=qkv_bias
+            *(patch_size, hidden_size, mlp_dim, num_heads, num_layers, dropout, qkv_bias), **options
         )
         num_patches = (image_size // patch_size) ** 2
+        self.size, self.num_prefix = size, 1 + size.num_registers
+        self.narrows_last_block = size.pool == "token"
         self.image_size, self.num_frames = image_size, num_frames
         self.attention, self.time_resize = attention, time_resize
         self.checkpoints_blocks = checkpoints_blocks
         self.cls_token = nn.Parameter(torch.zeros(1, 1, hidden_size))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + num_patches, hidden_size))
+        self.reg_token, self.pos_embed = registers(size), positions(size, num_patches)
         if attention != "space_only":
             self.time_embed = nn.Parameter(torch.zeros(1, num_frames, hidden_size))
-        self.patch_embed = PatchEmbed(patch_size, hidden_size)
+        self.patch_embed = PatchEmbed(patch_size, hidden_size, bias=not size.pre_norm)
         self.dropout = nn.Dropout(dropout)
+        self.norm_pre = size.norm() if size.pre_norm else nn.Identity()
         self.blocks = nn.ModuleList(
             DividedBlock(size, num_frames, rate) if attention == "divided" else Block(size, rate)
             for rate in drop_path_rates(drop_path, num_layers)
         )
-        self.norm = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
+        if size.positions == "rotary":
+            together = num_frames if attention == "joint" else 1
+            rotate_attention(self.blocks, size, image_size, together)
+        self.norm, self.fc_norm = last_norms(size)
         self.head = nn.Linear(hidden_size, num_classes)
         self._initialise()
 
@@ -202,11 +217,13 @@ class TimeSformer(nn.Module):
         return self(clips).unsqueeze(1)
 
     def features(self, clips: Tensor) -> Tensor:
-        """Return what the head sees: the clip's class token, normed, (B, C)."""
+        """Return what the head sees: the clip's class token, or mean patch, normed, (B, C)."""
         recomputes = self.checkpoints_blocks and self.training
         x = encode(self.embed(clips), self.blocks, recomputes, self.narrows_last_block)
         if self.attention == "divided":
-            return self.norm(x[:, 0])  # (B, C)
+            x = x.unsqueeze(1)  # (B, 1, 1+N*T, C)
+        if self.size.pool == "mean":
+            return self.fc_norm(x[:, :, self.num_prefix :].mean((1, 2)))  # (B, C)
         return self.norm(x[:, :, 0].mean(1))  # (B, C)
 
     def embed(self, clips: Tensor) -> Tensor:
@@ -219,13 +236,13 @@ class TimeSformer(nn.Module):
         self._check(clips)
         B, T = clips.shape[:2]
         patches = self.patch_embed(clips.flatten(0, 1)).unflatten(0, (B, T))  # (B, T, N, C)
-        patches = patches + self.pos_embed[:, 1:]
-        cls = self.cls_token + self.pos_embed[:, :1]  # (1, 1, C)
+        cls, patches = self._positioned(patches)
         if self.attention == "space_only":
-            return self.dropout(torch.cat([cls.expand(B, T, -1, -1), patches], dim=2))
+            x = torch.cat([cls.expand(B, T, -1, -1), patches], dim=2)
+            return self.norm_pre(self.dropout(x))
         patches = self.dropout(patches).transpose(1, 2) + self.time_embed  # (B, N, T, C)
         x = torch.cat([cls.expand(B, -1, -1), patches.flatten(1, 2)], dim=1)  # (B, 1+N*T, C)
-        x = self.dropout(x)
+        x = self.norm_pre(self.dropout(x))
         return x if self.attention == "divided" else x.unsqueeze(1)
 
     def attention_weights(self, clips: Tensor) -> list[AttentionMaps]:
@@ -251,6 +268,15 @@ class TimeSformer(nn.Module):
             return f"no attention along time: the mean of {where}"
         return f"{self.attention} space-time attention over {where}"
 
+    def _positioned(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class token and registers, (1, P, C), and patches (B, T, N, C), with positions."""
+        cls = self.cls_token  # (1, 1, C)
+        if self.pos_embed is not None:
+            patches = patches + self.pos_embed[:, -patches.shape[2] :]
+        if self.size.positions == "all":
+            cls = cls + self.pos_embed[:, :1]
+        return cls if self.reg_token is None else torch.cat([cls, self.reg_token], dim=1), patches
+
     def _check(self, clips: Tensor) -> None:
         shape = (self.num_frames, 3, self.image_size, self.image_size)
         if clips.dim() != 5 or clips.shape[1:] != shape:
@@ -268,8 +294,9 @@ class TimeSformer(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=INIT_STD)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        nn.init.trunc_normal_(self.cls_token, std=INIT_STD)
-        nn.init.trunc_normal_(self.pos_embed, std=INIT_STD)
+        for tokens in (self.cls_token, self.pos_embed, self.reg_token):
+            if tokens is not None:
+                nn.init.trunc_normal_(tokens, std=INIT_STD)
         for block in self.blocks:
             if isinstance(block, DividedBlock):
                 nn.init.zeros_(block.temporal_fc.weight)

@@ -1,6 +1,6 @@
 """Image ViT applied to every frame of a clip (arXiv:2010.11929), its frame logits averaged."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,12 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from models.vit_parts import (
+    REGISTER_STD,
+    LayerScale,
+    RotaryPositions,
+    activated,
+    with_positions,
+    with_registers,
+)
 from ops.frame_mean import mean_over_frames
 from ops.stochastic_depth import StochasticDepth
 from ops.token_shift import TokenShift
 
-EMBEDDED = ("cls_token", "pos_embed", "time_embed", "patch_embed.")  # below the first block
-LAYER_NORM_EPS = 1e-6  # as the ImageNet-21k weights were trained; torch's default is 1e-5
+EMBEDDED = (  # below the first block
+    *("cls_token", "reg_token", "pos_embed", "time_embed", "patch_embed.", "norm_pre."),
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,17 @@ class ViTSize:
         num_layers: Encoder blocks.
         dropout: Dropout probability after the position embedding and in the MLP.
         qkv_bias: Queries, keys and values have biases.
+        norm_eps: Added to variances by the LayerNorms; 1e-6 as the ImageNet-21k weights were
+            trained, 1e-5 in CLIP and DINOv3.
+        activation: In the MLPs, see `models.vit_parts.activated`.
+        pre_norm: A norm before the first block, and no bias in the patch embedding (CLIP).
+        layer_scale: Each branch has a factor for each channel (DINOv2, DINOv3, DeiT-3).
+        num_registers: Tokens between the class token and the patches.
+        positions: What has one: ``all``: class token and patches; ``patches``; ``rotary``: the
+            queries and keys of patches, with nothing to learn (DINOv3).
+        pool: What is classified: ``token``: the class token; ``mean``: the mean of the patches.
+        pos_resize: How positions of another grid are loaded, see
+            `models.weights.embeddings.resize_pos_embed`.
     """
 
     patch_size: int
@@ -38,6 +58,22 @@ class ViTSize:
     num_layers: int
     dropout: float = 0.0
     qkv_bias: bool = True
+    norm_eps: float = 1e-6
+    activation: str = "gelu"
+    pre_norm: bool = False
+    layer_scale: bool = False
+    num_registers: int = 0
+    positions: str = "all"
+    pool: str = "token"
+    pos_resize: str = "bilinear"
+
+    def norm(self) -> nn.LayerNorm:
+        """Return a fresh norm of tokens."""
+        return nn.LayerNorm(self.hidden_size, eps=self.norm_eps)
+
+    def scale(self) -> nn.Module:
+        """Return what a branch is scaled by."""
+        return LayerScale(self.hidden_size) if self.layer_scale else nn.Identity()
 
 
 def vit(
@@ -63,11 +99,12 @@ class PatchEmbed(nn.Module):
     Args:
         patch_size: Side of a patch, pixels.
         hidden_size: C, channels of a token.
+        bias: The map has a bias.
     """
 
-    def __init__(self, patch_size: int, hidden_size: int) -> None:
+    def __init__(self, patch_size: int, hidden_size: int, bias: bool = True) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, hidden_size, kernel_size=patch_size, stride=patch_size)
+        self.proj = nn.Conv2d(3, hidden_size, patch_size, stride=patch_size, bias=bias)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Embed frames (M, 3, H, W) as tokens (M, N, C); a border short of a patch is dropped."""
@@ -90,6 +127,7 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=qkv_bias)
         self.proj = nn.Linear(hidden_size, hidden_size)
+        self.rotary: nn.Module = nn.Identity()  # a model with rotary positions sets its own
 
     def forward(self, x: Tensor, is_last: bool = False) -> Tensor:
         """Attend among the tokens (M, N, C) of each of M sequences.
@@ -110,7 +148,8 @@ class Attention(nn.Module):
 
     def _split_heads(self, x: Tensor) -> tuple[Tensor, ...]:
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (M, N, 3, heads, C/heads)
-        return qkv.permute(2, 0, 3, 1, 4).unbind(0)  # three of (M, heads, N, C/heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (M, heads, N, C/heads) each
+        return self.rotary(query), self.rotary(key), value
 
     def _first_query(self, x: Tensor) -> tuple[Tensor, ...]:
         """Do what `_split_heads` does for keys and values; of the queries make the first."""
@@ -121,22 +160,27 @@ class Attention(nn.Module):
         query = F.linear(x[:, :1], weights[0], biases[0]).unflatten(-1, (1, self.num_heads, -1))
         pair = F.linear(x, weights[1], biases[1]).unflatten(-1, (2, self.num_heads, -1))
         parts = *query.unbind(2), *pair.unbind(2)  # three of (M, N, heads, C/heads)
-        return tuple(part.transpose(1, 2) for part in parts)  # (M, heads, N, C/heads)
+        query, key, value = (part.transpose(1, 2) for part in parts)  # (M, heads, N, C/heads)
+        return query, self.rotary(key), value  # the class token, which asks, has no place
 
 
 class Mlp(nn.Module):
-    """Two linear layers with the exact (erf) GELU between them.
+    """Two linear layers with an activation between them.
 
     Args:
         hidden_size: C, in and out.
-        mlp_dim: Width between the layers.
+        mlp_dim: Width of the first layer.
         dropout: Probability after each layer.
+        activation: See `models.vit_parts.activated`; swiglu halves the width.
     """
 
-    def __init__(self, hidden_size: int, mlp_dim: int, dropout: float) -> None:
+    def __init__(
+        self, hidden_size: int, mlp_dim: int, dropout: float, activation: str = "gelu"
+    ) -> None:
         super().__init__()
+        self.activation = activation
         self.fc1 = nn.Linear(hidden_size, mlp_dim)
-        self.fc2 = nn.Linear(mlp_dim, hidden_size)
+        self.fc2 = nn.Linear(mlp_dim // 2 if activation == "swiglu" else mlp_dim, hidden_size)
         self.dropout = nn.Dropout(dropout)
         for layer in (self.fc1, self.fc2):  # as released; every other layer keeps torch's default
             nn.init.xavier_uniform_(layer.weight)
@@ -144,7 +188,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
-        x = self.dropout(F.gelu(self.fc1(x)))
+        x = self.dropout(activated(self.fc1(x), self.activation))
         return self.dropout(self.fc2(x))
 
 
@@ -171,11 +215,13 @@ class Block(nn.Module):
         super().__init__()
         C = size.hidden_size
         self.attn_shift = attn_shift or nn.Identity()
-        self.norm1 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
+        self.norm1 = size.norm()
         self.attn = Attention(C, size.num_heads, size.qkv_bias)
+        self.ls1 = size.scale()
         self.mlp_shift = mlp_shift or nn.Identity()
-        self.norm2 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
-        self.mlp = Mlp(C, size.mlp_dim, size.dropout)
+        self.norm2 = size.norm()
+        self.mlp = Mlp(C, size.mlp_dim, size.dropout, size.activation)
+        self.ls2 = size.scale()
         self.drop_path = drop_path
         self.stochastic_depth = StochasticDepth(drop_path)
         self.shifts_residual = shifts_residual
@@ -190,19 +236,19 @@ class Block(nn.Module):
         shifted = self.attn_shift(x)
         stream, seen = self.stream(x, shifted), self.norm1(shifted)
         if is_last:
-            x = stream[:, :, :1] + self.update(partial(self.attn, is_last=True), seen)
+            x = stream[:, :, :1] + self.update(partial(self.attn, is_last=True), seen, self.ls1)
         else:
-            x = stream + self.update(self.attn, seen)
+            x = stream + self.update(self.attn, seen, self.ls1)
         shifted = self.mlp_shift(x)
-        return self.stream(x, shifted) + self.update(self.mlp, self.norm2(shifted))
+        return self.stream(x, shifted) + self.update(self.mlp, self.norm2(shifted), self.ls2)
 
     def stream(self, x: Tensor, shifted: Tensor) -> Tensor:
         """Return the tokens that an update is added to, of those before and behind a shift."""
         return shifted if self.shifts_residual else x
 
-    def update(self, branch: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def update(self, branch: Callable[[Tensor], Tensor], x: Tensor, scale: nn.Module) -> Tensor:
         """Apply a branch to each frame's tokens, (B, T, N, C), or for some frames give zeros."""
-        update = self.stochastic_depth(branch(x.flatten(0, 1)))  # (B*T, N, C)
+        update = self.stochastic_depth(scale(branch(x.flatten(0, 1))))  # (B*T, N, C)
         return update.unflatten(0, x.shape[:2])  # (B, T, N, C)
 
 
@@ -229,6 +275,37 @@ def encode(
     return x
 
 
+def registers(size: ViTSize) -> nn.Parameter | None:
+    """Return fresh registers, (1, R, C); None for a model without."""
+    shape = (1, size.num_registers, size.hidden_size)
+    return nn.Parameter(REGISTER_STD * torch.randn(shape)) if size.num_registers else None
+
+
+def positions(size: ViTSize, num_patches: int) -> nn.Parameter | None:
+    """Return positions of zeros, class token first where it has one; None where none is learned."""
+    if size.positions == "rotary":
+        return None
+    num_tokens = num_patches + (size.positions == "all")
+    return nn.Parameter(torch.zeros(1, num_tokens, size.hidden_size))
+
+
+def rotate_attention(
+    blocks: Iterable[nn.Module], size: ViTSize, image_size: int, num_frames: int = 1
+) -> None:
+    """Give the attention among patches of all blocks one set of rotary positions."""
+    side, head_dim = image_size // size.patch_size, size.hidden_size // size.num_heads
+    rotary = RotaryPositions(side, head_dim, num_frames)
+    for block in blocks:
+        assert isinstance(block.attn, Attention)
+        block.attn.rotary = rotary
+
+
+def last_norms(size: ViTSize) -> tuple[nn.Module, nn.Module]:
+    """Return the norm before and that behind the pooling, one of which does nothing."""
+    norms = size.norm(), nn.Identity()
+    return norms if size.pool == "token" else norms[::-1]
+
+
 def transformer_layer_names(num_blocks: int) -> list[tuple[str, ...]]:
     """Return how the names of a layer's parameters begin: the embeddings', then each block's."""
     return [EMBEDDED, *((f"blocks.{i}.",) for i in range(num_blocks))]
@@ -240,19 +317,19 @@ class VisionTransformer(nn.Module):
     T is that of the clip. H and W are those that the position embedding was made for.
 
     Args:
-        size: Widths outside the blocks; its patch size and dropout.
+        size: Widths and options outside the blocks.
         blocks: The encoder blocks, in order.
         image_size: Side of the square frames, pixels.
         num_classes: K.
         checkpoints_blocks: Recompute each block in the backward pass, to save memory.
 
     Attributes:
-        narrows_last_block: See `encode`. Dropout in the last MLP, which only ViT-H has, then draws
-            for the class tokens alone; stochastic depth draws what it always does.
+        narrows_last_block: See `encode`; never where the mean of the patches is classified. Dropout
+            in the last MLP, which only ViT-H has, then draws for the class tokens alone; stochastic
+            depth draws what it always does.
     """
 
     head_name = "head"
-    narrows_last_block = True
 
     def __init__(
         self,
@@ -265,14 +342,19 @@ class VisionTransformer(nn.Module):
         super().__init__()
         C = size.hidden_size
         num_patches = (image_size // size.patch_size) ** 2
-        self.image_size = image_size
+        self.size, self.image_size = size, image_size
+        self.num_prefix = 1 + size.num_registers  # tokens that are no patches
+        self.narrows_last_block = size.pool == "token"
         self.checkpoints_blocks = checkpoints_blocks
         self.cls_token = nn.Parameter(torch.zeros(1, 1, C))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + num_patches, C))
-        self.patch_embed = PatchEmbed(size.patch_size, C)
+        self.reg_token, self.pos_embed = registers(size), positions(size, num_patches)
+        self.patch_embed = PatchEmbed(size.patch_size, C, bias=not size.pre_norm)
         self.dropout = nn.Dropout(size.dropout)
+        self.norm_pre = size.norm() if size.pre_norm else nn.Identity()
         self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
+        if size.positions == "rotary":
+            rotate_attention(blocks, size, image_size)
+        self.norm, self.fc_norm = last_norms(size)
         self.head = nn.Linear(C, num_classes)
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -294,13 +376,19 @@ class VisionTransformer(nn.Module):
 
     def classify(self, x: Tensor) -> Tensor:
         """Turn the tokens behind the last block, (B, T, N, C), into frame logits (B, T, K)."""
-        return self.head(self.norm(x[:, :, 0]))
+        return self.head(self.pooled(x))
 
     def features(self, clips: Tensor) -> Tensor:
-        """Return what the head sees: the class token of each frame, normed, (B, T, C)."""
+        """Return what the head sees: each frame's class token, or mean patch, normed, (B, T, C)."""
         recomputes = self.checkpoints_blocks and self.training
         x = encode(self.embed(clips), self.blocks, recomputes, self.narrows_last_block)
-        return self.norm(x[:, :, 0])  # (B, T, C)
+        return self.pooled(x)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return what stands for each frame among its tokens, (B, T, N, C), normed, (B, T, C)."""
+        if self.size.pool == "mean":
+            return self.fc_norm(x[:, :, self.num_prefix :].mean(2))
+        return self.norm(x[:, :, 0])
 
     def describe_time(self) -> str:
         """Say in how many blocks class tokens shift, and how many of their channels."""
@@ -308,9 +396,10 @@ class VisionTransformer(nn.Module):
         shift = self.blocks[0].attn_shift
         if isinstance(shift, TokenShift):
             moved, direction = C // shift.fold_div, shift.direction
+        seen = "; the mean of the patches is classified" if self.size.pool == "mean" else ""
         return (
             f"class-token channels shifted: {moved} of {C} ({direction}), "
-            f"twice in {len(self.blocks)} blocks"
+            f"twice in {len(self.blocks)} blocks{seen}"
         )
 
     def attention_weights(self, clips: Tensor) -> list[Tensor]:
@@ -336,7 +425,8 @@ class VisionTransformer(nn.Module):
             )
         patches = self.patch_embed(clips.flatten(0, 1))  # (B*T, N-1, C)
         cls = self.cls_token.expand(patches.shape[0], -1, -1)  # (B*T, 1, C)
-        x = self.dropout(torch.cat([cls, patches], dim=1) + self.pos_embed)  # (B*T, N, C)
+        x = with_positions(cls, patches, self.pos_embed)
+        x = self.norm_pre(self.dropout(with_registers(x, self.reg_token)))  # (B*T, N, C)
         return x.unflatten(0, clips.shape[:2])  # (B, T, N, C)
 
 

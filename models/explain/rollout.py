@@ -56,10 +56,23 @@ class ClipMaps(NamedTuple):
     time: Tensor | None = None
 
 
+class Start(NamedTuple):
+    """What is classified, in shares of the last layer's tokens.
+
+    Attributes:
+        row: (B, T, N); the sum of a clip's is 1.
+        num_prefix: Tokens of a frame that are no patches.
+    """
+
+    row: Tensor
+    num_prefix: int
+
+
 def frame_rollout(model: VisionTransformer, clips: Tensor) -> Tensor:
     """Return a ViT's or TokShift's maps for clips (B, T, 3, H, W): (B, T, rows, columns).
 
-    Each frame's class token begins with 1 / T, as the answer is the mean over frames.
+    Each frame's class token begins with 1 / T, as the answer is the mean over frames; or its
+    patches do, where their mean is classified.
     """
     T, C = clips.shape[1], model.cls_token.shape[-1]
     layers = []
@@ -71,7 +84,7 @@ def frame_rollout(model: VisionTransformer, clips: Tensor) -> Tensor:
         )
         layer = FrameLayer(weights.mean(2), attn_shares, mlp_shares, block.shifts_residual)
         layers.append(layer)
-    return _grid(roll_out_frames(layers))
+    return _grid(roll_out_frames(layers, _start(model, layers[0].attention)))
 
 
 def clip_rollout(model: TimeSformer, clips: Tensor) -> ClipMaps:
@@ -81,11 +94,12 @@ def clip_rollout(model: TimeSformer, clips: Tensor) -> ClipMaps:
         spaces.append(maps.space.mean(2))  # (B, T, 1+N, 1+N); joint: (B, 1, 1+N*T, 1+N*T)
         if maps.time is not None:
             times.append(maps.time.mean(2))  # (B, N, T, T)
+    start = _start(model, spaces[0])
     if times:
-        both = _grid(roll_out_divided(spaces, times))
-        space = _grid(roll_out_divided(spaces, [None] * len(spaces)))
+        both = _grid(roll_out_divided(spaces, times, start))
+        space = _grid(roll_out_divided(spaces, [None] * len(spaces), start))
         return ClipMaps(both, space, roll_out(times).mean(1))
-    shares = roll_out_frames([FrameLayer(space) for space in spaces])
+    shares = roll_out_frames([FrameLayer(space) for space in spaces], start)
     if model.attention == "joint":
         shares = shares[:, 0].unflatten(1, (-1, clips.shape[1])).transpose(1, 2)  # (B, T, N)
     return ClipMaps(_grid(shares))
@@ -107,21 +121,26 @@ def roll_out(attentions: Sequence[Tensor]) -> Tensor:
     return product
 
 
-def roll_out_frames(layers: Sequence[FrameLayer]) -> Tensor:
-    """Return the share of each patch in the mean over frames of the class tokens, (B, T, N-1)."""
-    B, T, N = layers[0].attention.shape[:3]
-    row = layers[0].attention.new_zeros(B, T, N)
-    row[:, :, 0] = 1 / T
+def roll_out_frames(layers: Sequence[FrameLayer], start: Start | None = None) -> Tensor:
+    """Return the share of each patch in what is classified, (B, T, N-1).
+
+    Args:
+        layers: From the first to the last.
+        start: What is classified; None: the mean over frames of the class tokens.
+    """
+    row, num_prefix = start or token_start(layers[0].attention)
     for layer in reversed(layers):
         shifted = _spread(row, layer.mlp_shares)
         row = shifted if layer.shifts_residual else (row + shifted) / 2  # branch and stream
         seen = _spread(_carry(row, layer.attention), layer.attn_shares)
         stream = _spread(row, layer.attn_shares) if layer.shifts_residual else row
         row = (stream + seen) / 2
-    return row[:, :, 1:]
+    return row[:, :, num_prefix:]
 
 
-def roll_out_divided(spaces: Sequence[Tensor], times: Sequence[Tensor | None]) -> Tensor:
+def roll_out_divided(
+    spaces: Sequence[Tensor], times: Sequence[Tensor | None], start: Start | None = None
+) -> Tensor:
     """Return the share of each patch in the class token of a clip, (B, T, N).
 
     Args:
@@ -129,17 +148,32 @@ def roll_out_divided(spaces: Sequence[Tensor], times: Sequence[Tensor | None]) -
             token, which takes the mean of their updates.
         times: For each layer the weights along time, which come before, (B, N, T, T); None for
             tokens that stay as they are.
+        start: What is classified; None: the class token.
     """
-    B, T, N = spaces[0].shape[:3]
-    row = spaces[0].new_zeros(B, T, N)
-    row[:, :, 0] = 1 / T
+    row, num_prefix = start or token_start(spaces[0])
     for space, time in zip(reversed(spaces), reversed(times), strict=True):
         row = (row + _carry(row, space)) / 2
-        row[:, :, 0] = row[:, :, 0].mean(1, keepdim=True)  # one class token, in T parts
+        prefix, patches = row[:, :, :num_prefix], row[:, :, num_prefix:]
+        prefix = prefix.mean(1, keepdim=True).expand_as(prefix)  # one class token, in T parts
         if time is not None:
-            along = torch.einsum("btn,bnts->bsn", row[:, :, 1:], time)
-            row = torch.cat([row[:, :, :1], (row[:, :, 1:] + along) / 2], dim=2)  # (B, T, 1+N)
-    return row[:, :, 1:]
+            patches = (patches + torch.einsum("btn,bnts->bsn", patches, time)) / 2
+        row = torch.cat([prefix, patches], dim=2)  # (B, T, 1+N)
+    return row[:, :, num_prefix:]
+
+
+def token_start(attention: Tensor, num_prefix: int = 1, pools_patches: bool = False) -> Start:
+    """Return what the mean over frames of class tokens, or of patches, is made of.
+
+    Args:
+        attention: Weights of a layer, (B, T, N, N).
+        num_prefix: Tokens of a frame that are no patches.
+        pools_patches: The mean of the patches is classified, not the class token.
+    """
+    B, T, N = attention.shape[:3]
+    row = attention.new_zeros(B, T, N)
+    counted = slice(num_prefix, None) if pools_patches else slice(1)
+    row[:, :, counted] = 1 / row[0, :, counted].numel()
+    return Start(row, num_prefix)
 
 
 def frame_shares(shift: nn.Module, num_frames: int, num_channels: int) -> Tensor:
@@ -156,6 +190,10 @@ def frame_shares(shift: nn.Module, num_frames: int, num_channels: int) -> Tensor
     probe = torch.eye(num_frames)[:, :, None, None].repeat(1, 1, 1, num_channels)  # (T, T, 1, C)
     shares = shift(probe).mean(-1)[:, :, 0].T  # (T, T)
     return shares / shares.sum(1, keepdim=True).clamp(min=1 / num_channels)
+
+
+def _start(model: VisionTransformer | TimeSformer, attention: Tensor) -> Start:
+    return token_start(attention, model.num_prefix, model.size.pool == "mean")
 
 
 def _carry(row: Tensor, attention: Tensor) -> Tensor:

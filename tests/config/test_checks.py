@@ -1,10 +1,11 @@
 import logging
+from typing import Any
 
 import pytest
 from yacs.config import CfgNode
 
 from config import load_cfg_text
-from config.backbones import BACKBONES
+from config.backbones import BACKBONES, PLAIN, SIZES
 from config.checks import AT_LEAST_ONE, BELOW_ONE, CHOICES, NOT_NEGATIVE, SHARES, value_at
 
 EXPLICIT = "PATCH_SIZE: 8, HIDDEN_SIZE: 96, MLP_DIM: 192, NUM_HEADS: 4, NUM_LAYERS: 3"
@@ -120,11 +121,10 @@ def test_all_faults_are_listed_at_once() -> None:
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_sizes_come_from_the_backbones_name(name: str) -> None:
-    image_size = 224 if name != "ViT-H_14" else 252
+    image_size = 4 * BACKBONES[name]["PATCH_SIZE"]
     cfg = load("MODEL.BACKBONE", name, "DATA.IMAGE_SIZE", image_size)
     assert dict(cfg.MODEL.VIT) == BACKBONES[name] | {"QKV_BIAS": True}
-    sizes = set(cfg.MODEL.VIT) - {"DROPOUT", "QKV_BIAS"}
-    assert all(type(cfg.MODEL.VIT[key]) is int for key in sizes)
+    assert all(type(cfg.MODEL.VIT[key]) is int for key in SIZES)
 
 
 def test_biases_of_the_attention_are_no_size_of_the_backbone(
@@ -143,7 +143,9 @@ def test_backbones_are_those_of_the_release() -> None:
         name: [sizes[key] for key in ("PATCH_SIZE", "HIDDEN_SIZE", "MLP_DIM", "NUM_HEADS")]
         + [sizes["NUM_LAYERS"], sizes["DROPOUT"]]
         for name, sizes in BACKBONES.items()
+        if name.startswith("ViT-")
     }
+    assert all(PLAIN.items() <= BACKBONES[name].items() for name in table)
     assert table == {
         "ViT-B_16": [16, 768, 3072, 12, 12, 0.0],
         "ViT-B_32": [32, 768, 3072, 12, 12, 0.0],
@@ -167,6 +169,63 @@ def test_explicit_sizes_win_over_the_backbones() -> None:
     }
     no_dropout = load("MODEL.BACKBONE", "ViT-H_14", "DATA.IMAGE_SIZE", 224, "MODEL.VIT.DROPOUT", 0)
     assert no_dropout.MODEL.VIT.DROPOUT == 0  # not filled in from the name
+
+
+def test_options_come_from_the_name_and_from_explicit_keys() -> None:
+    vit = load("MODEL.BACKBONE", "clip_vit_b16").MODEL.VIT
+    assert (vit.ACTIVATION, vit.NORM_EPS, vit.PRE_NORM) == ("quick_gelu", 1e-5, True)
+    vit = load("MODEL.BACKBONE", "clip_vit_b16", "MODEL.VIT.ACTIVATION", "gelu").MODEL.VIT
+    assert (vit.ACTIVATION, vit.NORM_EPS) == ("gelu", 1e-5)
+    words = ("MODEL.BACKBONE", "dinov2_vit_s14_reg4", "MODEL.VIT.NUM_REGISTERS", 8)
+    assert load(*words, "DATA.IMAGE_SIZE", 28).MODEL.VIT.NUM_REGISTERS == 8
+    giant = load("MODEL.BACKBONE", "dinov2_vit_g14", "DATA.IMAGE_SIZE", 28).MODEL.VIT
+    assert (giant.ACTIVATION, giant.MLP_DIM, giant.POS_RESIZE) == ("swiglu", 8192, "dinov2")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("MODEL.VIT.ACTIVATION", "relu"), "MODEL.VIT.ACTIVATION='relu'; choose one of"),
+        (("MODEL.VIT.POOL", "max"), "MODEL.VIT.POOL='max'; choose one of"),
+        (("MODEL.VIT.POSITIONS", "none"), "MODEL.VIT.POSITIONS='none'; choose one of"),
+        (("MODEL.VIT.NORM_EPS", -1e-5), "MODEL.VIT.NORM_EPS=-1e-05; it must be 0"),
+        (("MODEL.VIT.NUM_REGISTERS", -2), "MODEL.VIT.NUM_REGISTERS=-2; it must be 0 or more"),
+        (
+            ("MODEL.VIT.ACTIVATION", "swiglu", "MODEL.VIT.MLP_DIM", 95),
+            "MODEL.VIT.MLP_DIM=95 is odd",
+        ),
+        (
+            ("MODEL.VIT.POSITIONS", "rotary", "MODEL.VIT.NUM_HEADS", 384),
+            "needs heads of a multiple of 4 channels",
+        ),
+        (
+            ("MODEL.VIT.LAYER_SCALE", "True", "TRAIN.CHECKPOINT_LAYOUT", "released"),
+            "MODEL.VIT.LAYER_SCALE=True; TRAIN.CHECKPOINT_LAYOUT released has False",
+        ),
+    ],
+)
+def test_options_that_cannot_be_are_errors(words: tuple[Any, ...], text: str) -> None:
+    assert text in faults(*words)
+
+
+def test_what_neither_weights_nor_the_name_tell_is_to_be_set() -> None:
+    text = faults(text=f"MODEL: {{BACKBONE: mine, VIT: {{{EXPLICIT}, PRE_NORM: True}}}}")
+    assert "MODEL.VIT.ACTIVATION is not set" in text
+    assert "quick_gelu (OpenAI's CLIP) or gelu (LAION's)" in text
+    assert "MODEL.VIT.NORM_EPS is not set" in text
+    text = faults(text=f"MODEL: {{BACKBONE: mine, VIT: {{{EXPLICIT}, POSITIONS: rotary}}}}")
+    assert "MODEL.VIT.NORM_EPS is not set" in text
+    assert "ACTIVATION is not set" not in text
+
+
+def test_mean_of_the_patches_is_said_to_hardly_see_the_shift(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    load("MODEL.BACKBONE", "mae_vit_b16", "MODEL.NAME", "vit", "MODEL.VIT.POOL", "mean")
+    assert not caplog.records
+    load("MODEL.BACKBONE", "mae_vit_b16", "MODEL.VIT.POOL", "mean")
+    assert "hardly reaches the logits" in caplog.text
 
 
 def test_unknown_backbone_may_stand_if_all_its_sizes_are_explicit() -> None:
