@@ -15,9 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from models.video_model import VideoModel
+from models.vit import ViTSize
 from models.weights import State
 from models.weights.description import Description
-from models.weights.embeddings import grid_side, resize_pos_embed, resize_time_embed
+from models.weights.embeddings import (
+    POS_MODES,
+    grid_side,
+    is_square,
+    resize_pos_embed,
+    resize_time_embed,
+)
 from models.weights.finite_weights import check_finite, check_floating
 from models.weights.formats import FORMATS, Found, format_of
 from models.weights.hub_folder import read_content
@@ -25,10 +32,14 @@ from models.weights.image_vit import read_npz
 from models.weights.load_report import LoadReport
 from models.weights.paddle import read_pdparams
 from models.weights.released_tsm import describe_resnet
+from models.weights.vit_computation import option_advice
 
 STUDENT = "student."  # names of the model that is kept of two that learned together
 # Where weights lie in a file.
-_WRAPPERS = ("ema", "state_dict", "model_state", "model_state_dict", "model", "module", "net")
+_WRAPPERS = (
+    *("ema", "state_dict", "model_state", "model_state_dict", "model", "module", "net"),
+    *("model_ema", "teacher"),  # of timm, of DINO
+)
 # What stands before names: of DDP and of torch.compile; of what holds a model among other things,
 # as the official TimeSformer does.
 _ENGINES = ("module.", "_orig_mod.")
@@ -138,6 +149,8 @@ def fit_weights(
     assert isinstance(model, VideoModel)
     own, head = model.state_dict(), f"{model.head_name}."
     _check_resnets(state, own, report)
+    if head_may_differ:
+        state = _without_last_norm(state, own, report)
     is_image = not any(_TEMPORAL in name for name in state)
     if head_may_differ and is_image:
         report.copied |= _stand_ins(own, state)
@@ -158,7 +171,7 @@ def fit_weights(
             fitted[name] = torch.zeros_like(target) if start == "zeros" else target
             report.reinitialised[name] = f"{start}, {_why_not(value, target)}"
         else:
-            faults.append(f"{name}: {_why_not(value, target)}")
+            faults.append(f"{name}: {_why_not(value, target)}{_no_grid(name, value, model)}")
     if faults:
         raise ValueError(
             f"the weights of {report.source} ({report.kind}) do not fit the model:\n  "
@@ -167,6 +180,9 @@ def fit_weights(
     floating = {name: value for name, value in fitted.items() if own[name].is_floating_point()}
     check_floating(floating, report.source)
     check_finite(fitted, report.source)
+    num_short = sum(value.dtype in (torch.float16, torch.bfloat16) for value in fitted.values())
+    if num_short:
+        report.notes.append(f"{num_short} tensors of half precision are widened to float32")
     model.load_state_dict(fitted)
     return report
 
@@ -249,7 +265,7 @@ def _converted(found: Found, model: nn.Module | None) -> tuple[State, LoadReport
         state = made.state
         if kind.adapt and model is not None:
             state, remark = kind.adapt(model, state)
-            report.notes.append(remark)
+            report.notes += [remark] if remark else []
         if report.pixels:
             mean, std = report.pixels
             report.notes.append(
@@ -280,6 +296,15 @@ def _stand_ins(own: State, state: State) -> dict[str, str]:
     return {name: source for name, source in sources.items() if source in state}
 
 
+def _without_last_norm(state: State, own: State, report: LoadReport) -> State:
+    """Leave out the norm of all tokens where the model has one of their mean, as MAE's tuning."""
+    last = [name for name in state if name.startswith("norm.")]
+    if not last or "fc_norm.weight" not in own or "fc_norm.weight" in state:
+        return state
+    report.ignored += last
+    return {name: value for name, value in state.items() if name not in last}
+
+
 def _start(name: str, head: str, is_new_in_time: bool, draws_head: bool) -> str:
     """Say how a tensor begins that the file does not give, "" for one that the file must give."""
     if draws_head and name.startswith(head):
@@ -288,17 +313,16 @@ def _start(name: str, head: str, is_new_in_time: bool, draws_head: bool) -> str:
         is_new_in_time and (name == "time_embed" or ".temporal_fc." in name)
     ):
         return "zeros"
-    return "as drawn" if name.startswith(head) or any(part in name for part in _ADDED) else ""
+    fresh = (head, "fc_norm.")
+    return "as drawn" if name.startswith(fresh) or any(part in name for part in _ADDED) else ""
 
 
 def _resized(
     name: str, value: Tensor, target: Tensor, model: nn.Module
 ) -> tuple[Tensor, str] | None:
     """Return a tensor that can be made to fit, and how; None for one that cannot."""
-    if name == "pos_embed" and value.shape[-1] == target.shape[-1]:
-        grids = f"{_grid(value.shape[1])} to {_grid(target.shape[1])} patches"
-        resized = resize_pos_embed(value, target.shape[1])
-        return resized, f"{grids}, bilinear with aligned corners"
+    if name == "pos_embed" and value.shape[-1] == target.shape[-1] and hasattr(model, "size"):
+        return _resized_positions(value.to(target.dtype), target.shape[1], model.size)
     is_time = name == "time_embed" and hasattr(model, "time_resize")
     if is_time and value.shape[-1] == target.shape[-1]:
         how = str(model.time_resize)
@@ -310,6 +334,26 @@ def _resized(
     return None
 
 
+def _resized_positions(value: Tensor, num_tokens: int, size: ViTSize) -> tuple[Tensor, str] | None:
+    has_class = size.positions == "all"
+    if not is_square(value.shape[1] - has_class):
+        return None  # of other tokens than those of the model that have positions
+    old, new = (grid_side(num + (not has_class)) for num in (value.shape[1], num_tokens))
+    resized = resize_pos_embed(value, num_tokens, size.pos_resize, has_class)
+    return resized, f"{old}x{old} to {new}x{new} patches, {POS_MODES[size.pos_resize]}"
+
+
+def _no_grid(name: str, value: Tensor | None, model: nn.Module) -> str:
+    if name != "pos_embed" or value is None or value.dim() != 3 or not hasattr(model, "size"):
+        return ""
+    num_patches = value.shape[1] - (model.size.positions == "all")
+    return (
+        ""
+        if is_square(num_patches)
+        else f": a position embedding of {num_patches} patches is not a square grid"
+    )
+
+
 def _why_not(value: Tensor | None, target: Tensor) -> str:
     if value is None:
         return "not in the file"
@@ -318,7 +362,7 @@ def _why_not(value: Tensor | None, target: Tensor) -> str:
 
 def _advice(state: State, own: State) -> list[str]:
     """Name the keys of the config that a misfit comes from."""
-    advice = []
+    advice = option_advice(state, own)
     in_file, in_model = (any(n.endswith("qkv.bias") for n in names) for names in (state, own))
     if in_file != in_model:
         which = "the file has biases of queries, keys and values, the model none"
@@ -334,8 +378,3 @@ def _advice(state: State, own: State) -> list[str]:
     if in_model and not in_file:
         advice.append("the file is no divided TimeSformer's; to train one from it: --tune_from")
     return advice
-
-
-def _grid(num_tokens: int) -> str:
-    side = grid_side(num_tokens)
-    return f"{side}x{side}"

@@ -4,14 +4,16 @@ import re
 import zipfile
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
 from config.regular_file import open_regular
-from models.weights.archive import MAGIC, DamagedError
+from models.weights import State
+from models.weights.archive import MAGIC, DamagedError, open_archive
 from models.weights.torch_file import check_old_torch_file, check_torch_archive
+from models.weights.torchscript import is_torchscript, read_torchscript
 
 WEIGHTS_ALONE = (".npz", ".pdparams", ".safetensors")  # files that hold nothing else
 _WAY_OUT = "; its maker can write the weights alone: torch.save(model.state_dict(), FILE)"
@@ -32,14 +34,17 @@ _PLAIN_VALUES: list[Any] = [
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU with ``weights_only=True``.
 
-    Beside what torch lets in, numbers of numpy and ``argparse.Namespace`` are: plain values.
+    Beside what torch lets in, numbers of numpy and ``argparse.Namespace`` are: plain values. Of a
+    TorchScript archive, which torch does not read so, the tensors are by name.
 
     Raises:
         ValueError: There is no such file, it is not a checkpoint of tensors and plain values, or
             its bytes are not those that were written.
     """
     _check_is_file(path)
-    _check_before_reading(path)
+    state = _check_before_reading(path)
+    if state is not None:
+        return dict(state)
     try:
         with torch.serialization.safe_globals(_PLAIN_VALUES):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -103,8 +108,11 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
 
 
-def _check_before_reading(path: str | Path) -> None:
+def _check_before_reading(path: str | Path) -> State | None:
     """Refuse what ``torch.load`` would read without a look at sums, sizes and places in the file.
+
+    Returns:
+        The content of a TorchScript archive, which is read here; None for what torch is to read.
 
     Raises:
         ValueError: As `read_checkpoint`.
@@ -112,6 +120,9 @@ def _check_before_reading(path: str | Path) -> None:
     try:
         with open_regular(path) as file:
             is_archive = file.read(len(MAGIC)) == MAGIC  # as torch tells them apart
+            file.seek(0)
+            if is_archive and _holds_torchscript(file):
+                return read_torchscript(path)
             file.seek(0)
             (check_torch_archive if is_archive else check_old_torch_file)(file)
     except zipfile.BadZipFile as error:
@@ -122,6 +133,12 @@ def _check_before_reading(path: str | Path) -> None:
         raise _unreadable(path, str(error) if is_archive else _OF_ANOTHER_KIND) from error
     except OSError as error:
         raise ValueError(f"cannot read the checkpoint {str(path)!r}: {error.strerror}") from error
+    return None
+
+
+def _holds_torchscript(file: BinaryIO) -> bool:
+    with open_archive(file) as archive:
+        return is_torchscript(archive.namelist())
 
 
 def _unreadable(path: str | Path, reason: str) -> ValueError:

@@ -1,31 +1,61 @@
 """Position and time embeddings for another grid of patches or number of frames."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 TIME_MODES = ("nearest", "linear")
+POS_MODES = {
+    "bilinear": "bilinear with aligned corners",
+    "bicubic": "bicubic with antialias",
+    "dinov2": "bicubic as the DINOv2 release's",
+}
+_DINOV2_OFFSET = 0.1  # patches; the release's, against rounding
 
 
-def resize_pos_embed(pos_embed: Tensor, num_tokens: int) -> Tensor:
-    """Resize the position embedding of a square grid as released: ``zoom`` of order 1.
-
-    This is bilinear with the corners aligned; half-pixel centres cost PaddleVideo's port 3 points.
+def resize_pos_embed(
+    pos_embed: Tensor, num_tokens: int, mode: str = "bilinear", has_class: bool = True
+) -> Tensor:
+    """Resize the position embedding of a square grid.
 
     Args:
         pos_embed: (1, 1 + side * side, C), class token first.
         num_tokens: Tokens wanted, class token included.
+        mode: ``bilinear``: as released, ``zoom`` of order 1: the corners are aligned, as half-pixel
+            centres cost PaddleVideo's port 3 points; ``bicubic``: as timm, open_clip and DINOv2
+            with registers: half-pixel centres, antialias; ``dinov2``: as DINOv2 without: no
+            antialias, and a scale that is a little too large.
+        has_class: The class token has a position; otherwise both are (1, side * side, C).
 
     Raises:
-        ValueError: One of the two grids is not square.
+        ValueError: One of the two grids is not square, or there is no such mode.
     """
-    old, new = grid_side(pos_embed.shape[1]), grid_side(num_tokens)
-    grid = pos_embed[0, 1:].reshape(old, old, -1).double().numpy()
+    if mode not in POS_MODES:
+        raise ValueError(f"a position embedding is resized by one of {[*POS_MODES]}, got {mode!r}")
+    old, new = (grid_side(num + (not has_class)) for num in (pos_embed.shape[1], num_tokens))
+    first, grid = pos_embed[:, : int(has_class)], pos_embed[0, int(has_class) :]
+    resize = _zoomed if mode == "bilinear" else _bicubic
+    patches = resize(grid.reshape(old, old, -1), new, mode == "bicubic")  # (new, new, C)
+    return torch.cat([first, patches.to(pos_embed.dtype).reshape(1, new * new, -1)], dim=1)
+
+
+def _zoomed(grid: Tensor, new: int, antialias: bool) -> Tensor:
     from scipy import ndimage  # here: it takes as long to import as a small model to build
 
-    zoomed = ndimage.zoom(grid, (new / old, new / old, 1), order=1)
-    patches = torch.from_numpy(zoomed).to(pos_embed.dtype).reshape(1, new * new, -1)
-    return torch.cat([pos_embed[:, :1], patches], dim=1)  # (1, 1 + new*new, C)
+    scale = new / grid.shape[0]
+    return torch.from_numpy(ndimage.zoom(grid.double().numpy(), (scale, scale, 1), order=1))
+
+
+def _bicubic(grid: Tensor, new: int, antialias: bool) -> Tensor:
+    channels = grid.float().permute(2, 0, 1)[None]  # (1, C, old, old)
+    if antialias:
+        channels = F.interpolate(channels, size=(new, new), mode="bicubic", antialias=True)
+    else:
+        scale = (new + _DINOV2_OFFSET) / grid.shape[0]
+        channels = F.interpolate(channels, scale_factor=(scale, scale), mode="bicubic")
+    return channels[0].permute(1, 2, 0)  # (new, new, C)
 
 
 def resize_time_embed(time_embed: Tensor, num_frames: int, mode: str = "nearest") -> Tensor:
@@ -49,6 +79,11 @@ def resize_time_embed(time_embed: Tensor, num_frames: int, mode: str = "nearest"
     channels = time_embed.transpose(1, 2).double()  # (1, C, old)
     resized = F.interpolate(channels, size=num_frames, mode="linear", align_corners=True)
     return resized.transpose(1, 2).to(time_embed.dtype).contiguous()  # (1, T, C)
+
+
+def is_square(number: int) -> bool:
+    """Tell whether so many patches are a square grid."""
+    return number > 0 and math.isqrt(number) ** 2 == number
 
 
 def grid_side(num_tokens: int) -> int:

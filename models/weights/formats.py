@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from config.backbones import CLIP, IMAGENET
 from models.weights import State
 from models.weights.conversion import Conversion
 from models.weights.description import Description
@@ -22,6 +23,25 @@ from models.weights.released_tsm import (
     is_released_tsm,
     shifts_blocks,
     shifts_branches,
+)
+from models.weights.vit_computation import (
+    check_clip,
+    check_dinov3,
+    check_hugging_face,
+    describe_vit,
+)
+from models.weights.vit_names import (
+    from_clip_on_timm,
+    from_hugging_face_clip,
+    from_hugging_face_vit,
+    from_openai_clip,
+    from_timm,
+    is_clip_on_timm,
+    is_dinov3,
+    is_hugging_face_clip,
+    is_hugging_face_vit,
+    is_openai_clip,
+    with_zero_biases,
 )
 
 PYSLOWFAST = "checkpoint, its model_state"  # where PySlowFast, and so TimeSformer, puts weights
@@ -89,6 +109,22 @@ def _all(rename: Callable[[Mapping[str, Any]], State]) -> Callable[[Found], Conv
     return lambda found: Conversion(rename(found.tensors))
 
 
+def _by_table(
+    rename: Callable[[Mapping[str, Any], str], Conversion],
+) -> Callable[[Found], Conversion]:
+    return lambda found: rename(found.tensors, found.source)
+
+
+def _checked(
+    check: Callable[[nn.Module, Mapping[str, Any], str], None],
+) -> Callable[[nn.Module, Found], None]:
+    return lambda model, found: check(model, found.content, found.source)
+
+
+def _described_vit(found: Found) -> Description | None:
+    return describe_vit(found.tensors, found.content, found.source)
+
+
 def _used(found: Found) -> Conversion:
     return Conversion(*without_unused(found.tensors))
 
@@ -145,8 +181,76 @@ FORMATS = [
         _used,
         pixels=([0.45] * 3, [0.225] * 3),
     ),
+    WeightFormat(
+        "CLIP {place} of OpenAI's names",
+        _named(is_openai_clip),
+        _by_table(from_openai_clip),
+        pixels=CLIP,
+        check=_checked(check_clip),
+    ),
+    WeightFormat(
+        "CLIP {place} of open_clip on a ViT of timm",
+        _named(is_clip_on_timm),
+        _by_table(from_clip_on_timm),
+    ),
+    WeightFormat(
+        "CLIP {place} of Hugging Face",
+        _named(is_hugging_face_clip),
+        _by_table(from_hugging_face_clip),
+        pixels=CLIP,
+        check=_checked(check_clip),
+        describe=_described_vit,
+    ),
+    WeightFormat(
+        "DINOv3 {place} of Hugging Face",
+        lambda found: (
+            is_hugging_face_vit(found.tensors) and "layer.0.norm1.weight" in found.tensors
+        ),
+        _by_table(from_hugging_face_vit),
+        pixels=IMAGENET,
+        check=_checked(check_dinov3),
+        describe=_described_vit,
+    ),
+    WeightFormat(
+        "DINOv2 {place} of Hugging Face",
+        lambda found: (
+            is_hugging_face_vit(found.tensors)
+            and any(name.endswith(".layer_scale1.lambda1") for name in found.tensors)
+        ),
+        _by_table(from_hugging_face_vit),
+        pixels=IMAGENET,
+        check=_checked(check_hugging_face),
+        describe=_described_vit,
+    ),
+    WeightFormat(
+        "DeiT {place} of Hugging Face",
+        lambda found: (
+            is_hugging_face_vit(found.tensors)
+            and any(name.endswith("distillation_token") for name in found.tensors)
+        ),
+        _by_table(from_hugging_face_vit),
+        pixels=IMAGENET,
+        check=_checked(check_hugging_face),
+        describe=_described_vit,
+    ),
+    WeightFormat(
+        "ViT {place} of Hugging Face",
+        _named(is_hugging_face_vit),
+        _by_table(from_hugging_face_vit),
+        check=_checked(check_hugging_face),
+        describe=_described_vit,
+    ),
+    WeightFormat(
+        "DINOv3 {place}",
+        _named(is_dinov3),
+        _by_table(from_timm),
+        pixels=IMAGENET,
+        adapt=with_zero_biases,
+        check=_checked(check_dinov3),
+        is_certain=True,
+    ),
     # timm's names are those of our transformers, torchvision's those of our ResNets
-    WeightFormat("{place}", lambda found: "cls_token" in found.tensors, _used),
+    WeightFormat("{place}", lambda found: "cls_token" in found.tensors, _by_table(from_timm)),
     WeightFormat("{place}", lambda found: "layer1.0.bn1.weight" in found.tensors, _used),
 ]
 

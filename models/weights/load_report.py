@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 NUM_SHOWN = 3  # pairs of names in a line
+NUM_IGNORED = 12  # a CLIP's texts are hundreds
 PIXEL_TOLERANCE = 0.002  # half a grey level: files round the same numbers otherwise
 
 
@@ -61,12 +62,14 @@ class LoadReport:
         lines = [f"weights from {self.source} ({self.kind}): {len(self.loaded)} tensors loaded"]
         lines += _pairs("renamed", {ours: [theirs] for ours, theirs in self.renamed.items()})
         lines += _pairs("fused", self.fused)
-        lines += [f"  filled: {name}: {what}" for name, what in self.filled.items()]
+        for what in dict.fromkeys(self.filled.values()):
+            names = [name for name, how in self.filled.items() if how == what]
+            lines.append(f"  filled: {_few(names)}: {what}")
         lines += [f"  resized: {name}: {how}" for name, how in self.resized.items()]
         lines += [f"  copied: {name}: from {source}" for name, source in self.copied.items()]
         lines += [f"  re-initialised: {name}: {why}" for name, why in self.reinitialised.items()]
         if self.ignored:
-            lines.append(f"  ignored: {', '.join(self.ignored)}")
+            lines.append(f"  ignored: {_few(self.ignored, NUM_IGNORED)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -75,6 +78,9 @@ def _pairs(what: str, names: Mapping[str, Sequence[str]]) -> list[str]:
     """Say how many names were changed, and the first as examples: a network has hundreds."""
     if not names:
         return []
-    shown = [f"{' + '.join(theirs)} -> {ours}" for ours, theirs in names.items()]
-    rest = f" and {len(shown) - NUM_SHOWN} more" if len(shown) > NUM_SHOWN else ""
-    return [f"  {what}: {', '.join(shown[:NUM_SHOWN])}{rest}"]
+    return [f"  {what}: " + _few([f"{' + '.join(b)} -> {a}" for a, b in names.items()])]
+
+
+def _few(names: Sequence[str], num_shown: int = NUM_SHOWN) -> str:
+    rest = f" and {len(names) - num_shown} more" if len(names) > num_shown else ""
+    return ", ".join(names[:num_shown]) + rest

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 _NOT_A_RESNET = "; of the TSM release only ResNets are here"
 _NOT_A_TIMESFORMER = "; of PySlowFast's kin only TimeSformers are here"
 _OTHER_NAMES = "; its names are not the official ones, which alone are known here"
+_NO_TOKEN = " without a class token, so that there is nothing to shift"
+_CLASS_TOKENS = ("cls_token", "visual.trunk.cls_token")
 _LAYERS = r"features\.\d+\.\d+\."  # of torchvision's networks of stages
 _NETWORKS = (  # the beginning of a parameter's name, what has it; the first that fits any name
     (r"features\.0\.0\.attn\.", "a Video Swin transformer (swin3d of torchvision)"),
@@ -26,26 +28,27 @@ _NETWORKS = (  # the beginning of a parameter's name, what has it; the first tha
     (r"(stages\.\d+\.)?blocks\.\d+\.attn\.(pool|norm)_[qkv]\.", "an MViT"),
     (r"transformer_layers\.|backbone\.transformer_l", f"a TimeSformer of MMAction2{_OTHER_NAMES}"),
     (r"timesformer\.", f"a TimeSformer of Hugging Face{_OTHER_NAMES}"),
-    (r"((vit|deit)\.)?embeddings\.cls_token", "a ViT of Hugging Face; timm's names are known here"),
-    (r"(visual\.)?(class_embedding|transformer\.resblocks\.)|norm_pre\.", "a CLIP"),
-    (r"vision_model\.embeddings\.class_embedding", "a CLIP of Hugging Face"),
-    (r"(vision_model\.|visual\.trunk\.)|attn_pool\.|logit_bias", "a SigLIP"),
-    (r"dist_token|head_dist\.", "a DeiT with a distillation token, which no model here has"),
-    (r"blocks\.\d+\.(ls[12]\.|gamma_[12])", "a ViT with LayerScale, which no model here has"),
-    (r"blocks\.\d+\.(attn\.(inner_attn_ln|[qk]_proj)|mlp\.(w12|w1|fc1_g))\.", "an EVA"),
+    (r"visual\.(layer1|attnpool)\.", f"a CLIP whose images go through a ResNet{_NO_TOKEN}"),
+    (r"visual\.attn_pool\.", "a CoCa, whose last attention no model here has"),
+    (r"vision_model\.head\.|(visual\.trunk\.)?attn_pool\.|logit_bias", f"a SigLIP{_NO_TOKEN}"),
+    (r"dist_token|head_dist\.", "a DeiT with a distillation token and two heads; no model has two"),
+    (r"(cls|distillation)_classifier\.", "a DeiT with two heads, which no model here has"),
+    (r".*relative_position_bias|.*\.lambda_[12]$", "a BEiT, whose positions no model here has"),
+    (r"blocks\.\d+\.(attn\.(inner_attn_ln|[qk]_proj)|mlp\.(w1|fc1_g))\.", "an EVA"),
     (
         r"videomae\.|encoder_to_decoder\.|(encoder\.)?blocks\.\d+\.attn\.[qv]_bias",
-        "a VideoMAE or an EVA",
+        f"a VideoMAE{_NO_TOKEN}, or an EVA",
     ),
-    (r"fc_norm\.", "a ViT that classifies the mean of its patch tokens, not its class token"),
-    (r"reg(ister)?_tokens?", "a ViT with register tokens, which no model here has"),
 )
+_IMAGE_VIT = re.compile(r"(visual\.trunk\.)?blocks\.0\.attn\.qkv\.weight")
 
 
 def other_network(names: Iterable[str]) -> str:
     """Name the network that a state dict belongs to if it is known not to be here, else ""."""
-    held = [*names]
+    held = {*names}
     for start, network in _NETWORKS:
         if any(re.match(start, name) for name in held):
             return network
+    if any(_IMAGE_VIT.match(name) for name in held) and held.isdisjoint(_CLASS_TOKENS):
+        return f"a ViT{_NO_TOKEN}"
     return ""

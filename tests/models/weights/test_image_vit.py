@@ -110,9 +110,10 @@ def test_timm_state_dict_gives_timms_logits(qkv_bias: bool, wrap: Callable, tmp_
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"global_pool": "avg"}, "a ViT that classifies the mean of its patch tokens"),
-        ({"reg_tokens": 4}, "a ViT with register tokens"),
-        ({"init_values": 1e-5}, "a ViT with LayerScale"),
+        ({"global_pool": "avg"}, r"set MODEL\.VIT\.POOL mean"),
+        ({"reg_tokens": 4}, r"set MODEL\.VIT\.NUM_REGISTERS 4"),
+        ({"init_values": 1e-5}, r"set MODEL\.VIT\.LAYER_SCALE True"),
+        ({"class_token": False, "global_pool": "avg"}, "a ViT without a class token"),
         ({"qk_norm": True}, r"left over: blocks\.0\.attn\.q_norm\.weight"),
     ],
 )

@@ -1,0 +1,153 @@
+"""Image ViTs of Hugging Face, OpenAI and facebookresearch: their own outputs from their names."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from config import load_cfg_text
+from models import build_model
+from models.pretrained import describe, fit_weights, weights_of
+from models.vit import VisionTransformer, ViTSize, encode, vit
+from models.weights.load_report import LoadReport
+from tests.conftest import golden_content
+from tests.other_libraries import weights_by_rule
+
+HUB = golden_content("other/hf/index.json").get("cases", {})
+IMAGE_MODELS = ("vit", "deit", "dinov2", "dinov2_with_registers", "clip_vision_model", "dinov3_vit")
+HUB_CASES = [name for name, case in HUB.items() if case["config"]["model_type"] in IMAGE_MODELS]
+ORIGINAL = golden_content("other/original/index.json").get("cases", {})
+# Hugging Face's ViT and DeiT have an eps of 1e-12, which ours makes 1e-6
+TOLERANCES = {"vit": 1e-4, "deit": 1e-4}
+
+Read = Callable[[str], Any]
+Loaded = tuple[VisionTransformer, dict[str, Any], LoadReport]
+
+
+def pixels(case: dict[str, Any], images: Any) -> Tensor:
+    mean, std = (torch.tensor(case[key]).view(3, 1, 1) for key in ("mean", "std"))
+    return ((torch.from_numpy(images).float() / 255 - mean) / std)[:, None]  # clips of a frame
+
+
+def tokens(model: VisionTransformer, clips: Tensor) -> Tensor:
+    """All tokens behind the last block, before the last norm."""
+    with torch.no_grad():
+        return encode(model.embed(clips), model.blocks, recomputes=False)[:, 0]
+
+
+def hub_content(name: str, read: Read, in_memory: bool = False) -> dict[str, Any]:
+    state = weights_by_rule(read(f"other/hf/{name}.keys.json"))
+    if in_memory:
+        names = HUB[name]["file_to_memory_names"]
+        state = {names.get(key) or key: value for key, value in state.items()}
+    return {"state_dict": state, "hub": {"config": HUB[name]["config"], "preprocessor": {}}}
+
+
+def loaded(name: str, golden: Read, read: Read, in_memory: bool = False) -> Loaded:
+    arrays, content = golden(f"other/hf/{name}.npz"), hub_content(name, read, in_memory)
+    said = describe(content, name)
+    assert said
+    said.values.setdefault("MODEL.NUM_CLASSES", 5)
+    model = build_model(load_cfg_text(said.yml(), name)).eval()
+    assert isinstance(model, VisionTransformer)
+    report = fit_weights(model, *weights_of(content, name, model))
+    return model, arrays, report
+
+
+@pytest.mark.parametrize("in_memory", [False, True], ids=["file", "memory"])
+@pytest.mark.parametrize("name", HUB_CASES)
+def test_hugging_face(name: str, in_memory: bool, golden: Read, golden_json: Read) -> None:
+    if in_memory and not HUB[name]["file_to_memory_names"]:
+        pytest.skip("one naming")
+    model, arrays, _ = loaded(name, golden, golden_json, in_memory)
+    clips = pixels(HUB[name], arrays["images_u8"])
+    kind = HUB[name]["config"]["model_type"]
+    close = {"atol": TOLERANCES.get(kind, 1e-5), "rtol": 0}
+    x = tokens(model, clips)
+    with torch.no_grad():
+        normed = model.norm(x)
+        last = x if kind == "clip_vision_model" else normed
+        expected = torch.from_numpy(arrays["last_hidden_state"])
+        torch.testing.assert_close(last, expected, **close)
+        if "image_embeds" in arrays:
+            embeds = torch.from_numpy(arrays["image_embeds"])
+            torch.testing.assert_close(model(clips), embeds, **close)
+        if "logits" in arrays and not kind.startswith("dinov2"):
+            logits = torch.from_numpy(arrays["logits"])
+            torch.testing.assert_close(model(clips), logits, **close)
+        if kind.startswith("clip") and "pooler_output" in arrays:
+            pooled = torch.from_numpy(arrays["pooler_output"])
+            torch.testing.assert_close(normed[:, 0], pooled, **close)
+
+
+@pytest.mark.parametrize("name", [name for name in HUB_CASES if "dinov2" in name])
+def test_a_probe_of_class_and_patches_is_no_head(
+    name: str, golden: Read, golden_json: Read
+) -> None:
+    if "classification" not in name:
+        pytest.skip("no probe")
+    model, _, report = loaded(name, golden, golden_json)
+    assert report.reinitialised["head.weight"].startswith("zeros, (6, 96) in the file, (6, 48)")
+    content = hub_content(name, golden_json)
+    with pytest.raises(ValueError, match=r"head\.weight: \(6, 96\) in the file"):
+        fit_weights(model, *weights_of(content, name, model), head_may_differ=False)
+
+
+def original(name: str, read: Read, **options: Any) -> Loaded:
+    shapes = read(f"other/original/{name}.keys.json")
+    state = weights_by_rule(shapes)
+    is_clip = "visual.proj" in shapes
+    image_size = ORIGINAL[name]["image"]
+    patch = next(shape[-1] for key, shape in shapes.items() if shape[1:2] == [3])
+    width = shapes["visual.class_embedding"][0] if is_clip else shapes["cls_token"][-1]
+    blocks = {
+        key.split(".resblocks." if is_clip else "blocks.")[1].split(".")[0]
+        for key in shapes
+        if ("visual.transformer.resblocks." if is_clip else "blocks.") in key
+    }
+    mlp = next(
+        s[0]
+        for k, s in shapes.items()
+        if k.endswith(
+            (
+                "visual.transformer.resblocks.0.mlp.c_fc.weight",
+                "blocks.0.mlp.fc1.weight",
+                "blocks.0.mlp.w12.weight",
+            )
+        )
+    )
+    size = ViTSize(patch, width, mlp, width // 64 if is_clip else 4, len(blocks), **options)
+    model = vit(size, image_size, 20).eval()
+    report = fit_weights(model, *weights_of(state, name, model))
+    return model, {}, report
+
+
+ORIGINAL_OPTIONS = {
+    "openai_clip_visual": {"norm_eps": 1e-5, "activation": "quick_gelu", "pre_norm": True},
+    "dinov2": {"layer_scale": True, "pos_resize": "dinov2"},
+    "dinov2_other_size": {"layer_scale": True, "pos_resize": "dinov2"},
+    "dinov2_reg4": {"layer_scale": True, "num_registers": 4, "positions": "patches"},
+    "dinov2_swiglu": {"layer_scale": True, "activation": "swiglu"},
+}
+
+
+@pytest.mark.parametrize("name", ORIGINAL_OPTIONS)
+def test_original(name: str, golden: Read, golden_json: Read) -> None:
+    arrays = golden(f"other/original/{name}.npz")
+    model, _, report = original(name, golden_json, **ORIGINAL_OPTIONS[name])
+    clips = pixels(ORIGINAL[name], arrays["images_u8"])
+    with torch.no_grad():
+        x = model.norm(tokens(model, clips))
+    close = {"atol": 1e-5, "rtol": 0}
+    if "image_features" in arrays:
+        torch.testing.assert_close(
+            model(clips), torch.from_numpy(arrays["image_features"]), **close
+        )
+        return
+    parts = x.split([1, model.num_prefix - 1, x.shape[1] - model.num_prefix], dim=1)
+    for part, key in zip(parts, ("clstoken", "regtokens", "patchtokens"), strict=True):
+        expected = torch.from_numpy(arrays[f"x_norm_{key}"]).reshape(part.shape)
+        torch.testing.assert_close(part, expected, **close)
+    assert ("pos_embed" in report.resized) == (name == "dinov2_other_size")
