@@ -17,7 +17,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--cfg", "--cfg_file", help="yml file of the experiment, ours or a released flat one")
-    add("--tune_from", metavar="FILE", help="start a new run from these weights (.npz, .pth)")
+    add("--tune_from", metavar="FILE", help="start a new run from these weights; or timm:NAME")
     add(
         "--resume",
         metavar="FILE",

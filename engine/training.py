@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
+from config.backbones import backbone_pixels
 from config.class_names import check_same_names, read_class_names
 from datasets.annotations import VideoRecord, list_digest
 from datasets.first_look import look_at_lists
@@ -213,6 +214,8 @@ def set_up_training(
     log.config(cfg)
     for text in filter(None, (report, taught)):
         _log.info("%s", text)
+    if report:
+        report.pixels = report.pixels or backbone_pixels(cfg.MODEL.BACKBONE)
     if report and (remark := report.pixel_remark(cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD)):
         _log.warning("%s", remark)
     log_start(cfg, world, model, groups.size, len(records), len(val.records))

@@ -10,6 +10,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from config import load_cfg, load_cfg_text
+from config.backbones import backbone_pixels
 from config.changes import changed_answers
 from config.class_names import are_numbers, check_same_names, read_class_names
 from models.exported import SUFFIXES
@@ -70,6 +71,7 @@ def load_model(
     # a file that describes itself was read for that, and is not read twice
     found = weights_of(content, path, model) if content else read_weights(path, model)
     report = fit_weights(model, *found, head_may_differ=False)
+    report.pixels = report.pixels or backbone_pixels(experiment.MODEL.BACKBONE)
     pixels = report.pixel_remark(experiment.DATA.PIXEL_MEAN, experiment.DATA.PIXEL_STD)
     if pixels and not any(key.startswith("DATA.PIXEL_") for key in changes):
         _log.warning("%s", pixels)

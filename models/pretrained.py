@@ -30,9 +30,10 @@ from models.weights.formats import FORMATS, Found, format_of
 from models.weights.hub_folder import read_content
 from models.weights.image_vit import read_npz
 from models.weights.load_report import LoadReport
+from models.weights.named_weights import COMPUTES, is_named, read_named
 from models.weights.paddle import read_pdparams
 from models.weights.released_tsm import describe_resnet
-from models.weights.vit_computation import option_advice
+from models.weights.vit_computation import check_computation, option_advice
 
 STUDENT = "student."  # names of the model that is kept of two that learned together
 # Where weights lie in a file.
@@ -61,7 +62,7 @@ def load_weights(
     Args:
         model: A video model of ours.
         path: ``.npz``, ``.pdparams``, ``.safetensors``, a torch file or a folder of Hugging Face,
-            see the module's docstring.
+            see the module's docstring; or ``timm:NAME``, ``torchvision:NAME``.
         head_may_differ: False makes a head that does not fit an error, and a temporal module that
             is not in the file: for testing.
         drops_head: Leave the file's head out even where it fits.
@@ -94,12 +95,14 @@ def read_weights(path: str | Path, model: nn.Module | None = None) -> tuple[Stat
     Raises:
         ValueError: As `load_weights`.
     """
-    suffix = Path(path).suffix
+    suffix = "" if is_named(path) else Path(path).suffix
     if suffix in (".npz", ".pdparams"):
         arrays = read_npz(path) if suffix == ".npz" else read_pdparams(path)
         return _converted(Found(arrays, suffix, str(path), [*arrays]), model)
-    content = read_content(path)
+    content = read_named(str(path)) if is_named(path) else read_content(path)
     state, report = weights_of(content, str(path), model)
+    if model is not None:
+        check_computation(model, content.get(COMPUTES, {}), str(path))
     if isinstance(names := content.get("class_names"), list):
         report.class_names = list(map(str, names))
     report.pixels = report.pixels or _own_pixels(content)

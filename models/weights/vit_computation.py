@@ -30,12 +30,12 @@ def check_clip(model: nn.Module, content: Mapping[str, Any], source: str) -> Non
         expected["activation"] = "quick_gelu"
     elif "hidden_act" in told:
         expected["activation"] = _ACTIVATIONS.get(told["hidden_act"], told["hidden_act"])
-    _check(model, expected, source)
+    check_computation(model, expected, source)
 
 
 def check_dinov3(model: nn.Module, content: Mapping[str, Any], source: str) -> None:
     """Do so for a DINOv3."""
-    _check(model, {"norm_eps": _hub_config(content).get("layer_norm_eps", 1e-5)}, source)
+    check_computation(model, {"norm_eps": _hub_config(content).get("layer_norm_eps", 1e-5)}, source)
 
 
 def check_hugging_face(model: nn.Module, content: Mapping[str, Any], source: str) -> None:
@@ -45,7 +45,7 @@ def check_hugging_face(model: nn.Module, content: Mapping[str, Any], source: str
     act = _ACTIVATIONS.get(told.get("hidden_act", ""), told.get("hidden_act"))
     if act and not told.get("use_swiglu_ffn"):
         expected["activation"] = act
-    _check(model, expected, source)
+    check_computation(model, expected, source)
 
 
 def describe_vit(
@@ -145,7 +145,14 @@ def _options(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check(model: nn.Module, expected: Mapping[str, Any], source: str) -> None:
+def check_computation(model: nn.Module, expected: Mapping[str, Any], source: str) -> None:
+    """Raise ValueError where a ViT of ours computes otherwise than its weights were trained for.
+
+    Args:
+        model: Any; one of another kind is refused elsewhere.
+        expected: By the fields of `ViTSize`.
+        source: Of the weights.
+    """
     size = getattr(model, "size", None)
     if not isinstance(size, ViTSize):
         return  # of another kind, as the names will show

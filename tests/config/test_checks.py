@@ -5,7 +5,7 @@ import pytest
 from yacs.config import CfgNode
 
 from config import load_cfg_text
-from config.backbones import BACKBONES, PLAIN, SIZES
+from config.backbones import BACKBONES, CLIP, HALF, IMAGENET, PLAIN, SIZES, backbone_pixels
 from config.checks import AT_LEAST_ONE, BELOW_ONE, CHOICES, NOT_NEGATIVE, SHARES, value_at
 
 EXPLICIT = "PATCH_SIZE: 8, HIDDEN_SIZE: 96, MLP_DIM: 192, NUM_HEADS: 4, NUM_LAYERS: 3"
@@ -343,3 +343,11 @@ def test_averaging_that_cannot_work_is_an_error(keys: dict[str, object], reason:
 def test_averaging_may_begin_in_the_last_epoch_and_rise_to_its_constant_rate() -> None:
     assert load("TRAIN.SWA.START_EPOCH", 18).TRAIN.SWA.START_EPOCH == 18
     assert load("TRAIN.SWA.LR", 0.5, "TRAIN.SWA.ANNEAL_EPOCHS", 2).TRAIN.SWA.LR == 0.5
+
+
+def test_a_family_s_name_tells_the_pixels_of_its_weights() -> None:
+    assert backbone_pixels("clip_vit_l14") == backbone_pixels("openclip_vit_h14") == CLIP
+    assert backbone_pixels("dinov2_vit_s14_reg4") == backbone_pixels("mae_vit_b16") == IMAGENET
+    assert backbone_pixels("augreg_vit_b16") == HALF
+    assert backbone_pixels("ViT-B_16") is None  # recipes of other pixels start from it
+    assert backbone_pixels("clip_of_mine") is None
