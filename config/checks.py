@@ -37,6 +37,7 @@ CHOICES = {
     "MODEL.TSM.ORDER": ("future_first", "past_first"),
     "MODEL.TSM.DIRECTION": ("both", "past"),
     "MODEL.TSM.MODALITY": ("RGB", "Flow"),
+    "MODEL.TSM.NON_LOCAL_MODE": ("", "embedded_gaussian", "dot_product", "gaussian"),
     "OPTIM.GROUPS": ("one", "vit", "pp_timesformer", "tsm", "paddle"),
     "OPTIM.NAME": ("sgd", "adamw"),
     "OPTIM.WARMUP_RULE": ("factor", "line"),

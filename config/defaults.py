@@ -207,6 +207,9 @@ _C.MODEL.TSM.DIRECTION = "both"
 _C.MODEL.TSM.TEMPORAL_POOL = False
 # A non-local block after every second block of layer2 and layer3 (arXiv:1711.07971).
 _C.MODEL.TSM.NON_LOCAL = False
+# What it computes: embedded_gaussian (TSM release), dot_product or gaussian (MMAction2). Empty:
+# embedded_gaussian, but weights that may be of another kind are an error.
+_C.MODEL.TSM.NON_LOCAL_MODE = ""
 # RGB or Flow (x and y in turn), and the images stacked in a frame; 0: 1 for RGB, 5 for Flow.
 # The loaders read RGB; Flow is for the model alone.
 _C.MODEL.TSM.MODALITY = "RGB"

@@ -114,6 +114,7 @@ def _build_tsm(cfg: CfgNode) -> ResNetTSM:
         ratio=tsm.RATIO,
         temporal_pool=tsm.TEMPORAL_POOL,
         non_local=tsm.NON_LOCAL,
+        non_local_mode=tsm.NON_LOCAL_MODE,
         modality=tsm.MODALITY,
         new_length=tsm.NEW_LENGTH,
         dropout=tsm.DROPOUT,

@@ -26,7 +26,8 @@ from models.weights.embeddings import (
     resize_time_embed,
 )
 from models.weights.finite_weights import check_finite, check_floating
-from models.weights.formats import FORMATS, Found, format_of
+from models.weights.formats import FORMATS, format_of
+from models.weights.found import Found
 from models.weights.hub_folder import read_content
 from models.weights.image_vit import read_npz
 from models.weights.load_report import LoadReport
@@ -196,8 +197,9 @@ def _own_pixels(content: Mapping[str, Any]) -> tuple[list[float], list[float]] |
     if not isinstance(said, dict):
         return None
     mean, std = said.get("mean"), said.get("std")
-    is_known = isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) == 3
-    return (mean, std) if is_known else None
+    if isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) == 3:
+        return mean, std
+    return None
 
 
 def _unwrapped(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], str, list[str]]:
@@ -378,6 +380,9 @@ def _advice(state: State, own: State) -> list[str]:
             "the file attends along time: set MODEL.NAME timesformer and "
             "MODEL.TIMESFORMER.ATTENTION divided"
         )
+    heads = [name.rpartition(".")[0] for name in own if name.startswith(("head.", "fc."))]
+    if heads and not any(name.startswith(f"{heads[0]}.") for name in state):
+        advice.append("the file has no head; to train one on it: --tune_from")
     if in_model and not in_file:
         advice.append("the file is no divided TimeSformer's; to train one from it: --tune_from")
     return advice

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 
 from models.temporal import (
+    NON_LOCAL_MODES,
     DepthwiseTemporalConv,
     NonLocal,
     SqueezedTemporalConv,
@@ -42,6 +43,8 @@ class TSMOptions:
         ratio: 0, or PaddleVideo's share of the channels in place of ``1 / fold_div``.
         temporal_pool: Half as many frames from layer2 on.
         non_local: A non-local block after every second block of layer2 and layer3.
+        non_local_mode: What it computes, see `models.temporal.NonLocal`; "": nobody said so, which
+            is ``embedded_gaussian`` as in the TSM release.
         modality: ``RGB`` or ``Flow``.
         new_length: Images stacked in each frame; 0: 1 for RGB, 5 for Flow.
         dropout: Probability before the classifier, frame by frame.
@@ -57,6 +60,7 @@ class TSMOptions:
     ratio: float = 0.0
     temporal_pool: bool = False
     non_local: bool = False
+    non_local_mode: str = ""
     modality: str = "RGB"
     new_length: int = 0
     dropout: float = 0.5
@@ -211,7 +215,9 @@ class ResNetTSM(nn.Module):
             block,
             self._temporal_op(block.conv1.in_channels, shifts_shortcut) if is_shifted else None,
             shifts_shortcut=shifts_shortcut,
-            has_non_local=is_non_local,
+            non_local_mode=(
+                self.options.non_local_mode or NON_LOCAL_MODES[0] if is_non_local else ""
+            ),
         )
 
     def _temporal_op(self, num_channels: int, shifts_shortcut: bool) -> nn.Module:
@@ -254,7 +260,7 @@ class TemporalBlock(nn.Module):
         block: Whose layers it takes.
         temporal: From maps (B*T, C, H, W) and T to maps, before the first convolution.
         shifts_shortcut: The shortcut sees what ``temporal`` returns, too.
-        has_non_local: A non-local block follows.
+        non_local_mode: Of the non-local block that follows; "" for none.
     """
 
     temporal: nn.Module | None
@@ -273,7 +279,7 @@ class TemporalBlock(nn.Module):
         block: BasicBlock | Bottleneck,
         temporal: nn.Module | None = None,
         shifts_shortcut: bool = False,
-        has_non_local: bool = False,
+        non_local_mode: str = "",
     ) -> None:
         super().__init__()
         for name, layer in block.named_children():
@@ -284,7 +290,7 @@ class TemporalBlock(nn.Module):
         self.num_out = block.bn3.num_features if self.is_bottleneck else block.bn2.num_features
         self.shifts_shortcut = shifts_shortcut
         self.temporal = temporal
-        self.non_local = NonLocal(self.num_out) if has_non_local else None
+        self.non_local = NonLocal(self.num_out, non_local_mode) if non_local_mode else None
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
         """Turn maps (B*T, C, H, W) of clips of T frames into the next block's."""

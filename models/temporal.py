@@ -7,6 +7,7 @@ release's ResNet modules; they have parameters and replace their input.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+NON_LOCAL_MODES = ("embedded_gaussian", "dot_product", "gaussian")
 SQUEEZE = 8  # channels in over channels of the temporal convolution
 _MOMENTUM = 0.01  # of the convolutions' norms
 
@@ -34,19 +35,33 @@ def temporal_pool(x: Tensor, num_frames: int) -> Tensor:
 class NonLocal(nn.Module):
     """Attention of every place and time to every other, added to the input (arXiv:1711.07971).
 
-    Embedded Gaussian without scale; keys and values are pooled 2 x 2. The last norm starts at zero,
-    so that a new block changes nothing.
+    Keys and values are pooled 2 x 2. The last norm starts at zero, so that a new block changes
+    nothing.
 
     Args:
         num_channels: C.
+        mode: ``embedded_gaussian``: softmax over the keys, without scale; ``dot_product``, of the
+            same parameters: the products divided by the number of keys; ``gaussian``: softmax over
+            the products of the maps themselves, which has neither theta nor phi.
+
+    Raises:
+        ValueError: The mode is none of those.
     """
 
-    def __init__(self, num_channels: int) -> None:
+    def __init__(self, num_channels: int, mode: str = "embedded_gaussian") -> None:
         super().__init__()
+        if mode not in NON_LOCAL_MODES:
+            raise ValueError(f"a non-local block's mode is one of {NON_LOCAL_MODES}, got {mode!r}")
         inner = num_channels // 2
+        self.mode = mode
         self.g = nn.Conv3d(num_channels, inner, kernel_size=1)
-        self.theta = nn.Conv3d(num_channels, inner, kernel_size=1)
-        self.phi = nn.Conv3d(num_channels, inner, kernel_size=1)
+        self.theta: nn.Module
+        self.phi: nn.Module
+        if mode == "gaussian":
+            self.theta, self.phi = nn.Identity(), nn.Identity()
+        else:
+            self.theta = nn.Conv3d(num_channels, inner, kernel_size=1)
+            self.phi = nn.Conv3d(num_channels, inner, kernel_size=1)
         self.out = nn.Conv3d(inner, num_channels, kernel_size=1)
         self.norm = nn.BatchNorm3d(num_channels)
         nn.init.zeros_(self.norm.weight)
@@ -59,7 +74,10 @@ class NonLocal(nn.Module):
         key = F.max_pool3d(self.phi(clips), kernel_size=(1, 2, 2))
         value = F.max_pool3d(self.g(clips), kernel_size=(1, 2, 2))
         key, value = (part.flatten(2).transpose(1, 2) for part in (key, value))  # (B, M, C/2)
-        seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, T*H*W, C/2)
+        if self.mode == "dot_product":
+            seen = query @ (key.transpose(1, 2) @ value) / key.shape[1]  # (B, T*H*W, C/2)
+        else:
+            seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)
         seen = seen.transpose(1, 2).unflatten(2, clips.shape[2:])  # (B, C/2, T, H, W)
         return x + _by_frame(self.norm(self.out(seen)))
 

@@ -12,6 +12,7 @@ import torch
 from config.regular_file import open_regular
 from models.weights import State
 from models.weights.archive import MAGIC, DamagedError, open_archive
+from models.weights.plain_pickle import Global
 from models.weights.torch_file import check_old_torch_file, check_torch_archive
 from models.weights.torchscript import is_torchscript, read_torchscript
 
@@ -31,22 +32,56 @@ _PLAIN_VALUES: list[Any] = [
 ]
 
 
+class _Nothing:
+    """Stands for an object of another library that no weights are: whatever it is told, it is so.
+
+    A class of that library's name would be looked up, built and filled; this one does none of it.
+    """
+
+    def __new__(cls, *arguments: Any) -> "_Nothing":
+        return super().__new__(cls)
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _nothing(*arguments: Any) -> _Nothing:
+    return _Nothing()
+
+
+# What a training of mmengine's (MMAction2) writes beside the weights: curves of its log, each with
+# arrays and with functions that are looked up by `getattr`. numpy's own way to restore an array
+# corrupts memory where a file is crafted for it.
+_HISTORY = Global("mmengine.logging.history_buffer", "HistoryBuffer")
+_STAND_INS: list[Any] = [
+    (_Nothing, str(_HISTORY)),
+    (_nothing, "builtins.getattr"),
+    (_Nothing, "numpy.ndarray"),
+    *((_nothing, f"numpy.{core}.multiarray._reconstruct") for core in _CORES),
+]
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU with ``weights_only=True``.
 
-    Beside what torch lets in, numbers of numpy and ``argparse.Namespace`` are: plain values. Of a
-    TorchScript archive, which torch does not read so, the tensors are by name.
+    Beside what torch lets in, numbers of numpy and ``argparse.Namespace`` are: plain values. In a
+    training's own file of mmengine's, nothing stands in the place of its log. Of a TorchScript
+    archive, which torch does not read so, the tensors are by name.
 
     Raises:
         ValueError: There is no such file, it is not a checkpoint of tensors and plain values, or
             its bytes are not those that were written.
     """
     _check_is_file(path)
-    state = _check_before_reading(path)
+    state, called = _check_before_reading(path)
     if state is not None:
         return dict(state)
+    stand_ins = _STAND_INS if _HISTORY in called else []
     try:
-        with torch.serialization.safe_globals(_PLAIN_VALUES):
+        with torch.serialization.safe_globals([*_PLAIN_VALUES, *stand_ins]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # foreign bytes make the unpickler raise anything
         if is_fault_of_call(error):
@@ -108,11 +143,12 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
 
 
-def _check_before_reading(path: str | Path) -> State | None:
+def _check_before_reading(path: str | Path) -> tuple[State | None, set[Global]]:
     """Refuse what ``torch.load`` would read without a look at sums, sizes and places in the file.
 
     Returns:
         The content of a TorchScript archive, which is read here; None for what torch is to read.
+        And the names that the file calls, as far as they count.
 
     Raises:
         ValueError: As `read_checkpoint`.
@@ -122,9 +158,12 @@ def _check_before_reading(path: str | Path) -> State | None:
             is_archive = file.read(len(MAGIC)) == MAGIC  # as torch tells them apart
             file.seek(0)
             if is_archive and _holds_torchscript(file):
-                return read_torchscript(path)
+                return read_torchscript(path), set()
             file.seek(0)
-            (check_torch_archive if is_archive else check_old_torch_file)(file)
+            if is_archive:
+                return None, check_torch_archive(file)
+            check_old_torch_file(file)
+            return None, set()
     except zipfile.BadZipFile as error:
         raise _unreadable(path, _OF_ANOTHER_KIND) from error
     except DamagedError as error:

@@ -61,3 +61,8 @@ def convert(
         if ours != theirs:
             conversion.renamed[ours] = theirs
     return conversion
+
+
+def has_tensors(state: Mapping[str, Tensor], dims: Mapping[str, int]) -> bool:
+    """Tell whether weights hold tensors of so many dimensions, by name: what sizes are read off."""
+    return all(name in state and state[name].dim() == count for name, count in dims.items())

@@ -3,10 +3,9 @@
 To read another one, add an entry.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import nn
 
@@ -14,7 +13,23 @@ from config.backbones import CLIP, IMAGENET
 from models.weights import State
 from models.weights.conversion import Conversion
 from models.weights.description import Description
+from models.weights.found import Found
+from models.weights.hub_timesformer import (
+    describe_hub_timesformer,
+    from_hub_timesformer,
+    is_hub_timesformer,
+)
 from models.weights.image_vit import from_npz, from_torchvision, is_torchvision, without_unused
+from models.weights.mmaction import (
+    check_non_local,
+    describe_resnet,
+    describe_transformer,
+    from_resnet,
+    from_timesformer,
+    is_resnet,
+    is_timesformer,
+    shift_placement,
+)
 from models.weights.other_networks import other_network
 from models.weights.paddle import in_order_of, tsm_from_paddle, vit_from_paddle
 from models.weights.released_tokshift import from_released, is_released
@@ -45,25 +60,6 @@ from models.weights.vit_names import (
 )
 
 PYSLOWFAST = "checkpoint, its model_state"  # where PySlowFast, and so TimeSformer, puts weights
-
-
-class Found(NamedTuple):
-    """What lies in a file.
-
-    Attributes:
-        tensors: Tensors, or numpy arrays, by their names in the file.
-        place: Where they lie: the suffix of a file that holds nothing else, or ``state dict``, or
-            ``checkpoint, its KEY``.
-        source: The file.
-        held: All names beside the tensors', for the message about a file of no known format.
-        content: All that the file holds, where it holds more.
-    """
-
-    tensors: Mapping[str, Any]
-    place: str
-    source: str
-    held: Sequence[str]
-    content: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -168,6 +164,36 @@ FORMATS = [
     ),
     WeightFormat(
         "released TSM {place}, no shift", _named(is_released_tsm), _all(from_released_tsm)
+    ),
+    WeightFormat(
+        "MMAction2's TSM {place}",
+        lambda found: is_resnet(found.tensors) and bool(shift_placement(found.tensors)),
+        from_resnet,
+        describe=describe_resnet,
+        check=check_non_local,
+        is_certain=True,
+    ),
+    WeightFormat(
+        "MMAction2's TSN {place}",
+        _named(is_resnet),
+        from_resnet,
+        describe=describe_resnet,
+        check=check_non_local,
+        is_certain=True,
+    ),
+    WeightFormat(
+        "MMAction2's TimeSformer {place}",
+        _named(is_timesformer),
+        from_timesformer,
+        describe=describe_transformer,
+        is_certain=True,
+    ),
+    WeightFormat(
+        "Hugging Face's TimeSformer {place}",
+        _named(is_hub_timesformer),
+        from_hub_timesformer,
+        describe=describe_hub_timesformer,
+        is_certain=True,
     ),
     WeightFormat(
         "torchvision ViT {place}",

@@ -21,6 +21,7 @@ _INDEX = ".index.json"
 # In the order in which the libraries look for them.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _NAMES = tuple(name for weights in WEIGHTS for name in (weights, f"{weights}{_INDEX}"))
+_ROUNDED = 1e-6
 _PART = re.compile(r"(.+)-\d{5}-of-\d{5}(\.\w+)")
 
 
@@ -94,6 +95,47 @@ def hub_files(weights: Path) -> list[Path]:
     if not weights.name.endswith(_INDEX):
         return [weights]
     return [weights.with_name(name) for name in sorted({*_weight_map(weights).values()})]
+
+
+def hub_said(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ``config.json`` and ``preprocessor_config.json`` of a content, {} for either."""
+    said = content.get(HUB)
+    said = said if isinstance(said, dict) else {}
+    return said.get("config", {}), said.get("preprocessor", {})
+
+
+def hub_classes(config: Mapping[str, Any], num_classes: int) -> list[str]:
+    """Return the class names in a ``config.json`` by label; [] where it has none of its own."""
+    names = config.get("id2label")
+    if not isinstance(names, dict) or len(names) != num_classes:
+        return []
+    ordered = [names.get(str(label)) for label in range(num_classes)]
+    are_own = ordered != [f"LABEL_{label}" for label in range(num_classes)]
+    return [str(name) for name in ordered] if are_own and None not in ordered else []
+
+
+def hub_pixels(preprocessor: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
+    """Return mean and std, for pixels in 0..1, of a ``preprocessor_config.json``.
+
+    None where it names none.
+    """
+    mean, std = preprocessor.get("image_mean"), preprocessor.get("image_std")
+    if preprocessor.get("do_normalize") is False:
+        mean, std = [0.0] * 3, [1.0] * 3
+    if not (_are_three(mean) and _are_three(std)):
+        return None
+    factor = preprocessor.get("rescale_factor", 1 / 255)
+    if preprocessor.get("do_rescale") is False:
+        factor = 1.0
+    if not isinstance(factor, (int, float)) or not factor > 0:
+        return None
+    scale = 1 if abs(255 * factor - 1) < _ROUNDED else 255 * factor
+    return [value / scale for value in mean], [value / scale for value in std]
+
+
+def _are_three(values: Any) -> bool:
+    is_list = isinstance(values, list) and len(values) == 3
+    return is_list and all(isinstance(value, (int, float)) for value in values)
 
 
 def _read_file(path: Path) -> Mapping[str, Any]:

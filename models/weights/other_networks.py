@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 _NOT_A_RESNET = "; of the TSM release only ResNets are here"
 _NOT_A_TIMESFORMER = "; of PySlowFast's kin only TimeSformers are here"
-_OTHER_NAMES = "; its names are not the official ones, which alone are known here"
 _NO_TOKEN = " without a class token, so that there is nothing to shift"
 _CLASS_TOKENS = ("cls_token", "visual.trunk.cls_token")
 _LAYERS = r"features\.\d+\.\d+\."  # of torchvision's networks of stages
@@ -26,8 +25,7 @@ _NETWORKS = (  # the beginning of a parameter's name, what has it; the first tha
     (r"s[1-5]\.pathway", f"a SlowFast, X3D or 3-D ResNet{_NOT_A_TIMESFORMER}"),
     (r"pos_embed_(spatial|temporal|class)|pos_encoding\.", "an MViT"),
     (r"(stages\.\d+\.)?blocks\.\d+\.attn\.(pool|norm)_[qkv]\.", "an MViT"),
-    (r"transformer_layers\.|backbone\.transformer_l", f"a TimeSformer of MMAction2{_OTHER_NAMES}"),
-    (r"timesformer\.", f"a TimeSformer of Hugging Face{_OTHER_NAMES}"),
+    (r"layer\d\.\d+\.conv\.\d\.conv\.", "a MobileNetV2 of MMAction2; of TSN, TSM only ResNets"),
     (r"visual\.(layer1|attnpool)\.", f"a CLIP whose images go through a ResNet{_NO_TOKEN}"),
     (r"visual\.attn_pool\.", "a CoCa, whose last attention no model here has"),
     (r"vision_model\.head\.|(visual\.trunk\.)?attn_pool\.|logit_bias", f"a SigLIP{_NO_TOKEN}"),

@@ -43,8 +43,11 @@ class _Opaque:
     """A value that was not looked into."""
 
 
-def check_torch_archive(file: BinaryIO) -> None:
+def check_torch_archive(file: BinaryIO) -> set[Global]:
     """Check an archive as `check_archive`, and that its pickle asks for the bytes that it has.
+
+    Returns:
+        The names that the pickle calls.
 
     Raises:
         zipfile.BadZipFile: It is no archive, or cut short.
@@ -57,8 +60,9 @@ def check_torch_archive(file: BinaryIO) -> None:
         if any(not name.startswith(f"{root}/") for name in members):
             raise ValueError("its members lie in several folders")
         if f"{root}/data.pkl" not in members:
-            return  # of another kind, which torch refuses
-        storages = read_storages(io.BytesIO(archive.read(f"{root}/data.pkl")), size_of(file))
+            return set()  # of another kind, which torch refuses
+        pickle = io.BytesIO(archive.read(f"{root}/data.pkl"))
+        storages, called = read_storages(pickle, size_of(file))
     for storage in storages:
         member = members.get(f"{root}/data/{storage.key}")
         if member is None or member.file_size != storage.num_bytes:
@@ -67,6 +71,7 @@ def check_torch_archive(file: BinaryIO) -> None:
                 f"a tensor asks for {storage.num_bytes} bytes of {root}/data/{storage.key}, which "
                 f"has {found}"
             )
+    return called
 
 
 def check_old_torch_file(file: BinaryIO) -> None:
@@ -78,14 +83,14 @@ def check_old_torch_file(file: BinaryIO) -> None:
     data, size = io.BytesIO(file.read()), size_of(file)
     storages: dict[str, int] = {}
     for _ in range(4):  # a magic number, a version, facts of the system, the content
-        for storage in read_storages(data, size):
+        for storage in read_storages(data, size)[0]:
             storages[storage.key] = max(storage.num_bytes, storages.get(storage.key, 0))
     if sum(storages.values()) > size:
         raise ValueError(f"its tensors ask for {sum(storages.values())} of its {size} bytes")
 
 
-def read_storages(file: BinaryIO, size: int) -> list[_Storage]:
-    """Return the storages that a pickle of torch asks for.
+def read_storages(file: BinaryIO, size: int) -> tuple[list[_Storage], set[Global]]:
+    """Return the storages that a pickle of torch asks for, and the names that it calls.
 
     Args:
         file: Of bytes in memory, standing where the pickle begins.
@@ -96,14 +101,15 @@ def read_storages(file: BinaryIO, size: int) -> list[_Storage]:
     """
     scan = _TensorScan(size)
     PickleReader(scan.call, lambda built, state: built, scan.persistent).read(file)
-    return scan.storages
+    return scan.storages, scan.called
 
 
 class _TensorScan:
-    """Notes the storages of a pickle, and adds up its tensors' bytes."""
+    """Notes the storages of a pickle and what it calls, and adds up its tensors' bytes."""
 
     def __init__(self, size: int) -> None:
         self.storages: list[_Storage] = []
+        self.called: set[Global] = set()
         self._bytes_left = largest_content(size)
 
     def persistent(self, name: Any) -> _Storage:
@@ -117,6 +123,7 @@ class _TensorScan:
         raise ValueError("it refers to something else than the bytes of a tensor")
 
     def call(self, called: Global, arguments: tuple[Any, ...]) -> Any:
+        self.called.add(called)
         if called.module == "torch._utils" and called.name in _TENSORS:
             self._count(arguments)
         elif called.module.split(".")[0] == "torch" and called not in _OTHER_TORCH:

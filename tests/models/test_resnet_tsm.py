@@ -156,6 +156,31 @@ def test_non_local_by_its_formula() -> None:
         )
 
 
+@pytest.mark.parametrize("mode", ["dot_product", "gaussian"])
+def test_other_non_local_modes_by_their_formulas(mode: str) -> None:
+    B, T, C, H, W = 2, 3, 8, 4, 6
+    module = NonLocal(C, mode).eval()
+    nn.init.ones_(module.norm.weight)
+    x = torch.randn(B * T, C, H, W)
+    clips = x.unflatten(0, (B, T)).transpose(1, 2)  # (B, C, T, H, W)
+    pool = nn.MaxPool3d((1, 2, 2))
+    value = pool(module.g(clips)).flatten(2)
+    if mode == "gaussian":
+        weights = (clips.flatten(2).transpose(1, 2) @ pool(clips).flatten(2)).softmax(-1)
+    else:
+        key = pool(module.phi(clips)).flatten(2)
+        weights = module.theta(clips).flatten(2).transpose(1, 2) @ key / key.shape[-1]
+    seen = (weights @ value.transpose(1, 2)).transpose(1, 2).reshape(B, C // 2, T, H, W)
+    expected = clips + module.norm(module.out(seen))
+    due = expected.transpose(1, 2).flatten(0, 1)
+    torch.testing.assert_close(module(x, T), due, rtol=0, atol=1e-5)  # float32 in another order
+
+
+def test_a_non_local_mode_that_is_not_here_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"a non-local block's mode is one of .*'concatenation'"):
+        NonLocal(8, "concatenation")
+
+
 def test_a_new_non_local_block_changes_nothing() -> None:
     x = torch.randn(4, 8, 4, 4)
     assert torch.equal(NonLocal(8)(x, 2), x)

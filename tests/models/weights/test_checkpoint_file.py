@@ -119,6 +119,52 @@ def test_plain_values_of_numpy_and_argparse_are_read(value: Any, tmp_path: Path)
     assert read_checkpoint(tmp_path / "a.pth")["value"] == value
 
 
+def module_of(name: str, monkeypatch: pytest.MonkeyPatch, **members: Any) -> types.ModuleType:
+    """Make a module, and those that it lies in, for pickles to refer to."""
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        path = ".".join(parts[:end])
+        monkeypatch.setitem(sys.modules, path, types.ModuleType(path))
+    vars(sys.modules[name]).update(members)
+    return sys.modules[name]
+
+
+def history_of(monkeypatch: pytest.MonkeyPatch) -> type:
+    """Make mmengine's class of log curves, which keeps arrays and functions of its own."""
+    name = "mmengine.logging.history_buffer"
+    methods = {"__module__": name, "mean": lambda self: 0.0}
+    history = type("HistoryBuffer", (), methods)
+    module_of(name, monkeypatch, HistoryBuffer=history)
+    return history
+
+
+def test_log_of_an_mmengine_training_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curve = history_of(monkeypatch)()
+    curve.values, curve.method = np.arange(3.0), curve.mean
+    content = content_of(1) | {"message_hub": {"loss": curve}}
+    torch.save(content, tmp_path / "a.pth")
+    monkeypatch.undo()  # the library is not here
+    read = read_checkpoint(tmp_path / "a.pth")
+    assert torch.equal(read["state_dict"]["weight"], torch.ones(3, 2))
+    assert not vars(read["message_hub"]["loss"])
+
+
+def test_stand_ins_let_no_code_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    curve, ran = history_of(monkeypatch)(), tmp_path / "ran"
+    for value, found in ((Malicious(ran), "mkdir"), (Path("a"), "pathlib")):
+        torch.save(content_of(1) | {"curve": curve, "value": value}, tmp_path / "a.pth")
+        with pytest.raises(
+            ValueError, match=rf"a\.pth is not a readable.*Python object, .*{found}"
+        ):
+            read_checkpoint(tmp_path / "a.pth")
+    assert not ran.exists()
+    # an array as numpy restores it, crafted or not, is not built
+    torch.save(content_of(1) | {"curve": curve, "value": np.zeros(2)}, tmp_path / "a.pth")
+    assert not isinstance(read_checkpoint(tmp_path / "a.pth")["value"], np.ndarray)
+
+
 @pytest.mark.parametrize(
     ("value", "name"),
     [

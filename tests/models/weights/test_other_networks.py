@@ -48,8 +48,7 @@ NETWORKS = [
     ("pos_embed_spatial", "an MViT"),
     ("blocks.0.attn.pool_q.weight", "an MViT"),
     ("layers.0.blocks.0.norm1.weight", "a Swin transformer"),
-    ("backbone.transformer_layers.layers.0.norms.0.weight", "a TimeSformer of MMAction2; its"),
-    ("timesformer.embeddings.cls_token", "a TimeSformer of Hugging Face; its names"),
+    ("backbone.layer1.0.conv.0.conv.weight", "a MobileNetV2 of MMAction2; of TSN, TSM only"),
     ("dist_token", "a DeiT with a distillation token"),
     ("head_dist.weight", "a DeiT with a distillation token"),
 ]
