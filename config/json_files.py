@@ -20,16 +20,29 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     Raises:
         ValueError: There is no such file, it is too large, no JSON, or no object.
     """
-    text = read_text(path, what, max_bytes=MAX_BYTES)
-    try:
-        content = json.loads(text, parse_int=_number)
-    except RecursionError as error:
-        raise ValueError(f"{what} {str(path)!r} is nested too deeply") from error
-    except ValueError as error:
-        raise ValueError(f"{what} {str(path)!r} is not JSON: {error}") from error
+    name = f"{what} {str(path)!r}"
+    content = parse_json(read_text(path, what, max_bytes=MAX_BYTES), name)
     if not isinstance(content, dict):
-        raise ValueError(f"{what} {str(path)!r} holds a {type(content).__name__}, not an object")
+        raise ValueError(f"{name} holds a {type(content).__name__}, not an object")
     return content
+
+
+def parse_json(text: str, name: str) -> Any:
+    """Return the value of a JSON text.
+
+    Args:
+        text: The text.
+        name: What to call it in messages.
+
+    Raises:
+        ValueError: It is no JSON, or nested without end.
+    """
+    try:
+        return json.loads(text, parse_int=_number)
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"{name} is not JSON: {error}") from error
 
 
 def _number(digits: str) -> int:

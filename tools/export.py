@@ -1,5 +1,8 @@
 r"""Export a checkpoint as one file that needs none of our code: ONNX, or torch.export's .pt2.
 
+Or, to hand it on: --output model.safetensors writes the weights, with config.json and a model card
+beside them; the file and its folder open again wherever a checkpoint does.
+
     python tools/export.py --checkpoint runs/quickstart/best.pth --output model.onnx
     python tools/export.py --checkpoint FILE --cfg YML --output model.onnx --output model.pt2 \
         --views 10x3 --clips VIDEO VIDEO
@@ -49,11 +52,13 @@ from models.exported import (
 from models.loaded_model import read_experiment
 from tools.exporting.export_check import prove, read_clips
 from tools.exporting.int8 import int8_path, quantize, report_int8
+from tools.exporting.weights_file import beside, check_beside, figures_of, write_weights
 from tools.predicting.view_option import num_views, view_keys
 from tools.writing.places import check_places
 
 LEAST_OPSET = 18  # torch's exporter knows no older one
-RUNTIMES = {".pt2": "torch.export", ".onnx": "ONNX Runtime"}
+WEIGHTS = ".safetensors"
+RUNTIMES = {".pt2": "torch.export", ".onnx": "ONNX Runtime", WEIGHTS: "the file read again"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class ExportOptions:
     """What is asked for beside the checkpoint.
 
     Attributes:
-        outputs: Files to write, ``.onnx`` or ``.pt2``.
+        outputs: Files to write, ``.onnx``, ``.pt2`` or ``.safetensors``.
         views: ``none``, or the views averaged inside, as ``10x3``.
         takes_normalized: The graph takes normalised float32, not uint8.
         opset: Of ONNX; 0: the newest that torch's exporter makes by itself.
@@ -118,17 +123,23 @@ def export(loaded: LoadedModel, options: ExportOptions) -> None:
     sys.stdout.write(f"{loaded.report}\n")
     classifier = build_classifier(loaded, metadata)
     real = read_clips(cfg, options.clips, options.num_videos, metadata.views != "none")
-    program = trace(classifier, metadata)
+    is_traced = any(path.suffix in SUFFIXES for path in options.outputs)
+    program = trace(classifier, metadata) if is_traced else None
     with TemporaryDirectory(dir=options.outputs[0].parent, prefix=".export-") as scratch:
         files: dict[Path, Path] = {}
         for output in options.outputs:
             place = Path(scratch) / str(len(files))  # a folder each: a large file comes in parts
             place.mkdir()
             files[place / output.name] = output
-            _write(program, place / output.name, metadata, options.opset)
+            if output.suffix == WEIGHTS:
+                write_weights(loaded, place / output.name, figures_of(checkpoint))
+            elif program is not None:
+                _write(program, place / output.name, metadata, options.opset)
         eager = ExportedModel(classifier, metadata, checkpoint)
-        runtimes = {".pt2": ExportedModel(program.module(), metadata, checkpoint)}
-        runtimes |= {path.suffix: load_exported(path) for path in files}
+        runtimes = {}
+        if program is not None:
+            runtimes[".pt2"] = ExportedModel(program.module(), metadata, checkpoint)
+        runtimes |= {path.suffix: _opened(path, metadata) for path in files}
         named = {RUNTIMES[suffix]: model for suffix, model in runtimes.items()}
         prove(eager, named, real)
         if options.quantizes:
@@ -207,7 +218,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         required=True,
         action="append",
         type=Path,
-        help="file to write, .onnx or .pt2; may be given twice",
+        help="file to write, .onnx, .pt2 or .safetensors; may be given once for each",
     )
     add("--views", default="none", metavar="none|NxC", help="views averaged inside, as 10x3")
     add("--normalized", action="store_true", help="take normalised float32 clips, not uint8")
@@ -227,11 +238,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _check_outputs(options: ExportOptions) -> None:
     """Find out what cannot be written before any work is done."""
     suffixes = [path.suffix for path in options.outputs]
-    if not {*suffixes} <= {*SUFFIXES} or len({*suffixes}) < len(suffixes):
+    if not {*suffixes} <= {*SUFFIXES, WEIGHTS} or len({*suffixes}) < len(suffixes):
         raise ValueError(
-            "--output takes one .onnx file, one .pt2 file or both, got "
+            "--output takes one .onnx file, one .pt2 file or both, or a .safetensors file, got "
             + " ".join(str(path) for path in options.outputs)
         )
+    if {*suffixes} == {WEIGHTS} and (options.views != "none" or options.takes_normalized):
+        raise ValueError("--views and --normalized are for .onnx and .pt2 files")
+    if WEIGHTS in suffixes:
+        needed_package("safetensors", "a .safetensors file")
     if ".onnx" not in suffixes:
         if options.quantizes or options.opset:
             raise ValueError("--int8 and --opset are for an .onnx file; --output names none")
@@ -245,6 +260,10 @@ def _check_outputs(options: ExportOptions) -> None:
 
 def _check_places(options: ExportOptions, inputs: Sequence[str | None]) -> None:
     places: dict[str, Path | None] = {f"--output ({p.suffix})": p for p in options.outputs}
+    for output in options.outputs:
+        if output.suffix == WEIGHTS:
+            check_beside(output)
+            places |= {f"--output ({what})": path for what, path in beside(output).items()}
     if options.quantizes:
         onnx = next(path for path in options.outputs if path.suffix == ".onnx")
         places["--int8"] = int8_path(onnx)
@@ -274,9 +293,17 @@ def _write(program: ExportedProgram, path: Path, metadata: ExportMetadata, opset
     onnx_program.save(path)
 
 
+def _opened(path: Path, metadata: ExportMetadata) -> ExportedModel:
+    """Open a file that was written, as its users will."""
+    if path.suffix != WEIGHTS:
+        return load_exported(path)
+    return ExportedModel(build_classifier(load_model(path), metadata), metadata, str(path))
+
+
 def _move(path: Path, output: Path) -> None:
     """Move a file and what lies beside it under a name that begins with its own: its parts."""
-    for part in path.parent.glob(f"{path.name}*"):
+    others = [place.name for place in beside(path).values()] if path.suffix == WEIGHTS else []
+    for part in [*path.parent.glob(f"{path.name}*"), *(path.with_name(name) for name in others)]:
         shutil.move(part, output.parent / part.name)
     size = output.stat().st_size
     sys.stdout.write(f"wrote {output}, {size / 1e6:.2f} MB\n")

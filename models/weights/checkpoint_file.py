@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from config.json_files import parse_json
 from config.regular_file import open_regular
 from models.weights import State
 from models.weights.archive import MAGIC, DamagedError, open_archive
@@ -18,6 +19,7 @@ from models.weights.torchscript import is_torchscript, read_torchscript
 
 WEIGHTS_ALONE = (".npz", ".pdparams", ".safetensors")  # files that hold nothing else
 _WAY_OUT = "; its maker can write the weights alone: torch.save(model.state_dict(), FILE)"
+_TOLD = ("class_names", "preprocessing")  # JSON in the header, beside the config
 _OF_ANOTHER_KIND = "it is cut short or of another kind"
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)|<class '([\w.]+)'>")  # in torch's text
 _CORES = ("core", "_core")
@@ -141,6 +143,28 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
+
+
+def read_safetensors_told(path: str | Path) -> dict[str, Any]:
+    """Return the content of a ``.safetensors`` file: its tensors, or more where it says more.
+
+    A file that `tools/export.py` wrote holds in its header what our checkpoints do: ``config``,
+    ``class_names``, ``preprocessing``. Its tensors come as ``state_dict`` then.
+
+    Raises:
+        ValueError: As `read_safetensors`; or what the header says is not as it was written.
+    """
+    tensors = read_safetensors(path)
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        said = file.metadata() or {}
+    if "config" not in said:
+        return tensors
+    told = {key: parse_json(said.get(key, "null"), f"{key} in {path}") for key in _TOLD}
+    if not isinstance(told["class_names"], list) or not isinstance(told["preprocessing"], dict):
+        raise ValueError(f"{path} holds a config, but no class names and preprocessing as ours do")
+    return {"state_dict": tensors, "config": said["config"], **told}
 
 
 def _check_before_reading(path: str | Path) -> tuple[State | None, set[Global]]:

@@ -8,12 +8,17 @@ the name that the libraries give it, is read with what the folder says.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor
 
 from config.json_files import read_json
-from models.weights.checkpoint_file import read_checkpoint, read_described, read_safetensors
+from models.weights.checkpoint_file import (
+    read_checkpoint,
+    read_described,
+    read_safetensors,
+    read_safetensors_told,
+)
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 HUB = "hub"  # key of what the folder says
@@ -58,7 +63,10 @@ def read_content(path: str | Path) -> dict[str, Any]:
         ValueError: It cannot be read.
     """
     weights = hub_weights(path)
-    return read_hub(weights) if weights else dict(_read_file(Path(path)))
+    if weights:
+        return read_hub(weights)
+    read = read_safetensors_told if str(path).endswith(".safetensors") else read_checkpoint
+    return read(path)
 
 
 def read_telling(path: str | Path) -> dict[str, Any]:
@@ -68,7 +76,12 @@ def read_telling(path: str | Path) -> dict[str, Any]:
         ValueError: It cannot be read.
     """
     weights = hub_weights(path)
-    return read_hub(weights) if weights else read_described(path)
+    if weights:
+        return read_hub(weights)
+    if str(path).endswith(".safetensors") and Path(path).is_file():
+        content = read_safetensors_told(path)
+        return content if "config" in content else {}
+    return read_described(path)
 
 
 def read_hub(weights: Path) -> dict[str, Any]:
@@ -81,7 +94,12 @@ def read_hub(weights: Path) -> dict[str, Any]:
         key: read_json(file, name) if (file := weights.with_name(name)).is_file() else {}
         for key, name in (("config", CONFIG), ("preprocessor", PREPROCESSOR))
     }
-    read = _read_parts if weights.name.endswith(_INDEX) else _read_file
+    if weights.suffix == ".safetensors":
+        content = read_safetensors_told(weights)
+        if "config" in content:
+            return content
+        return {"state_dict": content, HUB: said}
+    read = _read_parts if weights.name.endswith(_INDEX) else read_checkpoint
     return {"state_dict": read(weights), HUB: said}
 
 
@@ -133,7 +151,7 @@ def hub_pixels(preprocessor: Mapping[str, Any]) -> tuple[list[float], list[float
     return [value / scale for value in mean], [value / scale for value in std]
 
 
-def _are_three(values: Any) -> bool:
+def _are_three(values: Any) -> TypeGuard[list[float]]:
     is_list = isinstance(values, list) and len(values) == 3
     return is_list and all(isinstance(value, (int, float)) for value in values)
 

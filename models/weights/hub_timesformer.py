@@ -107,7 +107,7 @@ def describe_hub_timesformer(found: Found) -> Description | None:
 
 
 def _of_config(config: Mapping[str, Any], source: str) -> Description:
-    config = _DEFAULTS | config
+    config = {**_DEFAULTS, **config}
     for key, value in _FIXED.items():
         if config.get(key, value) != value:
             raise ValueError(

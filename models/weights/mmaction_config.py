@@ -4,8 +4,8 @@ The text is read without being run. What it leaves out is what MMAction2's class
 where the text names the class.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeGuard
 
 from config.backbones import BACKBONES
 from models.resnet_tsm import LAYERS
@@ -232,21 +232,23 @@ def _add_mode(said: Description, mode: str, source: str) -> None:
 def _add_pixels(
     said: Description,
     config: ModelConfig,
-    usual: tuple[Sequence[float], Sequence[float]],
+    usual: tuple[list[float], list[float]],
     source: str,
 ) -> None:
     theirs = config.part("model", "data_preprocessor")
     if theirs.get("to_rgb") is True:
         raise ValueError(f"{source} was trained on BGR frames (to_rgb turns them); here are RGB")
     mean, std = theirs.get("mean"), theirs.get("std")
-    if not (_are_channels(mean) and _are_channels(std)):
-        mean, std = usual
+    if _are_channels(mean) and _are_channels(std):
+        pixels = (mean, std)
+    else:
+        pixels = usual
         said.notes.append("its cfg names no pixels: those of all such recipes of MMAction2's count")
-    said.values["DATA.PIXEL_MEAN"] = [round(value / 255, 8) for value in mean[:3]]
-    said.values["DATA.PIXEL_STD"] = [round(value / 255, 8) for value in std[:3]]
+    for key, values in zip(("MEAN", "STD"), pixels, strict=True):
+        said.values[f"DATA.PIXEL_{key}"] = [round(value / 255, 8) for value in values[:3]]
 
 
-def _are_channels(values: Any) -> bool:
+def _are_channels(values: Any) -> TypeGuard[list[float]]:
     is_list = isinstance(values, list) and len(values) >= 3
     return is_list and all(isinstance(value, (int, float)) for value in values)
 
