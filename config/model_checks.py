@@ -110,7 +110,8 @@ def transformer_faults(cfg: CfgNode) -> list[str]:
 
 def _unknown_options(cfg: CfgNode) -> list[str]:
     """Return what neither weights nor the name of a backbone of one's own would tell."""
-    vit, wanted = cfg.MODEL.VIT, {}
+    vit: CfgNode = cfg.MODEL.VIT
+    wanted: dict[str, str] = {}
     if vit.PRE_NORM:
         wanted |= {"ACTIVATION": "quick_gelu (OpenAI's CLIP) or gelu (LAION's)"}
     if vit.PRE_NORM or vit.POSITIONS == "rotary":

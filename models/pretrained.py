@@ -34,7 +34,7 @@ from models.weights.load_report import LoadReport
 from models.weights.named_weights import COMPUTES, is_named, read_named
 from models.weights.paddle import read_pdparams
 from models.weights.released_tsm import describe_resnet
-from models.weights.vit_computation import check_computation, option_advice
+from models.weights.vit_computation import check_computation, option_advice, size_of
 
 STUDENT = "student."  # names of the model that is kept of two that learned together
 # Where weights lie in a file.
@@ -326,8 +326,8 @@ def _resized(
     name: str, value: Tensor, target: Tensor, model: nn.Module
 ) -> tuple[Tensor, str] | None:
     """Return a tensor that can be made to fit, and how; None for one that cannot."""
-    if name == "pos_embed" and value.shape[-1] == target.shape[-1] and hasattr(model, "size"):
-        return _resized_positions(value.to(target.dtype), target.shape[1], model.size)
+    if name == "pos_embed" and value.shape[-1] == target.shape[-1] and (size := size_of(model)):
+        return _resized_positions(value.to(target.dtype), target.shape[1], size)
     is_time = name == "time_embed" and hasattr(model, "time_resize")
     if is_time and value.shape[-1] == target.shape[-1]:
         how = str(model.time_resize)
@@ -349,9 +349,10 @@ def _resized_positions(value: Tensor, num_tokens: int, size: ViTSize) -> tuple[T
 
 
 def _no_grid(name: str, value: Tensor | None, model: nn.Module) -> str:
-    if name != "pos_embed" or value is None or value.dim() != 3 or not hasattr(model, "size"):
+    size = size_of(model)
+    if name != "pos_embed" or value is None or value.dim() != 3 or size is None:
         return ""
-    num_patches = value.shape[1] - (model.size.positions == "all")
+    num_patches = value.shape[1] - (size.positions == "all")
     return (
         ""
         if is_square(num_patches)

@@ -270,11 +270,11 @@ class TimeSformer(nn.Module):
 
     def _positioned(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Return class token and registers, (1, P, C), and patches (B, T, N, C), with positions."""
-        cls = self.cls_token  # (1, 1, C)
+        cls: Tensor = self.cls_token  # (1, 1, C)
         if self.pos_embed is not None:
             patches = patches + self.pos_embed[:, -patches.shape[2] :]
-        if self.size.positions == "all":
-            cls = cls + self.pos_embed[:, :1]
+            if self.size.positions == "all":
+                cls = cls + self.pos_embed[:, :1]
         return cls if self.reg_token is None else torch.cat([cls, self.reg_token], dim=1), patches
 
     def _check(self, clips: Tensor) -> None:

@@ -118,7 +118,10 @@ def _checked(
 
 
 def _described_vit(found: Found) -> Description | None:
-    return describe_vit(found.tensors, found.content, found.source)
+    rename = (
+        from_hugging_face_clip if is_hugging_face_clip(found.tensors) else from_hugging_face_vit
+    )
+    return describe_vit(rename(found.tensors, found.source).state, found.content)
 
 
 def _used(found: Found) -> Conversion:

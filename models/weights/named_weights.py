@@ -68,11 +68,8 @@ def _of_torchvision(name: str) -> dict[str, Any]:
 
 def _computation(model: nn.Module) -> dict[str, Any]:
     """Return eps and activation of a ViT of timm; {} of another network."""
-    blocks = dict(model.named_children()).get("blocks")
-    parts = (
-        dict(blocks[0].named_modules()) if isinstance(blocks, nn.Sequential | nn.ModuleList) else {}
-    )
-    norm, act = parts.get("norm1"), parts.get("mlp.act")
+    parts = dict(model.named_modules())
+    norm, act = parts.get("blocks.0.norm1"), parts.get("blocks.0.mlp.act")
     found: dict[str, Any] = {}
     if isinstance(norm, nn.LayerNorm):
         found["norm_eps"] = norm.eps

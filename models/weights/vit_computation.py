@@ -1,10 +1,12 @@
 """What a ViT computes and its tensors do not show: told by the file, or by who made such files."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
+from config.backbones import CLIP, IMAGENET
 from models.vit import ViTSize
 from models.weights import State
 from models.weights.description import Description
@@ -13,7 +15,19 @@ from models.weights.embeddings import is_square
 _ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quick_gelu", "silu": "swiglu", "swiglu": "swiglu"}
 _ALIKE_EPS = 2e-6  # Hugging Face's 1e-12 against 1e-6 changes outputs by 6e-6
 _OPENAI_ALONE = "input_resolution"  # OpenAI's own files of CLIP have it
-_NO_HEAD = "the file has no classifier, and says no number of classes"
+_UNSAID = {  # by the beginning of model_type: heads, eps and activation that a config may leave out
+    "vit": (12, 1e-12, "gelu"),
+    "deit": (12, 1e-12, "gelu"),
+    "dinov2": (12, 1e-6, "gelu"),
+    "dinov3": (6, 1e-5, "gelu"),
+    "clip": (12, 1e-5, "quick_gelu"),
+}
+_PIXELS = {  # of all published files of a model_type
+    "clip": CLIP,
+    **dict.fromkeys(("deit", "dinov2", "dinov3"), IMAGENET),
+}
+_NO_HEAD = "it has no classifier; --tune_from trains one"
+_NO_PIXELS = "no preprocessor_config.json lies beside it"
 
 
 def check_clip(model: nn.Module, content: Mapping[str, Any], source: str) -> None:
@@ -48,41 +62,52 @@ def check_hugging_face(model: nn.Module, content: Mapping[str, Any], source: str
     check_computation(model, expected, source)
 
 
-def describe_vit(
-    tensors: Mapping[str, Any], content: Mapping[str, Any], source: str
-) -> Description | None:
+def describe_vit(state: State, content: Mapping[str, Any]) -> Description | None:
     """Return what a folder of Hugging Face says of an image ViT; None for a file without config.
 
     Args:
-        tensors: By the names in the file.
+        state: The weights under our names, which show the sizes.
         content: All that the file holds.
-        source: The file.
     """
     told = _hub_config(content)
-    if "hidden_size" not in told or "num_attention_heads" not in told:
+    options = _options(state, told)
+    if not options:
         return None
     said = content["hub"].get("preprocessor", {})
-    heads = [name for name in ("classifier.weight", "visual_projection.weight") if name in tensors]
+    side = _side(said.get("crop_size")) or _side(said.get("size"))
+    patch, positions = options["PATCH_SIZE"], state.get("pos_embed")
+    if side == 0 or side % patch:  # as the model was trained
+        num = positions.shape[1] if positions is not None else 0
+        side = math.isqrt(num) * patch or told.get("image_size", 224)
     values = {
         "MODEL.NAME": "vit",
         "MODEL.BACKBONE": "custom",
-        **{f"MODEL.VIT.{key}": value for key, value in _options(told).items()},
-        "DATA.IMAGE_SIZE": _side(said.get("crop_size")) or told.get("image_size", 224),
-        "DATA.TEST_SHORT_SIDE": _side(said.get("size")) or told.get("image_size", 224),
+        **{f"MODEL.VIT.{key}": value for key, value in options.items()},
+        "DATA.IMAGE_SIZE": side,
+        "DATA.TEST_SHORT_SIDE": max(side, _side(said.get("size"))),
     }
-    if heads:
-        values["MODEL.NUM_CLASSES"] = int(tensors[heads[0]].shape[0])
+    head = state.get("head.weight")
+    K = 0 if head is None or head.dim() != 2 else head.shape[0]
+    values |= {"MODEL.NUM_CLASSES": K} if K else {}
     mean, std = said.get("image_mean"), said.get("image_std")
-    if mean and std:
-        values |= {"DATA.PIXEL_MEAN": mean, "DATA.PIXEL_STD": std}
-    labels = told.get("id2label", {})
-    is_named = heads and len(labels) == values["MODEL.NUM_CLASSES"]
+    if not (mean and std):
+        mean, std = _PIXELS.get(str(told["model_type"]).partition("_")[0], (None, None))
+    values |= {"DATA.PIXEL_MEAN": mean, "DATA.PIXEL_STD": std} if mean else {}
+    lacking = {} if mean else dict.fromkeys(("DATA.PIXEL_MEAN", "DATA.PIXEL_STD"), _NO_PIXELS)
+    lacking |= {} if K else {"MODEL.NUM_CLASSES": _NO_HEAD}
+    labels = told.get("id2label")
+    names = [labels.get(str(label)) for label in range(K)] if isinstance(labels, dict) else []
     return Description(
         values,
-        lacking={} if heads else {"MODEL.NUM_CLASSES": _NO_HEAD},
-        class_names=[str(labels[key]) for key in sorted(labels, key=int)] if is_named else [],
-        notes=[] if mean else ["no preprocessor_config.json tells which pixels it was trained on"],
+        lacking=lacking,
+        class_names=[] if None in names else [str(name) for name in names],
     )
+
+
+def size_of(model: nn.Module) -> ViTSize | None:
+    """Return sizes and options of a ViT or TimeSformer of ours; None of another model."""
+    size = vars(model).get("size")
+    return size if isinstance(size, ViTSize) else None
 
 
 def option_advice(state: State, own: State) -> list[str]:
@@ -117,31 +142,27 @@ def shown_options(state: State) -> dict[str, Any]:
     return shown
 
 
-def _options(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return MODEL.VIT of a config of Hugging Face."""
-    width, kind = told["hidden_size"], told.get("model_type", "")
-    is_gated = bool(told.get("use_swiglu_ffn") or told.get("use_gated_mlp"))
-    mlp = told.get("intermediate_size") or width * told.get("mlp_ratio", 4)
-    if told.get("use_swiglu_ffn"):  # as DINOv2: two thirds, in steps of 8
-        mlp = (int(mlp * 2 / 3) + 7) // 8 * 8
-    registers = told.get("num_register_tokens", 1 if kind == "deit" else 0)
-    is_rotary, is_clip = kind == "dinov3_vit", kind.startswith("clip")
-    act = _ACTIVATIONS.get(told.get("hidden_act", "gelu"), told.get("hidden_act"))
-    return {
-        "PATCH_SIZE": told.get("patch_size", 16),
-        "HIDDEN_SIZE": width,
-        "MLP_DIM": int(mlp) * (2 if is_gated else 1),
-        "NUM_HEADS": told["num_attention_heads"],
-        "NUM_LAYERS": told.get("num_hidden_layers", 12),
+def _options(state: State, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return MODEL.VIT of weights and the config beside them; {} where they say too little."""
+    kind = next((k for k in _UNSAID if str(told.get("model_type", "")).startswith(k)), "")
+    patches, into = state.get("patch_embed.proj.weight"), state.get("blocks.0.mlp.fc1.weight")
+    shown = shown_options(state)
+    if not (kind and shown and patches is not None and into is not None) or patches.dim() != 4:
+        return {}
+    heads, eps, act = _UNSAID[kind]
+    act = told.get("hidden_act", act)
+    is_gated = shown.get("ACTIVATION") == "swiglu"
+    return shown | {
+        "PATCH_SIZE": patches.shape[-1],
+        "HIDDEN_SIZE": patches.shape[0],
+        "MLP_DIM": into.shape[0],
+        "NUM_HEADS": told.get("num_attention_heads", heads),
+        "NUM_LAYERS": len({name.split(".")[1] for name in state if name.startswith("blocks.")}),
         "DROPOUT": 0.0,
-        "QKV_BIAS": bool(told.get("qkv_bias", told.get("query_bias", True))),
-        "NORM_EPS": told.get("layer_norm_eps", 1e-5 if is_clip or is_rotary else 1e-6),
-        "ACTIVATION": "swiglu" if is_gated else act,
-        "PRE_NORM": is_clip,
-        "LAYER_SCALE": kind.startswith("dino"),
-        "NUM_REGISTERS": registers,
-        "POSITIONS": "rotary" if is_rotary else "patches" if registers else "all",
-        "POS_RESIZE": "dinov2" if kind == "dinov2" else "bicubic",
+        "QKV_BIAS": "blocks.0.attn.qkv.bias" in state,
+        "NORM_EPS": told.get("layer_norm_eps", eps),
+        "ACTIVATION": "swiglu" if is_gated else _ACTIVATIONS.get(act, act),
+        "POS_RESIZE": "dinov2" if kind == "dinov2" and not shown["NUM_REGISTERS"] else "bicubic",
     }
 
 
@@ -153,8 +174,8 @@ def check_computation(model: nn.Module, expected: Mapping[str, Any], source: str
         expected: By the fields of `ViTSize`.
         source: Of the weights.
     """
-    size = getattr(model, "size", None)
-    if not isinstance(size, ViTSize):
+    size = size_of(model)
+    if size is None:
         return  # of another kind, as the names will show
     for name, value in expected.items():
         has = getattr(size, name)

@@ -1,6 +1,8 @@
 """Image ViTs of Hugging Face, OpenAI and facebookresearch: their own outputs from their names."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from config import load_cfg_text
 from models import build_model
+from models.loaded_model import load_model
 from models.pretrained import describe, fit_weights, weights_of
 from models.vit import VisionTransformer, ViTSize, encode, vit
 from models.weights.load_report import LoadReport
@@ -151,3 +154,31 @@ def test_original(name: str, golden: Read, golden_json: Read) -> None:
         expected = torch.from_numpy(arrays[f"x_norm_{key}"]).reshape(part.shape)
         torch.testing.assert_close(part, expected, **close)
     assert ("pos_embed" in report.resized) == (name == "dinov2_other_size")
+
+
+def test_a_folder_is_opened_without_a_yml(golden_json: Read, golden: Read, tmp_path: Path) -> None:
+    name = "clip_vision_with_projection"
+    safetensors = pytest.importorskip("safetensors.torch")
+    state = weights_by_rule(golden_json(f"other/hf/{name}.keys.json"))
+    safetensors.save_file(state, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(HUB[name]["config"]))
+    opened = load_model(tmp_path)
+    clips = pixels(HUB[name], golden(f"other/hf/{name}.npz")["images_u8"])
+    embeds = torch.from_numpy(golden(f"other/hf/{name}.npz")["image_embeds"])
+    with torch.no_grad():
+        torch.testing.assert_close(opened.model(clips), embeds, atol=1e-5, rtol=0)
+    cfg = opened.cfg
+    assert (cfg.MODEL.VIT.ACTIVATION, cfg.MODEL.VIT.NORM_EPS) == ("quick_gelu", 1e-5)
+    assert pytest.approx(HUB[name]["mean"], abs=1e-7) == cfg.DATA.PIXEL_MEAN
+
+
+def test_a_folder_that_does_not_tell_the_pixels_says_so(golden_json: Read, tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    state = weights_by_rule(golden_json("other/hf/vit_classification.keys.json"))
+    safetensors.save_file(state, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(HUB["vit_classification"]["config"]))
+    with pytest.raises(ValueError, match=r"does not say DATA\.PIXEL_MEAN, DATA\.PIXEL_STD"):
+        load_model(tmp_path)
+    said = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"height": 32, "width": 32}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    assert load_model(tmp_path).cfg.DATA.IMAGE_SIZE == 32
