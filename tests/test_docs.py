@@ -16,6 +16,7 @@ DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
+    "docs/backbones.md",
     "docs/benchmarks.md",
     "docs/clusters.md",
     "docs/datasets.md",

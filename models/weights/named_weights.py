@@ -46,7 +46,7 @@ def _of_timm(name: str) -> dict[str, Any]:
     import timm  # here: it takes seconds, and few need it
 
     model = timm.create_model(name, pretrained=True)
-    told = model.pretrained_cfg
+    told: Any = model.pretrained_cfg
     return {
         "state_dict": model.state_dict(),
         "preprocessing": {key: [*map(float, told[key])] for key in ("mean", "std")},
