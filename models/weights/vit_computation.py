@@ -11,6 +11,7 @@ from models.vit import ViTSize
 from models.weights import State
 from models.weights.description import Description
 from models.weights.embeddings import is_square
+from models.weights.hub_folder import hub_classes, hub_pixels, hub_said
 
 _ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quick_gelu", "silu": "swiglu", "swiglu": "swiglu"}
 _ALIKE_EPS = 2e-6  # Hugging Face's 1e-12 against 1e-6 changes outputs by 6e-6
@@ -26,6 +27,7 @@ _PIXELS = {  # of all published files of a model_type
     "clip": CLIP,
     **dict.fromkeys(("deit", "dinov2", "dinov3"), IMAGENET),
 }
+_PIXEL_KEYS = ("DATA.PIXEL_MEAN", "DATA.PIXEL_STD")
 _NO_HEAD = "it has no classifier; --tune_from trains one"
 _NO_PIXELS = "no preprocessor_config.json lies beside it"
 
@@ -39,26 +41,20 @@ def check_clip(model: nn.Module, content: Mapping[str, Any], source: str) -> Non
         source: The file.
     """
     told = _hub_config(content)
-    expected: dict[str, Any] = {"norm_eps": told.get("layer_norm_eps", 1e-5)}
-    if _OPENAI_ALONE in content:
-        expected["activation"] = "quick_gelu"
-    elif "hidden_act" in told:
-        expected["activation"] = _ACTIVATIONS.get(told["hidden_act"], told["hidden_act"])
-    check_computation(model, expected, source)
+    said = {"activation": "quick_gelu"} if _OPENAI_ALONE in content else _activation(told)
+    check_computation(model, _eps(told, 1e-5) | said, source)
 
 
 def check_dinov3(model: nn.Module, content: Mapping[str, Any], source: str) -> None:
     """Do so for a DINOv3."""
-    check_computation(model, {"norm_eps": _hub_config(content).get("layer_norm_eps", 1e-5)}, source)
+    check_computation(model, _eps(_hub_config(content), 1e-5), source)
 
 
 def check_hugging_face(model: nn.Module, content: Mapping[str, Any], source: str) -> None:
     """Do so for a ViT, DeiT or DINOv2 whose config lies beside it."""
     told = _hub_config(content)
-    expected = {"norm_eps": told["layer_norm_eps"]} if "layer_norm_eps" in told else {}
-    act = _ACTIVATIONS.get(told.get("hidden_act", ""), told.get("hidden_act"))
-    if act and not told.get("use_swiglu_ffn"):
-        expected["activation"] = act
+    is_gated = told.get("use_swiglu_ffn")  # whatever the activation is called
+    expected = (_eps(told, 1e-6) if told else {}) | ({} if is_gated else _activation(told))
     check_computation(model, expected, source)
 
 
@@ -73,7 +69,7 @@ def describe_vit(state: State, content: Mapping[str, Any]) -> Description | None
     options = _options(state, told)
     if not options:
         return None
-    said = content["hub"].get("preprocessor", {})
+    said = hub_said(content)[1]
     side = _side(said.get("crop_size")) or _side(said.get("size"))
     patch, positions = options["PATCH_SIZE"], state.get("pos_embed")
     if side == 0 or side % patch:  # as the model was trained
@@ -89,19 +85,11 @@ def describe_vit(state: State, content: Mapping[str, Any]) -> Description | None
     head = state.get("head.weight")
     K = 0 if head is None or head.dim() != 2 else head.shape[0]
     values |= {"MODEL.NUM_CLASSES": K} if K else {}
-    mean, std = said.get("image_mean"), said.get("image_std")
-    if not (mean and std):
-        mean, std = _PIXELS.get(str(told["model_type"]).partition("_")[0], (None, None))
-    values |= {"DATA.PIXEL_MEAN": mean, "DATA.PIXEL_STD": std} if mean else {}
-    lacking = {} if mean else dict.fromkeys(("DATA.PIXEL_MEAN", "DATA.PIXEL_STD"), _NO_PIXELS)
+    pixels = hub_pixels(said) or _PIXELS.get(told["model_type"].partition("_")[0])
+    values |= dict(zip(_PIXEL_KEYS, pixels, strict=True)) if pixels else {}
+    lacking = {} if pixels else dict.fromkeys(_PIXEL_KEYS, _NO_PIXELS)
     lacking |= {} if K else {"MODEL.NUM_CLASSES": _NO_HEAD}
-    labels = told.get("id2label")
-    names = [labels.get(str(label)) for label in range(K)] if isinstance(labels, dict) else []
-    return Description(
-        values,
-        lacking=lacking,
-        class_names=[] if None in names else [str(name) for name in names],
-    )
+    return Description(values, lacking, class_names=hub_classes(told, K))
 
 
 def size_of(model: nn.Module) -> ViTSize | None:
@@ -150,7 +138,7 @@ def _options(state: State, told: Mapping[str, Any]) -> dict[str, Any]:
     if not (kind and shown and patches is not None and into is not None) or patches.dim() != 4:
         return {}
     heads, eps, act = _UNSAID[kind]
-    act = told.get("hidden_act", act)
+    act = _activation(told).get("activation", act)
     is_gated = shown.get("ACTIVATION") == "swiglu"
     return shown | {
         "PATCH_SIZE": patches.shape[-1],
@@ -160,8 +148,8 @@ def _options(state: State, told: Mapping[str, Any]) -> dict[str, Any]:
         "NUM_LAYERS": len({name.split(".")[1] for name in state if name.startswith("blocks.")}),
         "DROPOUT": 0.0,
         "QKV_BIAS": "blocks.0.attn.qkv.bias" in state,
-        "NORM_EPS": told.get("layer_norm_eps", eps),
-        "ACTIVATION": "swiglu" if is_gated else _ACTIVATIONS.get(act, act),
+        "NORM_EPS": _eps(told, eps)["norm_eps"],
+        "ACTIVATION": "swiglu" if is_gated else act,
         "POS_RESIZE": "dinov2" if kind == "dinov2" and not shown["NUM_REGISTERS"] else "bicubic",
     }
 
@@ -190,10 +178,19 @@ def check_computation(model: nn.Module, expected: Mapping[str, Any], source: str
 
 def _hub_config(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of the vision model in a folder of Hugging Face; {} elsewhere."""
-    hub = content.get("hub")
-    config = hub.get("config", {}) if isinstance(hub, Mapping) else {}
+    config = hub_said(content)[0]
     vision = config.get("vision_config")
     return vision | {"model_type": "clip"} if isinstance(vision, dict) else config
+
+
+def _eps(told: Mapping[str, Any], default: float) -> dict[str, Any]:
+    eps = told.get("layer_norm_eps", default)
+    return {"norm_eps": eps if isinstance(eps, (int, float)) else default}
+
+
+def _activation(told: Mapping[str, Any]) -> dict[str, Any]:
+    act = told.get("hidden_act")
+    return {"activation": _ACTIVATIONS.get(act, act)} if isinstance(act, str) else {}
 
 
 def _side(size: Any) -> int:
