@@ -246,7 +246,7 @@ def _scale_jitter(cfg: CfgNode) -> ClipTransform:
 
 
 def _laps_transform(cfg: CfgNode) -> ClipTransform:
-    aug, colours = cfg.AUG, ColourChanges(*_colours(cfg), functions=LAPS_CHANGES)
+    aug, colours = cfg.AUG, ColourChanges(*_colours(cfg), LAPS_CHANGES)
     return LapsTransform(cfg.DATA.IMAGE_SIZE, aug.SHORT_SIDE_RANGE, aug.FLIP, colours)
 
 
@@ -256,7 +256,7 @@ def _multi_scale(cfg: CfgNode, rounds_places: bool = False) -> ClipTransform:
     return MultiScaleTransform(size, aug.CROP_SCALES, aug.FLIP, rounds_places, colours)
 
 
-def _colours(cfg: CfgNode) -> tuple[Any, ...]:
+def _colours(cfg: CfgNode) -> tuple[Any, Any, Any, Any, Any]:
     aug = cfg.AUG
     return aug.JITTER_ONE_IN, aug.BRIGHTNESS, aug.SATURATION, aug.GAMMA, aug.HUE
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.vit import LAYER_NORM_EPS, ViTSize
+from models.vit import ViTSize
 
 
 class PlainAttention(nn.Module):
@@ -39,9 +39,9 @@ class PlainBlock(nn.Module):
         super().__init__()
         C = size.hidden_size
         self.num_frames, self.fold_div = num_frames, fold_div
-        self.norm1 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
+        self.norm1 = nn.LayerNorm(C, eps=size.norm_eps)
         self.attn = PlainAttention(C, size.num_heads)
-        self.norm2 = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
+        self.norm2 = nn.LayerNorm(C, eps=size.norm_eps)
         self.fc1, self.fc2 = nn.Linear(C, size.mlp_dim), nn.Linear(size.mlp_dim, C)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class PlainTokShift(nn.Module):
         self.patch = nn.Conv2d(3, C, kernel_size=patch, stride=patch)
         blocks = (PlainBlock(size, num_frames, fold_div) for _ in range(size.num_layers))
         self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(C, eps=LAYER_NORM_EPS)
+        self.norm = nn.LayerNorm(C, eps=size.norm_eps)
         self.head = nn.Linear(C, num_classes)
 
     def forward(self, clips: Tensor) -> Tensor:
