@@ -47,6 +47,7 @@ _STATISTICS = (".running_mean", ".running_var")
 _TRAINING_ONLY = (  # keys that may differ between models of one kind
     "MODEL.CHECKPOINTS_BLOCKS",
     "MODEL.DROP_PATH",
+    "MODEL.HEAD_INIT",
     "MODEL.PARTIAL_BN",
     "MODEL.TSM.DROPOUT",
     "MODEL.VIT.DROPOUT",
