@@ -97,7 +97,7 @@ def probe(
     model = build_model(cfg)
     assert isinstance(model, VideoModel)
     _log.info("%s", load_weights(model, weights, drops_head=True))
-    head = model.get_submodule(model.head_name)  # type: ignore[operator]
+    head = model.get_submodule(model.head_name)
     run = Run(cfg, World(rank=0, size=1, local_rank=0, device=device))
     train, val = (read_features(run, model.to(device).eval(), split) for split in ("train", "val"))
     best = -1.0
@@ -166,10 +166,10 @@ def fit_head(features: Features, num_classes: int, strength: float) -> nn.Linear
         loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     with torch.no_grad():
-        head.weight /= std
-        head.bias -= head.weight @ mean
+        head.weight.div_(std)
+        head.bias.sub_(head.weight @ mean)
     return head.float()
 
 
@@ -184,11 +184,11 @@ def _features_of(clips: Tensor, model: nn.Module, run: Run) -> Tensor:
     """Return what the head sees of clips (D, T, 3, H, W), averaged over frames, (D, C)."""
     seen: list[Tensor] = []
     assert isinstance(model, VideoModel)
-    head = model.get_submodule(model.head_name)  # type: ignore[operator]
+    head = model.get_submodule(model.head_name)
     hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
         with run.autocast():
-            model(to_device(clips, run.cfg, run.world))  # type: ignore[operator]
+            model(to_device(clips, run.cfg, run.world))
     finally:
         hook.remove()
     (inputs,) = seen
