@@ -37,10 +37,10 @@ _ATTENTIONS = {
     "joint_space_time": "joint",
     "space_only": "space_only",
 }
-_FIXED = {  # what its code can do and ours cannot: key, the one value that is here
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-6,
-    "num_channels": 3,
+_CHOICES = {  # what its code can do and ours cannot: key, the values that are here
+    "hidden_act": ("gelu", "quick_gelu"),
+    "num_channels": (3,),
+    "attention_type": tuple(_ATTENTIONS),
 }
 _SIZES = {
     "patch_size": "MODEL.VIT.PATCH_SIZE",
@@ -49,6 +49,8 @@ _SIZES = {
     "num_attention_heads": "MODEL.VIT.NUM_HEADS",
     "num_hidden_layers": "MODEL.VIT.NUM_LAYERS",
     "qkv_bias": "MODEL.VIT.QKV_BIAS",
+    "layer_norm_eps": "MODEL.VIT.NORM_EPS",
+    "hidden_act": "MODEL.VIT.ACTIVATION",
     "hidden_dropout_prob": "MODEL.VIT.DROPOUT",
     "drop_path_rate": "MODEL.DROP_PATH",
     "num_frames": "DATA.NUM_FRAMES",
@@ -60,6 +62,9 @@ _DEFAULTS = {  # of its class, which a config may leave out
     "num_attention_heads": 12,
     "num_hidden_layers": 12,
     "qkv_bias": True,
+    "layer_norm_eps": 1e-6,
+    "hidden_act": "gelu",
+    "num_channels": 3,
     "hidden_dropout_prob": 0.0,
     "drop_path_rate": 0.0,
     "num_frames": 8,
@@ -108,24 +113,18 @@ def describe_hub_timesformer(found: Found) -> Description | None:
 
 def _of_config(config: Mapping[str, Any], source: str) -> Description:
     config = {**_DEFAULTS, **config}
-    for key, value in _FIXED.items():
-        if config.get(key, value) != value:
+    for key, values in _CHOICES.items():
+        if config[key] not in values:
             raise ValueError(
-                f"{source}: {key} is {config[key]!r} in its config.json; in a timesformer here it "
-                f"is {value!r}"
+                f"{source}: {key} is {config[key]!r} in its config.json; of a timesformer here it "
+                f"is one of {values}"
             )
-    attention = _ATTENTIONS.get(str(config["attention_type"]))
-    if attention is None:
-        raise ValueError(
-            f"{source}: attention_type is {config['attention_type']!r} in its config.json; choose "
-            f"one of {sorted(_ATTENTIONS)}"
-        )
     return Description(
         {
             "MODEL.NAME": "timesformer",
             "MODEL.BACKBONE": "custom",
             **{ours: config[theirs] for theirs, ours in _SIZES.items()},
-            "MODEL.TIMESFORMER.ATTENTION": attention,
+            "MODEL.TIMESFORMER.ATTENTION": _ATTENTIONS[config["attention_type"]],
             "DATA.IMAGE_SIZE": config["image_size"],
             "DATA.TEST_SHORT_SIDE": config["image_size"],
         }

@@ -141,9 +141,7 @@ def describe_timesformer(state: State, config: ModelConfig, source: str) -> Desc
     """
     backbone = config.backbone("TimeSformer")
     options = backbone or {}
-    eps = config.part("model", "backbone", "norm_cfg").get("eps", _EPS) if backbone else _EPS
-    if eps != _EPS:
-        raise ValueError(f"{source} has norms of eps {eps}; those of a timesformer here are {_EPS}")
+    norms = config.part("model", "backbone", "norm_cfg") if backbone else {}
     C, _, patch_size, _ = state["patch_embed.proj.weight"].shape
     sizes = {
         "PATCH_SIZE": patch_size,
@@ -156,6 +154,7 @@ def describe_timesformer(state: State, config: ModelConfig, source: str) -> Desc
             "MODEL.NAME": "timesformer",
             "MODEL.BACKBONE": "custom",
             **{f"MODEL.VIT.{key}": value for key, value in sizes.items()},
+            "MODEL.VIT.NORM_EPS": norms.get("eps", _EPS),
             "MODEL.VIT.DROPOUT": options.get("dropout_ratio", 0.0),
             "MODEL.DROP_PATH": 0.1,  # fixed in its code
             "MODEL.TIMESFORMER.ATTENTION": _attention(state),

@@ -50,6 +50,9 @@ def check_weights(examination: Examination) -> Iterator[Finding]:
     else:
         yield Finding(OK, f"{TUNES}: {_in_short(report)}")
         yield from (Finding(OK, note) for note in report.notes)
+        remark = report.pixel_remark(cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD)
+        if remark:
+            yield Finding(WARNING, remark, "DATA.PIXEL_MEAN and DATA.PIXEL_STD of the file")
     if cfg.DISTILL.LOSS == "dml" and (cfg.DISTILL.TEACHER or cfg.DISTILL.TEACHER_CFG):
         yield Finding(OK, f"{RESUMES} was not tried: two models learn")
         return

@@ -102,7 +102,9 @@ def test_file_alone_says_what_it_lacks(folder: Callable[..., Path]) -> None:
     ("key", "value", "text"),
     [
         ("hidden_act", "gelu_new", "hidden_act is 'gelu_new'"),
-        ("layer_norm_eps", 1e-5, "layer_norm_eps is 1e-05"),
+        ("hidden_act", ["gelu"], "hidden_act is"),
+        ("layer_norm_eps", -1.0, r"MODEL\.VIT\.NORM_EPS"),
+        ("attention_type", {}, "attention_type is {}"),
         ("num_channels", 10, "num_channels is 10"),
         ("attention_type", "trajectory", "attention_type is 'trajectory'"),
         ("num_attention_heads", 5, r"MODEL\.VIT\.NUM_HEADS"),
@@ -116,6 +118,12 @@ def test_config_that_cannot_be_is_an_error(
 ) -> None:
     with pytest.raises(ValueError, match=text):
         load_model(folder(WITH_HEAD[0], **{key: value}))
+
+
+def test_what_weights_do_not_show_is_of_the_config(folder: Callable[..., Path]) -> None:
+    path = folder(WITH_HEAD[0], layer_norm_eps=1e-5, hidden_act="quick_gelu")
+    vit = load_model(path).cfg.MODEL.VIT
+    assert (vit.NORM_EPS, vit.ACTIVATION) == (1e-5, "quick_gelu")
 
 
 def test_pixels_of_another_config_are_a_warning(
