@@ -27,10 +27,12 @@ sys.path.insert(0, str(REPOSITORY))
 from config import load_cfg
 from datasets.annotations import read_class_names
 from datasets.loaders import build_view_loader, read_records
-from datasets.views import classify_views
+from datasets.view_chunks import classify_views
 from engine.checkpoint_folder import write_checkpoint
 from engine.checkpoints import build_description
 from engine.distributed import World
+from engine.fetching import Fetched
+from engine.live_bar import LiveBar
 from engine.run import Run, to_device
 from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
@@ -128,13 +130,12 @@ def read_features(run: Run, model: nn.Module, split: str) -> Features:
     loader = build_view_loader(cfg, records, "val", rank=0, world_size=1)
     look = partial(_features_of, model=model, run=run)
     values: dict[int, Tensor] = {}
-    for i, batch in enumerate(loader):
-        for place, seen, error in classify_views(batch, look, cfg.TEST.VIEWS_PER_FORWARD):
+    with LiveBar(len(records), "video", f"features, {split}") as bar:
+        for place, seen, error in classify_views(loader, look, cfg.TEST.VIEWS_PER_FORWARD):
             if seen is None:
                 raise ValueError(error)
             values[place] = torch.from_numpy(seen).mean(0)  # (C,)
-        if (i + 1) % cfg.TRAIN.PRINT_FREQ == 0:
-            _log.info("features of %d of %d %s videos", len(values), len(records), split)
+            bar.update()
     stacked = torch.stack([values[place] for place in range(len(records))])
     return Features(stacked, torch.tensor([record.label for record in records]))
 
@@ -180,7 +181,7 @@ def accuracy(head: nn.Linear, features: Features) -> float:
     return 100 * hits.float().mean().item()
 
 
-def _features_of(clips: Tensor, model: nn.Module, run: Run) -> Tensor:
+def _features_of(clips: Tensor, model: nn.Module, run: Run) -> Fetched:
     """Return what the head sees of clips (D, T, 3, H, W), averaged over frames, (D, C)."""
     seen: list[Tensor] = []
     assert isinstance(model, VideoModel)
@@ -192,7 +193,7 @@ def _features_of(clips: Tensor, model: nn.Module, run: Run) -> Tensor:
     finally:
         hook.remove()
     (inputs,) = seen
-    return inputs.float().reshape(len(clips), -1, inputs.shape[-1]).mean(1).cpu()
+    return Fetched(inputs.float().reshape(len(clips), -1, inputs.shape[-1]).mean(1))
 
 
 def _strength(text: str) -> float:
