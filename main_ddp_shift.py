@@ -176,7 +176,7 @@ def train_one_epoch(
             there = on_device(batch, world)
             clips, labels = to_device(there.clips, cfg, world), there.labels
             if not epoch and not part.number(i):
-                shown = batch.clips.numpy()[:8], batch.labels.numpy()[:8].tolist()
+                shown = batch.clips.numpy()[:8], batch.labels.tolist()[:8]
                 run.log.clips(*shown, training.listed.class_names)
             rng = batch_rng(cfg.SEED, epoch, part.number(i), world.rank)
             mix = training.mixer.draw(clips.shape, rng)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import main_ddp_shift
-from engine.checkpoint_folder import BestRecord, CheckpointFolder
+from engine.checkpoint_folder import CheckpointFolder
 from tests.test_main import Experiment, assert_same, scalars_of
 
 KEPT = ("state_dict", "ema", "ema_steps", "optimizer", "scaler", "best_acc1", "epoch", "rng")
@@ -51,7 +51,7 @@ def log_of(folder: Path, kind: str, *keys: str) -> list[tuple[Any, ...]]:
 
 def script_top1(patch: pytest.MonkeyPatch, top1s: list[float]) -> None:
     """Have the validations of the epochs give these figures."""
-    patch.setattr(main_ddp_shift, "validate", lambda *args: top1s[args[3]])
+    patch.setattr(main_ddp_shift, "validate", lambda *args: top1s[args[3] - 1])
 
 
 # A run that goes on is the run that never stopped
@@ -218,7 +218,7 @@ def test_best_checkpoint_stays_that_of_the_best_epoch(
         assert experiment.checkpoint("best.pth")["epoch"] == 2
         assert experiment.checkpoint("last.pth")["epoch"] == epochs
         record = CheckpointFolder(experiment.run_folder).record()
-        assert record == BestRecord(60.0, 2, epochs, record.validated_on)
+        assert (record.top1, record.epoch, record.validated) == (60.0, 2, epochs)
     assert experiment.checkpoint("last.pth")["best_acc1"] == 60.0  # the best of the epochs before
     experiment.run("--resume", "TRAIN.EPOCHS", 5)
     assert experiment.checkpoint("best.pth")["epoch"] == 5

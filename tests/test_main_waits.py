@@ -61,10 +61,13 @@ class Loader(list[Clips]):
 
     def __init__(self, cfg: CfgNode) -> None:
         size, T, side = self.batch_size, cfg.DATA.NUM_FRAMES, cfg.DATA.IMAGE_SIZE
-        clips = torch.zeros(size, T, 3, side, side, dtype=torch.uint8)
-        labels, flags = torch.arange(size), torch.zeros(size, dtype=torch.bool)
-        batch = Clips(clips, labels, labels, flags, clips, errors={})
-        super().__init__([batch, Clips(*[torch.empty(0)] * 5, errors={}), batch])
+
+        def batch() -> Clips:  # new ones: memory that NumPy has seen cannot be faked
+            clips = torch.zeros(size, T, 3, side, side, dtype=torch.uint8)
+            labels, flags = torch.arange(size), torch.zeros(size, dtype=torch.bool)
+            return Clips(clips, labels, labels, flags, clips, errors={})
+
+        super().__init__([batch(), Clips(*[torch.empty(0)] * 5, errors={}), batch()])
         self.sampler = EpochSampler(3 * size, 0, 1, seed=0)
 
 

@@ -109,7 +109,8 @@ def test_rates_of_stochastic_depth_compile_no_block_anew(
     model, _ = model_of(*VARIANTS[name], *words)
     compile_blocks(model)
     model.train()(clips_of())
-    assert counter.frame_count == 2  # the first block's rate is 0
+    # the first block's rate is 0, and the last computes the class token alone
+    assert counter.frame_count == 3
 
 
 def learner_of(model: nn.Module) -> Learner:
@@ -157,7 +158,7 @@ def test_averages_are_compiled_too_and_share_the_kernels(
         for evaluated in (model, learner.evaluated):
             evaluated.eval()(clips_of())
     assert is_compiled(learner.evaluated)
-    assert counter.frame_count == 1
+    assert counter.frame_count == 2  # the last block is another one
 
 
 def test_pair_is_filled_in_the_batch_and_not_among_the_models() -> None:

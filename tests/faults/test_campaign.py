@@ -78,9 +78,9 @@ def test_line_of_the_records_that_is_doubled_or_missing_is_told(tmp_path: Path) 
         (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
         return faults_of_records(tmp_path)
 
-    epochs = [*range(EPOCHS)]
+    epochs = [*range(1, EPOCHS + 1)]
     assert written([1, 2, 3], epochs) == []
     assert written([1, 2, 3, 2], epochs) == ["step 2 stands 2 times"]
     assert written([2, 4], epochs) == ["step 1 is missing", "step 3 is missing"]
     assert written([], epochs) == ["step 1 is missing"]
-    assert written([1, 2], epochs[:2]) == ["epoch 2 validated 0 times"]
+    assert written([1, 2], epochs[:2]) == ["epoch 3 validated 0 times"]

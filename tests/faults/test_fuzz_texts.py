@@ -92,7 +92,7 @@ def test_number_that_no_list_means_is_a_fault_of_its_line(
     ("words", "flag"),
     [
         (["--start-epoch", "-3"], "--start-epoch"),
-        (["-j", "-1"], "-j/--workers"),
+        (["-j", "-2"], "-j/--workers"),
         (["--seed", "9" * 30], "--seed"),
         (["--seed", "1_0"], "--seed"),
     ],

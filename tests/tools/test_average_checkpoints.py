@@ -160,7 +160,9 @@ def test_statistics_are_recomputed_on_the_training_clips_where_asked(
     model.load_state_dict(load(tmp_path / "plain.pth")["state_dict"])
     loader = build_train_loader(cfg, read_records(cfg, "train"), rank=0, world_size=1)
     loader.sampler.set_epoch(cfg.TRAIN.EPOCHS)
-    update_bn([normalize(batch.clips, [0.5] * 3, [0.5] * 3) for batch in loader], model)
+    update_bn(
+        [normalize(batch.clips.contiguous(), [0.5] * 3, [0.5] * 3) for batch in loader], model
+    )
     assert_same(content["state_dict"], dict(model.state_dict()))
 
 

@@ -41,7 +41,8 @@ def test_lower_precision_and_recomputing_take_less_for_a_clip() -> None:
     recomputed = training_memory(tiny("tokshift", "MODEL.CHECKPOINTS_BLOCKS", "True"))
     assert 0.5 * full.of_clip < half.of_clip < 0.9 * full.of_clip
     assert half.fixed > full.fixed  # copies of the weights
-    assert recomputed.of_clip < 0.5 * full.of_clip
+    # of two blocks, the last of which keeps its class tokens alone
+    assert recomputed.of_clip < 0.6 * full.of_clip
     assert not torch.is_autocast_enabled("cuda")
 
 
