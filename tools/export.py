@@ -240,8 +240,8 @@ def _check_outputs(options: ExportOptions) -> None:
     suffixes = [path.suffix for path in options.outputs]
     if not {*suffixes} <= {*SUFFIXES, WEIGHTS} or len({*suffixes}) < len(suffixes):
         raise ValueError(
-            "--output takes one .onnx file, one .pt2 file or both, or a .safetensors file, got "
-            + " ".join(str(path) for path in options.outputs)
+            "--output takes one .onnx file, one .pt2 file or both, got "
+            f"{' '.join(map(str, options.outputs))}; .safetensors takes the weights too"
         )
     if {*suffixes} == {WEIGHTS} and (options.views != "none" or options.takes_normalized):
         raise ValueError("--views and --normalized are for .onnx and .pt2 files")
