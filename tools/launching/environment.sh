@@ -25,7 +25,11 @@ if [[ -z "$python" ]]; then
   python="$venv/bin/python"
   lacks() { [[ ! -x "$python" ]] || ! "$python" "$root"/tools/launching/check_environment.py "$requirements" >/dev/null; }
   # Hosts with one file system may start at once: the first makes it. To make a folder is to win on all of them.
-  lock="$venv.lock" me="$HOSTNAME $$"
+  lock="$venv.lock" me="$HOSTNAME $$" place="$(dirname "$venv")"
+  if lacks && ! { mkdir -p "$place" && [[ -w "$place" ]]; }; then
+    echo "error: no environment can be made in $place; name another place: VENV=FOLDER" >&2
+    exit 1
+  fi
   while lacks && ! { mkdir "$lock" && echo "$me" >"$lock/owner"; } 2>/dev/null; do
     owner="$(cat "$lock/owner" 2>/dev/null || true)"
     if [[ "$owner" == "$HOSTNAME "* ]] && ! kill -0 "${owner#* }" 2>/dev/null; then

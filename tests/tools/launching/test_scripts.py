@@ -109,3 +109,18 @@ def test_script_that_is_stopped_early_says_that_nothing_is_lost(
 @pytest.mark.parametrize("script", ["tools/slurm.sh", "train.sh", "test.sh"])
 def test_scripts_parse(script: str, repository: Path) -> None:
     subprocess.run(["bash", "-n", script], cwd=repository, check=True)
+
+
+def test_place_where_no_environment_can_be_made_is_named(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        ["bash", "-c", "set -euo pipefail; source tools/launching/environment.sh"],
+        cwd=repository,
+        env={**os.environ, "VENV": str(tmp_path / "file" / "venv")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"no environment can be made in {tmp_path}/file; name another" in done.stderr
