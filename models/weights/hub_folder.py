@@ -79,7 +79,10 @@ def read_telling(path: str | Path) -> dict[str, Any]:
     if weights:
         return read_hub(weights)
     if str(path).endswith(".safetensors") and Path(path).is_file():
-        content = read_safetensors_told(path)
+        try:
+            content = read_safetensors_told(path)
+        except ValueError:  # it says nothing; why, is told when its weights are read
+            return {}
         return content if "config" in content else {}
     return read_described(path)
 
