@@ -98,6 +98,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
+class NoSafetensorsError(ValueError):
+    """A ``.safetensors`` file is damaged, or of another kind."""
+
+
 def read_described(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint for what it says of itself: nothing where the file holds weights alone.
 
@@ -142,7 +146,7 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
+        raise NoSafetensorsError(f"{path} is not a readable .safetensors file: {error}") from error
 
 
 def read_safetensors_told(path: str | Path) -> dict[str, Any]:

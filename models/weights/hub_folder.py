@@ -14,6 +14,7 @@ from torch import Tensor
 
 from config.json_files import read_json
 from models.weights.checkpoint_file import (
+    NoSafetensorsError,
     read_checkpoint,
     read_described,
     read_safetensors,
@@ -81,7 +82,7 @@ def read_telling(path: str | Path) -> dict[str, Any]:
     if str(path).endswith(".safetensors") and Path(path).is_file():
         try:
             content = read_safetensors_told(path)
-        except ValueError:  # it says nothing; why, is told when its weights are read
+        except NoSafetensorsError:  # it says nothing; why, is told when its weights are read
             return {}
         return content if "config" in content else {}
     return read_described(path)
