@@ -185,7 +185,10 @@ def _spawn(run: Callable[..., None], options: LaunchOptions, args: tuple[Any, ..
     shared = (run, host * per_host, hosts * per_host, url, options, args, os.getpid())
     with Forwarding(lambda: [child.pid or 0 for child in mp.active_children()]) as forwarding:
         try:
-            mp.spawn(_run_spawned, args=shared, nprocs=per_host)
+            with forwarding.starting():
+                context = mp.spawn(_run_spawned, args=shared, nprocs=per_host, join=False)
+            while not context.join():
+                pass
         except mp.ProcessExitedException as error:  # the process has said why, if it could
             if error.exit_code < 0 and not forwarding.received:
                 _log.error("error: %s; out of memory, perhaps", error)

@@ -4,8 +4,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,6 +33,8 @@ class Forwarding:
         self.received = 0
         self.received_at = 0.0
         self._before: dict[int, Any] = {}
+        self._is_starting = False
+        self._early = 0  # what came while processes were being started
 
     def __enter__(self) -> "Forwarding":
         self._before = take_signals(self._take)
@@ -41,6 +43,20 @@ class Forwarding:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Keep a signal that comes meanwhile until all processes have an id to hand it on to.
+
+        One that has begun to run before its id is known would never get the signal.
+        """
+        self._is_starting = True
+        try:
+            yield
+        finally:
+            self._is_starting = False
+            if self._early:
+                self._take(self._early, None)
 
     def status(self, status: int) -> int:
         """Return the exit status for what a process ended with, negative for a signal.
@@ -52,6 +68,9 @@ class Forwarding:
         return 128 - status if status < 0 else status
 
     def _take(self, number: int, frame: FrameType | None) -> None:
+        if self._is_starting:
+            self._early = self._early or number
+            return
         if self.received:
             if time.monotonic() - self.received_at > INSIST_SECONDS:
                 name = signal.Signals(number).name

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ CPU = torch.device("cpu")
 TWO_PROCESSES = """
 import json, os, sys
 from pathlib import Path
+from types import SimpleNamespace
 import torch
 from engine.distributed import LaunchOptions, all_reduce_sum, barrier, gather_objects, launch
 
@@ -48,6 +50,7 @@ if __name__ == "__main__":
 SPAWNED = """
 import os, sys
 from pathlib import Path
+from types import SimpleNamespace
 from engine.distributed import LaunchOptions, launch
 
 def run(world, folder, text):
@@ -217,8 +220,11 @@ def test_spawn_starts_one_process_on_a_host_without_gpus(tmp_path: Path, reposit
 def test_host_exits_with_the_code_of_the_process_that_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def spawn(*_: Any, **__: Any) -> None:
+    def join() -> bool:
         raise torch.multiprocessing.ProcessExitedException("said", 0, error_pid=1, exit_code=3)
+
+    def spawn(*_: Any, **__: Any) -> SimpleNamespace:
+        return SimpleNamespace(join=join)
 
     monkeypatch.setattr(torch.multiprocessing, "spawn", spawn)
     with pytest.raises(SystemExit, match="3"):
@@ -279,8 +285,11 @@ def test_spawn_numbers_a_process_for_each_gpu_of_each_host(
 ) -> None:
     calls: list[tuple[Any, ...]] = []
 
-    def spawn(function: Callable[..., None], args: tuple[Any, ...], nprocs: int) -> None:
+    def spawn(
+        function: Callable[..., None], args: tuple[Any, ...], nprocs: int, join: bool
+    ) -> SimpleNamespace:
         calls.append((args[1], args[2], args[3], nprocs))
+        return SimpleNamespace(join=lambda: True)  # all have ended
 
     monkeypatch.setattr(torch.multiprocessing, "spawn", spawn)
     launch(print, options)

@@ -71,7 +71,9 @@ def run(args: argparse.Namespace, processes: HostProcesses, forwarding: Forwardi
     hosts = meet(_meeting(args, minutes), args.nproc_per_node)
     for attempt in range(args.max_restarts + 1):
         place = hosts.begin()
-        processes.start(dict(_environments(args, place, attempt, hosts.store)), hosts.store)
+        environments = dict(_environments(args, place, attempt, hosts.store))
+        with forwarding.starting():
+            processes.start(environments, hosts.store)
         hosts.started()
         status = processes.wait(forwarding)
         has_restart = attempt < args.max_restarts and not forwarding.received
