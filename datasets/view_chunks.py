@@ -58,7 +58,7 @@ class _Chunks:
         self.classify = classify
         self.size = size
         self._open: deque[Views] = deque()  # videos without all of their logits
-        self._unsent: list[Tensor] = []
+        self._unsent: deque[Tensor] = deque()
         self._flying: Logits | None = None
         self._logits: list[Tensor] = []  # that no video has taken
 
@@ -83,11 +83,21 @@ class _Chunks:
             yield views.video, own[views.view_of].numpy(), ""
 
     def _send(self) -> None:
-        chunk, rest = torch.cat(self._unsent).tensor_split([self.size])
-        self._unsent = [rest] if len(rest) else []
-        sent = self.classify(chunk)
+        sent = self.classify(torch.cat(self._next_chunk()))
         self._land()
         self._flying = sent
+
+    def _next_chunk(self) -> list[Tensor]:
+        """Take views for a chunk from those that wait; what is left of a video is not copied."""
+        pieces: list[Tensor] = []
+        room = self.size
+        while self._unsent and room:
+            piece, rest = self._unsent.popleft().tensor_split([room])
+            if len(rest):
+                self._unsent.appendleft(rest)
+            pieces.append(piece)
+            room -= len(piece)
+        return pieces
 
     def _land(self) -> None:
         if self._flying is not None:

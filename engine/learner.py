@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -17,6 +18,13 @@ from engine.moving_average import MovingAverage
 from engine.mutual import models_by_prefix
 from engine.parameter_groups import parameter_groups
 from models.freezing import start_training
+
+# From torch 2.14 on the old name warns.
+_BUFFERS_OPTION = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in signature(DistributedDataParallel.__init__).parameters
+    else "broadcast_buffers"
+)
 
 
 def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
@@ -109,7 +117,8 @@ class Learner:
                 model,
                 device_ids=gpu,
                 gradient_as_bucket_view=True,
-                broadcast_buffers=has_norm_statistics(model),  # other buffers are constants
+                # other buffers than norms' statistics are constants
+                **{_BUFFERS_OPTION: has_norm_statistics(model)},
             )
 
     @property

@@ -133,7 +133,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add, positive = parser.add_argument, positive_number()
     add("--cfg", default=CONFIG, help="yml of what is measured (%(default)s)")
     add("--json", type=Path, metavar="OUT", help="append a JSON line for each measurement")
-    add("--page", type=Path, metavar="MD", help="write the lines of --json as a page")
+    add("--page", type=Path, metavar="MD", help="at the end, write --json as a page")
     add("--device", choices=("cpu", "cuda"), default=_default_device())
     add("--tiny", action="store_true", help="tiny network and videos: tries the code alone")
     add("--seconds", type=positive, default=10.0, help="for each measurement (%(default)s)")

@@ -6,13 +6,12 @@ like uint8: the release normalises first, which a resize does not see.
 """
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-from datasets.augment.scale_jitter import jitter_scale
-from datasets.augment.short_side import Box, Change, ColourChanges, crop
+from datasets.augment.scale_jitter import ScaleJitterTransform, jitter_scale
+from datasets.augment.short_side import Box, Change, crop
 from datasets.sampling import Rng
 
 
@@ -42,30 +41,12 @@ LAPS_CHANGES: tuple[Change, ...] = (
 )
 
 
-class LapsTransform:
+class LapsTransform(ScaleJitterTransform):
     """The training augmentation of the second version: colours, resize, crop, mirror.
 
-    One set of draws serves the whole clip, in the release's order.
-
-    Args:
-        image_size: Side of the crop, pixels.
-        short_side_range: Short side before the crop, pixels: a uniform draw from low to high,
-            rounded, so that both can come, each half as often as those between.
-        flip: Mirror half of the clips.
-        colours: Changes of colour, of the stored frames, by `LAPS_CHANGES`; None for none.
+    Takes what `ScaleJitterTransform` takes. The colours are changed by `LAPS_CHANGES` on the stored
+    frames, and one set of draws serves the whole clip, in the release's order.
     """
-
-    def __init__(
-        self,
-        image_size: int,
-        short_side_range: Sequence[int],
-        flip: bool = True,
-        colours: ColourChanges | None = None,
-    ) -> None:
-        self.image_size = image_size
-        self.short_side_range = short_side_range
-        self.flip = flip
-        self.colours = colours
 
     def augment(self, frames: Tensor, rng: Rng, may_mirror: bool = True) -> tuple[Tensor, bool]:
         """Augment uint8 frames (T, 3, H, W) to float32; tell whether they were mirrored.

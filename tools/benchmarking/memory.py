@@ -1,6 +1,6 @@
 """GPU memory of a training, from shapes alone: fake CUDA tensors, so that no GPU is needed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from yacs.config import CfgNode
 
 from models import build_model
-from tools.diagnosis.speed_findings import bytes_of_weights
+from tools.diagnosis.speed_findings import bytes_kept, bytes_of_weights
 
 
 @dataclass(frozen=True)
@@ -62,32 +62,15 @@ def _activations(model: nn.Module, cfg: CfgNode, number: int, dtype: torch.dtype
             return F.cross_entropy(model(clips).float(), labels)
 
     if not getattr(model, "checkpoints_blocks", False):
-        return _bytes_kept(loss, model)
+        return bytes_kept(loss, model)
     transformer.checkpoints_blocks = False
-    in_full, num_blocks = _bytes_kept(loss, model), len(transformer.blocks)
+    in_full, num_blocks = bytes_kept(loss, model), len(transformer.blocks)
     inputs: list[int] = []
     for block in transformer.blocks:
         block.register_forward_pre_hook(lambda _, args: inputs.append(args[0].nbytes))
     loss()
     transformer.checkpoints_blocks = True
     return sum(inputs) + in_full // num_blocks  # one block at a time is there in full
-
-
-def _bytes_kept(loss: Callable[[], Tensor], model: nn.Module) -> int:
-    """Add up the storages that autograd saves; fake ones have no address to tell them apart."""
-    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            kept[storage._cdata] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        held = loss()  # what it keeps stays alive, so that no storage comes twice
-    del held
-    return sum(kept.values())
 
 
 @contextmanager

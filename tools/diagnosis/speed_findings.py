@@ -145,13 +145,14 @@ def cost_of_model(cfg: CfgNode, device: torch.device) -> ModelCost:
 
 def bytes_kept(loss: Callable[[], Tensor], model: torch.nn.Module) -> int:
     """Return the bytes that a forward pass keeps for the backward pass, the weights aside."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    # by the storage's own address: those of fake tensors hold no data that has one
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
