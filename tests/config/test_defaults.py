@@ -8,6 +8,7 @@ from config import get_defaults
 from config.loading import all_leaves
 
 KEYS = [key for key, _ in all_leaves(get_defaults())]
+FILES = ("defaults.py", "model_defaults.py", "training_defaults.py")
 
 
 def undocumented(lines: list[str]) -> list[str]:
@@ -25,8 +26,14 @@ def undocumented(lines: list[str]) -> list[str]:
 
 
 def test_every_key_stands_below_a_comment(repository: Path) -> None:
-    text = (repository / "config/defaults.py").read_text(encoding="utf-8")
-    assert undocumented(text.splitlines()) == []
+    texts = [(repository / "config" / name).read_text(encoding="utf-8") for name in FILES]
+    assert undocumented("\n".join(texts).splitlines()) == []
+
+
+def test_every_key_stands_in_one_place(repository: Path) -> None:
+    text = "".join((repository / "config" / name).read_text(encoding="utf-8") for name in FILES)
+    written = re.findall(r"^_C\.([A-Z.0-9_]+) = (?!CN\()", text, re.M)
+    assert sorted(written) == sorted(KEYS)
 
 
 def test_missing_comments_are_found() -> None:
@@ -43,7 +50,7 @@ def sources(repository: Path) -> dict[Path, str]:
     return {
         path: path.read_text(encoding="utf-8")
         for path in files
-        if path.name not in ("defaults.py", "checks.py", "data_checks.py", "model_checks.py")
+        if path.name not in (*FILES, "checks.py", "data_checks.py", "model_checks.py")
     }
 
 
