@@ -11,10 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.vit import (
-    Attention,
     Block,
-    Mlp,
-    PatchEmbed,
     ViTSize,
     drop_path_rates,
     encode,
@@ -24,6 +21,7 @@ from models.vit import (
     rotate_attention,
     transformer_layer_names,
 )
+from models.vit_parts import Attention, Mlp, PatchEmbed
 from ops.stochastic_depth import StochasticDepth
 
 ATTENTIONS = ("divided", "joint", "space_only")

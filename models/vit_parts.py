@@ -1,4 +1,4 @@
-"""Parts by which the families of image ViTs differ from the first one (arXiv:2010.11929)."""
+"""Parts of ViTs (arXiv:2010.11929), and those by which the families of image ViTs differ."""
 
 import math
 
@@ -12,6 +12,105 @@ POOLS = ("token", "mean")
 LAYER_SCALE_INIT = 1e-5  # as DINOv2 and timm's DeiT-3 begin
 REGISTER_STD = 1e-6  # registers that begin alike would stay alike
 ROTARY_THETA = 100.0  # of DINOv3; longest period of the angles over the shortest
+
+
+class PatchEmbed(nn.Module):
+    """Frames to tokens: one linear map per non-overlapping patch, row by row.
+
+    Args:
+        patch_size: Side of a patch, pixels.
+        hidden_size: C, channels of a token.
+        bias: The map has a bias.
+    """
+
+    def __init__(self, patch_size: int, hidden_size: int, bias: bool = True) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, hidden_size, patch_size, stride=patch_size, bias=bias)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Embed frames (M, 3, H, W) as tokens (M, N, C); a border short of a patch is dropped."""
+        return self.proj(frames).flatten(2).transpose(1, 2)  # (M, N, C)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention within each sequence: a frame, or a place over time.
+
+    Args:
+        hidden_size: C, a multiple of num_heads.
+        num_heads: Number of heads.
+        qkv_bias: Queries, keys and values have biases.
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int, qkv_bias: bool = True) -> None:
+        super().__init__()
+        if hidden_size % num_heads:
+            raise ValueError(f"num_heads={num_heads} does not divide hidden_size={hidden_size}")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=qkv_bias)
+        self.proj = nn.Linear(hidden_size, hidden_size)
+        self.rotary: nn.Module = nn.Identity()  # a model with rotary positions sets its own
+
+    def forward(self, x: Tensor, is_last: bool = False) -> Tensor:
+        """Attend among the tokens (M, N, C) of each of M sequences.
+
+        Args:
+            x: Tokens.
+            is_last: Only the first token of each sequence asks, (M, 1, C): what a head needs that
+                reads the class token alone.
+        """
+        query, key, value = self._first_query(x) if is_last else self._split_heads(x)
+        x = F.scaled_dot_product_attention(query, key, value)  # (M, heads, N, C/heads)
+        return self.proj(x.transpose(1, 2).flatten(2))  # (M, N, C)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return the softmax weights that `forward` uses, (M, heads, N queries, N keys)."""
+        query, key, _ = self._split_heads(x)
+        return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
+
+    def _split_heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (M, N, 3, heads, C/heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (M, heads, N, C/heads) each
+        return self.rotary(query), self.rotary(key), value
+
+    def _first_query(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Do what `_split_heads` does for keys and values; of the queries make the first."""
+        C = x.shape[-1]
+        weights, biases = self.qkv.weight.split([C, 2 * C]), (None, None)
+        if self.qkv.bias is not None:
+            biases = self.qkv.bias.split([C, 2 * C])
+        query = F.linear(x[:, :1], weights[0], biases[0]).unflatten(-1, (1, self.num_heads, -1))
+        pair = F.linear(x, weights[1], biases[1]).unflatten(-1, (2, self.num_heads, -1))
+        parts = *query.unbind(2), *pair.unbind(2)  # three of (M, N, heads, C/heads)
+        query, key, value = (part.transpose(1, 2) for part in parts)  # (M, heads, N, C/heads)
+        return query, self.rotary(key), value  # the class token, which asks, has no place
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an activation between them.
+
+    Args:
+        hidden_size: C, in and out.
+        mlp_dim: Width of the first layer.
+        dropout: Probability after each layer.
+        activation: See `activated`; swiglu halves the width.
+    """
+
+    def __init__(
+        self, hidden_size: int, mlp_dim: int, dropout: float, activation: str = "gelu"
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.fc1 = nn.Linear(hidden_size, mlp_dim)
+        self.fc2 = nn.Linear(mlp_dim // 2 if activation == "swiglu" else mlp_dim, hidden_size)
+        self.dropout = nn.Dropout(dropout)
+        for layer in (self.fc1, self.fc2):  # as released; every other layer keeps torch's default
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.normal_(layer.bias, std=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        x = self.dropout(activated(self.fc1(x), self.activation))
+        return self.dropout(self.fc2(x))
 
 
 def activated(x: Tensor, activation: str) -> Tensor:

@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.timesformer import ATTENTIONS, DividedBlock, TimeSformer
-from models.vit import Attention, ViTSize, vit
+from models.vit import ViTSize, vit
+from models.vit_parts import Attention
 from tests.models.conftest import randomized
 
 SIZES = {"patch_size": 8, "hidden_size": 16, "mlp_dim": 24, "num_heads": 4, "num_layers": 3}

@@ -4,16 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from config.backbones import BACKBONES
-from models.vit import (
-    Attention,
-    Block,
-    Mlp,
-    PatchEmbed,
-    VisionTransformer,
-    ViTSize,
-    drop_path_rates,
-    vit,
-)
+from models.vit import Block, VisionTransformer, ViTSize, drop_path_rates, vit
+from models.vit_parts import Attention, Mlp, PatchEmbed
 from tests.models.conftest import randomized
 
 SIZE = ViTSize(patch_size=8, hidden_size=16, mlp_dim=24, num_heads=4, num_layers=3)
