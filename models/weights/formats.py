@@ -3,7 +3,7 @@
 To read another one, add an entry.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,10 +95,16 @@ def _named(is_kind: Callable[[Mapping[str, Any]], bool]) -> Callable[[Found], bo
 
 def _pdparams(*ends: str) -> Callable[[Found], bool]:
     """Match a file of PaddleVideo with a name for each of these ends."""
-    return lambda found: (
-        found.place == ".pdparams"
-        and all(any(name.endswith(end) for name in found.tensors) for end in ends)
-    )
+    return lambda found: found.place == ".pdparams" and _has_ends(found, ends)
+
+
+def _hugging_face_vit(*ends: str) -> Callable[[Found], bool]:
+    """Match an image ViT of Hugging Face with a name for each of these ends."""
+    return lambda found: is_hugging_face_vit(found.tensors) and _has_ends(found, ends)
+
+
+def _has_ends(found: Found, ends: Iterable[str]) -> bool:
+    return all(any(name.endswith(end) for name in found.tensors) for end in ends)
 
 
 def _all(rename: Callable[[Mapping[str, Any]], State]) -> Callable[[Found], Conversion]:
@@ -232,9 +238,7 @@ FORMATS = [
     ),
     WeightFormat(
         "DINOv3 {place} of Hugging Face",
-        lambda found: (
-            is_hugging_face_vit(found.tensors) and "layer.0.norm1.weight" in found.tensors
-        ),
+        _hugging_face_vit("embeddings.patch_embeddings.weight"),
         _by_table(from_hugging_face_vit),
         pixels=IMAGENET,
         check=_checked(check_dinov3),
@@ -242,10 +246,7 @@ FORMATS = [
     ),
     WeightFormat(
         "DINOv2 {place} of Hugging Face",
-        lambda found: (
-            is_hugging_face_vit(found.tensors)
-            and any(name.endswith(".layer_scale1.lambda1") for name in found.tensors)
-        ),
+        _hugging_face_vit(".layer_scale1.lambda1"),
         _by_table(from_hugging_face_vit),
         pixels=IMAGENET,
         check=_checked(check_hugging_face),
@@ -253,10 +254,7 @@ FORMATS = [
     ),
     WeightFormat(
         "DeiT {place} of Hugging Face",
-        lambda found: (
-            is_hugging_face_vit(found.tensors)
-            and any(name.endswith("distillation_token") for name in found.tensors)
-        ),
+        _hugging_face_vit("distillation_token"),
         _by_table(from_hugging_face_vit),
         pixels=IMAGENET,
         check=_checked(check_hugging_face),
@@ -264,7 +262,7 @@ FORMATS = [
     ),
     WeightFormat(
         "ViT {place} of Hugging Face",
-        _named(is_hugging_face_vit),
+        _hugging_face_vit(),
         _by_table(from_hugging_face_vit),
         check=_checked(check_hugging_face),
         describe=_described_vit,
