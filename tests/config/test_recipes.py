@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from config import load_cfg, load_cfg_text
+from config.backbones import backbone_pixels
 from config.legacy import released_run_name
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -92,3 +93,23 @@ def test_quickstart_needs_nothing_but_this_repository() -> None:
     assert cfg.DATA.GENERATE_TOY
     assert cfg.DATA.TRAIN_LIST.startswith(f"{cfg.DATA.ROOT}/")
     assert released_run_name(cfg).startswith("TokShift_toy_toy_dense_cls8_segs8x2_")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_normalises_as_its_backbone_was_trained(name: str) -> None:
+    cfg = load_cfg(RECIPES[name])
+    pixels = backbone_pixels(cfg.MODEL.BACKBONE)
+    assert pixels is None or pixels == (cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD)
+
+
+@pytest.mark.parametrize("backbone", ["clip", "dinov2"])
+def test_frozen_recipe_is_the_other_one_with_a_head_that_learns_alone(backbone: str) -> None:
+    name = f"k400/k400_{backbone}_tokshift_div4_8x32_base_224"
+    whole, frozen = (load_cfg(RECIPES[f"{name}{end}.yml"]) for end in ("", "_frozen"))
+    assert (whole.TRAIN.FREEZE, frozen.TRAIN.FREEZE) == ("nothing", "backbone")
+    assert whole.OPTIM.NAME == frozen.OPTIM.NAME == "adamw"
+    assert (whole.OPTIM.LAYER_DECAY, frozen.OPTIM.LAYER_DECAY) == (0.65, 1.0)
+    assert whole.DATA == frozen.DATA
+    assert whole.MODEL.VIT == frozen.MODEL.VIT
+    assert whole.TRAIN.TUNE_DROPS_HEAD
+    assert frozen.TRAIN.TUNE_DROPS_HEAD

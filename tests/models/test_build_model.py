@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
-from config import load_cfg_text
+from config import load_cfg, load_cfg_text
 from config.checks import CHOICES
 from config.model_checks import MODEL_RULES
 from models import MODELS, build_model
@@ -178,3 +178,23 @@ def test_head_is_zeroed_or_drawn_where_weights_are_of_other_classes(tmp_path: Pa
         assert abs(weight.mean().item()) < 3e-4
         assert weight.abs().max() < 0.12
         assert not drawn.head.bias.any()
+
+
+@pytest.mark.parametrize("backbone", ["clip", "dinov2"])
+@pytest.mark.parametrize("end", ["", "_frozen"])
+def test_recipe_of_other_weights_takes_them_and_trains_what_it_says(
+    repository: Path, tmp_path: Path, backbone: str, end: str
+) -> None:
+    sizes = {"HIDDEN_SIZE": 16, "MLP_DIM": 24, "NUM_HEADS": 2, "NUM_LAYERS": 2}
+    small = [word for key, size in sizes.items() for word in (f"MODEL.VIT.{key}", str(size))]
+    small += ["DATA.IMAGE_SIZE", "112", "DATA.TEST_SHORT_SIDE", "112"]
+    recipe = repository / f"config/k400/k400_{backbone}_tokshift_div4_8x32_base_224{end}.yml"
+    cfg = load_cfg(recipe, [*small, "MODEL.SHIFT.ON_RESIDUAL", "False"])
+    weights = build_model(load_cfg(recipe, [*small, "MODEL.NAME", "vit"])).state_dict()
+    torch.save(weights, tmp_path / "weights.pth")
+    model = build_model(cfg)
+    report = load_weights(model, tmp_path / "weights.pth", drops_head=cfg.TRAIN.TUNE_DROPS_HEAD)
+    assert {*report.loaded} == {name for name in weights if not name.startswith("head.")}
+    assert not any(block.shifts_residual for block in model.blocks)
+    learning = {name for name, value in model.named_parameters() if value.requires_grad}
+    assert learning == ({"head.weight", "head.bias"} if end else weights.keys())
