@@ -11,6 +11,7 @@ POSITIONS = ("all", "patches", "rotary")
 POOLS = ("token", "mean")
 LAYER_SCALE_INIT = 1e-5  # as DINOv2 and timm's DeiT-3 begin
 REGISTER_STD = 1e-6  # registers that begin alike would stay alike
+HAS_BF16_PRODUCTS = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 ROTARY_THETA = 100.0  # of DINOv3; longest period of the angles over the shortest
 
 
@@ -59,7 +60,7 @@ class Attention(nn.Module):
                 reads the class token alone.
         """
         query, key, value = self._first_query(x) if is_last else self._split_heads(x)
-        x = F.scaled_dot_product_attention(query, key, value)  # (M, heads, N, C/heads)
+        x = attended(query, key, value)
         return self.proj(x.transpose(1, 2).flatten(2))  # (M, N, C)
 
     def weights(self, x: Tensor) -> Tensor:
@@ -83,6 +84,24 @@ class Attention(nn.Module):
         parts = *query.unbind(2), *pair.unbind(2)  # three of (M, N, heads, C/heads)
         query, key, value = (part.transpose(1, 2) for part in parts)  # (M, heads, N, C/heads)
         return query, self.rotary(key), value  # the class token, which asks, has no place
+
+
+def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return the values weighed by softmax attention, (M, heads, N queries, C/heads).
+
+    On a CPU with bf16 products torch's fused kernel is slow in bf16: 30.8 ms a block, forward and
+    backward, against 14.6 ms for plain products (8 frames, 12 heads, 197 tokens). In float32, 23.6
+    against 27.0, and on a CPU that emulates bf16, 27 against 381 forward, it is the faster one.
+
+    Args:
+        query: (M, heads, N queries, C/heads).
+        key: (M, heads, N, C/heads).
+        value: As the key.
+    """
+    if HAS_BF16_PRODUCTS and query.dtype == torch.bfloat16 and query.device.type == "cpu":
+        weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
+        return weights.to(value.dtype) @ value
+    return F.scaled_dot_product_attention(query, key, value)
 
 
 class Mlp(nn.Module):

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from config import load_cfg_text
 from config.backbones import BACKBONES
-from models import build_model
+from models import build_model, vit_parts
 from models.explain.rollout import clip_rollout, frame_rollout
 from models.streaming import build_online
 from models.timesformer import TimeSformer
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
-from models.vit_parts import RotaryPositions, activated
+from models.vit_parts import RotaryPositions, activated, attended
 from tests.models.conftest import randomized
 
 SIZES = {"patch_size": 8, "hidden_size": 48, "mlp_dim": 96, "num_heads": 4, "num_layers": 3}
@@ -185,3 +185,21 @@ def test_every_backbone_is_built(backbone: str) -> None:
     first = model.layer_names[0]
     outside = [n for n in model.state_dict() if not n.startswith(("blocks.", "head.", *first))]
     assert all(name.startswith(("norm.", "fc_norm.")) for name in outside)
+
+
+@pytest.mark.parametrize("num_queries", [1, 7])
+def test_bf16_on_a_cpu_with_bf16_products_has_the_same_attention(
+    num_queries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 7, 8, dtype=torch.bfloat16) for _ in range(3))
+    query = query[:, :, :num_queries]
+    expected = attended(query.double(), key.double(), value.double())
+    monkeypatch.setattr(vit_parts, "HAS_BF16_PRODUCTS", True)
+    for autocasts in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocasts):
+            ours = attended(query, key, value)
+        assert ours.dtype == torch.bfloat16
+        torch.testing.assert_close(ours.double(), expected, rtol=0.02, atol=0.02)
+    same = attended(query.float(), key.float(), value.float())
+    torch.testing.assert_close(same.double(), expected, rtol=1e-5, atol=1e-5)
