@@ -22,7 +22,7 @@ from yacs.config import CfgNode
 from datasets.annotations import list_digest
 from datasets.loaders import describe_protocol, num_test_clips
 from datasets.toy import is_toy_missing, make_toy
-from datasets.view_chunks import classify_views
+from datasets.view_chunks import classify_views, views_per_forward
 from engine.averaging import update_average
 from engine.checkpoint_folder import CheckpointFolder, build_checkpoint_folder
 from engine.checkpoints import OwnState, build_average, build_checkpoint
@@ -284,14 +284,15 @@ def evaluate(run: Run, model: nn.Module, videos: Videos) -> tuple[Scores | None,
     paths = [record.path for record in videos.records]
 
     fills = cfg.TRAIN.COMPILE or run.world.device.type == "cuda"  # else a size is like another
-    size = cfg.TEST.VIEWS_PER_FORWARD if fills else 0
+    per_forward = views_per_forward(cfg.TEST.VIEWS_PER_FORWARD, run.world.device)
 
     def classify(clips: Tensor) -> Fetched:
-        return Fetched(run_filled(model, to_device(clips, cfg, run.world), size).float())
+        logits = run_filled(model, to_device(clips, cfg, run.world), per_forward if fills else 0)
+        return Fetched(logits.float())
 
     results, bar = [], LiveBar(len(paths), "video", videos.split, is_shown=run.world.is_main)
     with bar, run.autocast():
-        for result in classify_views(loader, classify, cfg.TEST.VIEWS_PER_FORWARD):
+        for result in classify_views(loader, classify, per_forward):
             results.append(result)
             bar.update(run.world.size)  # the others are about as far
     named = [(paths[place], place, logits, error) for place, logits, error in results]

@@ -173,8 +173,8 @@ _C.TEST.EVEN_STARTS = False
 _C.TEST.AVERAGE_LOGITS = True
 # List unreadable videos and leave them out of the figures; False: they are an error.
 _C.TEST.SKIPS_UNREADABLE = False
-# Distinct views that go through the model at once.
-_C.TEST.VIEWS_PER_FORWARD = 16
+# Distinct views that go through the model at once; 0 = 16, on a GPU 64.
+_C.TEST.VIEWS_PER_FORWARD = 0
 
 
 def get_defaults() -> CN:

@@ -13,6 +13,19 @@ from datasets.views import Views
 Result = tuple[int, np.ndarray | None, str]
 
 
+VIEWS_ON_CPU, VIEWS_ON_GPU = 16, 64
+
+
+def views_per_forward(asked: int, device: torch.device) -> int:
+    """Return how many distinct views go through a model at once.
+
+    Args:
+        asked: TEST.VIEWS_PER_FORWARD; 0 for what suits the device.
+        device: Where the model is.
+    """
+    return asked or (VIEWS_ON_GPU if device.type == "cuda" else VIEWS_ON_CPU)
+
+
 class Logits(Protocol):
     """Logits of a chunk, which the device may still be computing."""
 

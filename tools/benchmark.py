@@ -27,6 +27,7 @@ each measurement as it comes; --page writes such a file as a table. Videos are d
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,6 +73,7 @@ GPU_SECTIONS: dict[str, Callable[[Setting], None]] = {
     "nccl": measure_nccl,
     "quickstart": measure_quickstart,
 }
+_log = logging.getLogger(__name__)
 CONFIG = "config/k400/k400_tokshift_div4_8x32_base_224.yml"
 
 
@@ -87,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         args.folder.mkdir(parents=True, exist_ok=True)
         setting = _setting(args)
+        if setting.emulates_bf16:
+            _log.info("this CPU has no bf16 products: figures are of float32 alone")
         for name in args.sections:
             (SECTIONS | GPU_SECTIONS)[name](setting)
         if args.page:

@@ -27,7 +27,7 @@ sys.path.insert(0, str(REPOSITORY))
 from config import load_cfg
 from datasets.annotations import read_class_names
 from datasets.loaders import build_view_loader, read_records
-from datasets.view_chunks import classify_views
+from datasets.view_chunks import classify_views, views_per_forward
 from engine.checkpoint_folder import write_checkpoint
 from engine.checkpoints import build_description
 from engine.distributed import World
@@ -129,9 +129,10 @@ def read_features(run: Run, model: nn.Module, split: str) -> Features:
     records = read_records(cfg, split)
     loader = build_view_loader(cfg, records, "val", rank=0, world_size=1)
     look = partial(_features_of, model=model, run=run)
+    size = views_per_forward(cfg.TEST.VIEWS_PER_FORWARD, run.world.device)
     values: dict[int, Tensor] = {}
     with LiveBar(len(records), "video", f"features, {split}") as bar:
-        for place, seen, error in classify_views(loader, look, cfg.TEST.VIEWS_PER_FORWARD):
+        for place, seen, error in classify_views(loader, look, size):
             if seen is None:
                 raise ValueError(error)
             values[place] = torch.from_numpy(seen).mean(0)  # (C,)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from datasets.view_chunks import classify_views
+from datasets.view_chunks import classify_views, views_per_forward
 from datasets.views import Views
 
 DISTINCT = (3, 1, 9, 2, 0, 4)  # views that differ, by video; 0: unreadable
@@ -66,3 +66,9 @@ def test_no_video_is_no_work() -> None:
     device = Device()
     assert list(classify_views([[], [views_of(4)]], device.classify, 3)) == [(4, None, "broken")]
     assert device.events == []
+
+
+def test_more_views_go_through_a_gpu_at_once_unless_a_number_is_asked_for() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    assert [views_per_forward(0, device) for device in (cpu, gpu)] == [16, 64]
+    assert [views_per_forward(5, device) for device in (cpu, gpu)] == [5, 5]

@@ -21,7 +21,7 @@ from datasets.loaders import (
 )
 from datasets.protocols import test_image_size
 from datasets.readers import UnreadableVideoError, open_reader
-from datasets.view_chunks import classify_views
+from datasets.view_chunks import classify_views, views_per_forward
 from engine.fetching import Fetched
 from engine.run import to_device
 from ops.pixels import denormalize
@@ -79,12 +79,13 @@ def measure_test(setting: Setting) -> None:
     model = setting.model(cfg).eval()
     is_plain = cfg.MODEL.NAME in ("vit", "tokshift") and cfg.DATA.SAMPLING == "dense"
     network = plain_network(cfg, model).to(setting.device).eval() if is_plain else None
+    per_forward = views_per_forward(cfg.TEST.VIEWS_PER_FORWARD, setting.device)
     for amp in setting.precisions:
 
         def ours(amp: str = amp) -> Tensor:
             with precision(amp, setting.device):
                 ((_, found, _),) = classify_views(
-                    [[views[0]]], _classifier(setting, cfg, model), cfg.TEST.VIEWS_PER_FORWARD
+                    [[views[0]]], _classifier(setting, cfg, model), per_forward
                 )
             assert found is not None
             return torch.as_tensor(found).mean(0)
@@ -147,7 +148,7 @@ def _is_read(cfg: CfgNode) -> bool:
 def _measure_chunk(setting: Setting, cfg: CfgNode, model: nn.Module, amp: str) -> None:
     """Time the forward pass of as many views as go through at once, from the host's memory."""
     is_gpu = setting.device.type == "cuda"
-    number = cfg.TEST.VIEWS_PER_FORWARD if is_gpu else 2
+    number = views_per_forward(cfg.TEST.VIEWS_PER_FORWARD, setting.device) if is_gpu else 2
     views = random_clips(cfg, number, test_image_size(cfg, "test"))
     views = views.pin_memory() if is_gpu else views
     run = torch.compile(model) if is_gpu and amp == "bf16" else model

@@ -15,6 +15,7 @@ from engine.learner import Learner, autocast, build_learner
 from engine.objective import build_objective
 from engine.run import to_device
 from models import build_model
+from models.vit_parts import HAS_BF16_PRODUCTS
 from tools.benchmarking.report import Report
 
 PEAK = 989e12  # FLOPs a second of an H100 or H200 in bf16, without sparsity
@@ -81,7 +82,12 @@ class Setting:
     @property
     def precisions(self) -> tuple[str, ...]:
         """Values of TRAIN.AMP that the device computes in: those of the figures."""
-        return ("none", "bf16")
+        return ("none",) if self.emulates_bf16 and not self.is_tiny else ("none", "bf16")
+
+    @property
+    def emulates_bf16(self) -> bool:
+        """Whether the device takes ten times as long in bf16 as in float32."""
+        return self.device.type == "cpu" and not HAS_BF16_PRODUCTS
 
     def cfg(self, *words: str) -> CfgNode:
         """Load the config with more KEY VALUE words."""

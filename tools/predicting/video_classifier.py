@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 from config import load_cfg_text
 from datasets.annotations import read_class_names
 from datasets.records import check_takes_rgb
-from datasets.view_chunks import classify_views
+from datasets.view_chunks import classify_views, views_per_forward
 from datasets.views import Views
 from engine.fetching import Fetched
 from engine.learner import autocast
@@ -61,12 +61,14 @@ class VideoClassifier:
         classify: From uint8 clips to scores (N, K), float32 on the CPU. The clips are
             (N, T, 3, H, W), or (N, V, T, 3, H, W) where `averages_inside`.
         averages_inside: The views of a video are averaged by `classify`.
+        device: What `classify` computes on.
     """
 
     cfg: CfgNode
     class_names: list[str]
     classify: Callable[[Tensor], Tensor]
     averages_inside: bool = False
+    device: torch.device = field(default_factory=partial(torch.device, "cpu"))
 
     @torch.inference_mode()
     def results(self, batch: Sequence[Views]) -> list[Result]:
@@ -77,7 +79,7 @@ class VideoClassifier:
             one average (1, K) of `averages_inside`; or None and why it is unreadable.
         """
         if not self.averages_inside:
-            size = self.cfg.TEST.VIEWS_PER_FORWARD
+            size = views_per_forward(self.cfg.TEST.VIEWS_PER_FORWARD, self.device)
             return list(classify_views([batch], lambda clips: Fetched(self.classify(clips)), size))
         results: list[Result] = []
         for views in batch:
@@ -133,7 +135,7 @@ def open_classifier(path: str, options: ClassifierOptions) -> tuple[VideoClassif
     _check_views(cfg, options)
     classify = partial(_classify, model=model, cfg=cfg, device=options.device)
     names = class_names(cfg, loaded.class_names, options)
-    return VideoClassifier(cfg, names, classify), str(loaded.report)
+    return VideoClassifier(cfg, names, classify, device=options.device), str(loaded.report)
 
 
 def class_names(cfg: CfgNode, own: list[str], options: ClassifierOptions) -> list[str]:
@@ -147,8 +149,8 @@ def _open_exported(path: str, options: ClassifierOptions) -> tuple[VideoClassifi
     if options.cfg:
         raise ValueError(f"{path} holds its config; leave --cfg out")
     # onnxruntime's own package runs on the CPU
-    device = "cpu" if path.endswith(".onnx") else str(options.device)
-    model = load_exported(path, device)
+    device = torch.device("cpu") if path.endswith(".onnx") else options.device
+    model = load_exported(path, str(device))
     metadata = model.metadata
     if metadata.views != "none" and options.views not in ("", metadata.views):
         raise ValueError(
@@ -160,7 +162,7 @@ def _open_exported(path: str, options: ClassifierOptions) -> tuple[VideoClassifi
     names = class_names(cfg, model.class_names, options)
     classify = partial(_classify_exported, model=model)
     source = f"{path}, exported from {metadata.checkpoint}, on {device}"
-    return VideoClassifier(cfg, names, classify, metadata.views != "none"), source
+    return VideoClassifier(cfg, names, classify, metadata.views != "none", device), source
 
 
 def _words(options: ClassifierOptions) -> list[str]:
