@@ -526,3 +526,22 @@ def test_process_without_a_clip_adds_zero_and_keeps_the_others_from_waiting(
         torch.testing.assert_close(gradient, other, atol=0, rtol=0)
         # the mean over two processes, of which one adds nothing; float32
         torch.testing.assert_close(gradient, parameter.grad / 2, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_fused_steps_of_a_gpu_are_those_of_the_cpu(name: str) -> None:
+    cfg = load_cfg_text(f"{{OPTIM: {{NAME: {name}, LR: 0.01}}}}", "cfg")
+    trained = []
+    for device in (CPU, torch.device("cuda")):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).to(device)
+        learner = Learner(model, build_optimizer(cfg, model), World(0, 1, 0, device))
+        assert bool(learner.optimizer.defaults["fused"]) == (device.type == "cuda")
+        clips, labels = torch.randn(4, 6).to(device), torch.tensor([0, 1, 2, 0]).to(device)
+        for _ in range(3):
+            accumulate(learner, clips, Target(labels).loss, 1.0, is_last=True)
+            learner.step()
+        trained.append([parameter.cpu() for parameter in model.parameters()])
+    for ours, expected in zip(*trained, strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
