@@ -124,6 +124,7 @@ _PROTOCOL: Tree = {  # of every file
     "AUG.CROP": "laps",
     "TEST.CROPS": "laps",
     "MODEL.HEAD_INIT": "normal",
+    "MODEL.VIT.POS_RESIZE": "half_pixel",
     "VAL.VIDEOS_PER_GPU": 1,
 }
 _TEXTS = ("DATA.PATH_TO_DATA_DIR", "DATA.PATH_PREFIX", "DATA.PATH_LABEL_SEPARATOR")

@@ -19,7 +19,7 @@ VIT_CHOICES = {  # of what is ``auto`` until the backbone's name is looked at
     "ACTIVATION": ("gelu", "quick_gelu", "swiglu"),
     "POSITIONS": ("all", "patches", "rotary"),
     "POOL": ("token", "mean"),
-    "POS_RESIZE": ("bilinear", "bicubic", "dinov2"),
+    "POS_RESIZE": ("bilinear", "half_pixel", "bicubic", "dinov2"),
 }
 
 

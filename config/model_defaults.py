@@ -42,8 +42,9 @@ _C.MODEL.VIT.POSITIONS = "auto"
 # What is classified: token: the class token; mean: the mean of the patches (a fine-tuned MAE),
 # which the shift hardly reaches; auto: from the name.
 _C.MODEL.VIT.POOL = "auto"
-# How positions of another grid are loaded: bilinear: corners aligned, as released; bicubic: with
-# antialias, as timm; dinov2: as the DINOv2 release's without registers; auto: from the name.
+# How positions of another grid are loaded: bilinear: corners aligned, as released; half_pixel: so
+# too, but by the patches' centres (TokShift's second version); bicubic: with antialias, as timm;
+# dinov2: as the DINOv2 release's without registers; auto: from the name.
 _C.MODEL.VIT.POS_RESIZE = "auto"
 # Classifier of a transformer that starts from weights of other classes: zeros, as released; normal:
 # drawn from a truncated normal of standard deviation 0.02, also without such weights (TokShift's

@@ -9,6 +9,7 @@ from torch import Tensor
 TIME_MODES = ("nearest", "linear")
 POS_MODES = {
     "bilinear": "bilinear with aligned corners",
+    "half_pixel": "bilinear with half-pixel centres",
     "bicubic": "bicubic with antialias",
     "dinov2": "bicubic as the DINOv2 release's",
 }
@@ -24,9 +25,10 @@ def resize_pos_embed(
         pos_embed: (1, 1 + side * side, C), class token first.
         num_tokens: Tokens wanted, class token included.
         mode: ``bilinear``: as released, ``zoom`` of order 1: the corners are aligned, as half-pixel
-            centres cost PaddleVideo's port 3 points; ``bicubic``: as timm, open_clip and DINOv2
-            with registers: half-pixel centres, antialias; ``dinov2``: as DINOv2 without: no
-            antialias, and a scale that is a little too large.
+            centres cost PaddleVideo's port 3 points; ``half_pixel``: bilinear with those, as
+            TokShift's second version; ``bicubic``: as timm, open_clip and DINOv2 with registers:
+            half-pixel centres, antialias; ``dinov2``: as DINOv2 without: no antialias, and a scale
+            that is a little too large.
         has_class: The class token has a position; otherwise both are (1, side * side, C).
 
     Raises:
@@ -36,21 +38,23 @@ def resize_pos_embed(
         raise ValueError(f"a position embedding is resized by one of {[*POS_MODES]}, got {mode!r}")
     old, new = (grid_side(num + (not has_class)) for num in (pos_embed.shape[1], num_tokens))
     first, grid = pos_embed[:, : int(has_class)], pos_embed[0, int(has_class) :]
-    resize = _zoomed if mode == "bilinear" else _bicubic
-    patches = resize(grid.reshape(old, old, -1), new, mode == "bicubic")  # (new, new, C)
+    grid = grid.reshape(old, old, -1)
+    patches = _zoomed(grid, new) if mode == "bilinear" else _interpolated(grid, new, mode)
     return torch.cat([first, patches.to(pos_embed.dtype).reshape(1, new * new, -1)], dim=1)
 
 
-def _zoomed(grid: Tensor, new: int, antialias: bool) -> Tensor:
+def _zoomed(grid: Tensor, new: int) -> Tensor:
     from scipy import ndimage  # here: it takes as long to import as a small model to build
 
     scale = new / grid.shape[0]
     return torch.from_numpy(ndimage.zoom(grid.double().numpy(), (scale, scale, 1), order=1))
 
 
-def _bicubic(grid: Tensor, new: int, antialias: bool) -> Tensor:
+def _interpolated(grid: Tensor, new: int, mode: str) -> Tensor:
     channels = grid.float().permute(2, 0, 1)[None]  # (1, C, old, old)
-    if antialias:
+    if mode == "half_pixel":
+        channels = F.interpolate(channels, size=(new, new), mode="bilinear")
+    elif mode == "bicubic":
         channels = F.interpolate(channels, size=(new, new), mode="bicubic", antialias=True)
     else:
         scale = (new + _DINOV2_OFFSET) / grid.shape[0]

@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from config import load_cfg
+from models import build_model
 from models.pretrained import load_weights
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, vit
+from models.weights.embeddings import resize_pos_embed
 from tests.conftest import golden_names
 
 MODELS = golden_names("laps/m_*.npz")
@@ -63,3 +66,28 @@ def test_checkpoint_loads_and_computes_the_releases_logits(
         assert ours is not None
         atol = max(GRADIENT_SHARE * expected.abs().max().item(), 1e-7)
         torch.testing.assert_close(ours, expected, rtol=0, atol=atol)
+
+
+def test_positions_are_resized_by_the_centres_of_patches(golden: Golden) -> None:
+    data = golden("laps/pos_embed.npz")
+    names = [name for name in data if name.startswith("in") and name != "init"]
+    assert names
+    for name in names:
+        expected = torch.from_numpy(data[name.replace("in", "out")])
+        resized = resize_pos_embed(torch.from_numpy(data[name]), expected.shape[1], "half_pixel")
+        torch.testing.assert_close(resized, expected, rtol=0, atol=1e-6)  # 0.0 as measured
+        aligned = resize_pos_embed(torch.from_numpy(data[name]), expected.shape[1])
+        assert (aligned - expected).abs().max() > 1e-3
+
+
+def test_drawn_head_is_as_wide_as_the_releases(golden: Golden) -> None:
+    mean, std, _ = golden("laps/pos_embed.npz")["init"]["head.weight"]
+    cfg = load_cfg(
+        "config/k400/k400_v2_tokshift_div4_8x32_base_224.yml",
+        ["MODEL.VIT.NUM_LAYERS", "1", "MODEL.VIT.MLP_DIM", "8"],
+    )
+    head = build_model(cfg).head
+    assert not head.bias.any()
+    num = 256 * 400  # of which the release's figures are
+    assert head.weight.mean().item() == pytest.approx(mean, abs=4 * 0.02 / num**0.5)
+    assert head.weight.std().item() == pytest.approx(std, rel=0.01)

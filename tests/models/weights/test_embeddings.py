@@ -26,6 +26,19 @@ def test_resizing_worked_by_hand() -> None:
     assert resized.flatten().tolist() == pytest.approx(expected, abs=1e-6)  # float32
 
 
+def test_resizing_by_half_pixels_worked_by_hand() -> None:
+    pos_embed = torch.tensor([[9.0, 0, 2, 4, 6]])[..., None]  # class token, then 2 rows of 2
+    resized = resize_pos_embed(pos_embed, 17, "half_pixel")
+    row = [0, 0.5, 1.5, 2]
+    expected = [9, *(x + y for y in (0, 1, 3, 4) for x in row)]
+    assert resized.flatten().tolist() == pytest.approx(expected, abs=1e-6)  # float32
+
+
+def test_unknown_way_to_resize_positions_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"'bilinear', 'half_pixel', .* got 'nearest'"):
+        resize_pos_embed(torch.zeros(1, 5, 4), 10, "nearest")
+
+
 @pytest.mark.parametrize(("num_old", "num_new"), [(1 + 6, 1 + 9), (1 + 9, 1 + 6)])
 def test_grid_that_is_not_square_is_an_error(num_old: int, num_new: int) -> None:
     with pytest.raises(ValueError, match="of 6 patches is not a square grid"):
