@@ -18,7 +18,7 @@ _UNSET = get_defaults().MODEL.VIT
 VIT_CHOICES = {  # of what is ``auto`` until the backbone's name is looked at
     "ACTIVATION": ("gelu", "quick_gelu", "swiglu"),
     "POSITIONS": ("all", "patches", "rotary"),
-    "POOL": ("token", "mean"),
+    "POOL": ("token", "mean", "both"),
     "POS_RESIZE": ("bilinear", "half_pixel", "bicubic", "dinov2"),
 }
 

@@ -40,7 +40,7 @@ _C.MODEL.VIT.NUM_REGISTERS = 0
 # and keys of patches, by their place (DINOv3); auto: from the name.
 _C.MODEL.VIT.POSITIONS = "auto"
 # What is classified: token: the class token; mean: the mean of the patches (a fine-tuned MAE),
-# which the shift hardly reaches; auto: from the name.
+# which the shift hardly reaches; both: side by side (DINOv2's linear heads); auto: from the name.
 _C.MODEL.VIT.POOL = "auto"
 # How positions of another grid are loaded: bilinear: corners aligned, as released; half_pixel: so
 # too, but by the patches' centres (TokShift's second version); bicubic: with antialias, as timm;

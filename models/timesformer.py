@@ -194,7 +194,7 @@ class TimeSformer(nn.Module):
             together = num_frames if attention == "joint" else 1
             rotate_attention(self.blocks, size, image_size, together)
         self.norm, self.fc_norm = last_norms(size)
-        self.head = nn.Linear(hidden_size, num_classes)
+        self.head = nn.Linear(size.num_features, num_classes)
         self._initialise()
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -215,14 +215,17 @@ class TimeSformer(nn.Module):
         return self(clips).unsqueeze(1)
 
     def features(self, clips: Tensor) -> Tensor:
-        """Return what the head sees: the clip's class token, or mean patch, normed, (B, C)."""
+        """Return what the head sees of a clip, (B, C); of ``pool`` both (B, 2C)."""
         recomputes = self.checkpoints_blocks and self.training
         x = encode(self.embed(clips), self.blocks, recomputes, self.narrows_last_block)
         if self.attention == "divided":
             x = x.unsqueeze(1)  # (B, 1, 1+N*T, C)
         if self.size.pool == "mean":
             return self.fc_norm(x[:, :, self.num_prefix :].mean((1, 2)))  # (B, C)
-        return self.norm(x[:, :, 0].mean(1))  # (B, C)
+        cls = self.norm(x[:, :, 0].mean(1))  # (B, C)
+        if self.size.pool == "token":
+            return cls
+        return torch.cat([cls, self.norm(x[:, :, self.num_prefix :]).mean((1, 2))], dim=-1)
 
     def embed(self, clips: Tensor) -> Tensor:
         """Turn clips (B, T, 3, H, W) into tokens with class token, position and time.

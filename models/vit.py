@@ -26,6 +26,12 @@ EMBEDDED = (  # below the first block
     *("cls_token", "reg_token", "pos_embed", "time_embed", "patch_embed.", "norm_pre."),
 )
 
+_SEEN = {  # what is classified, by ``pool``, if it is not the class token alone
+    "token": "",
+    "mean": "; the mean of the patches is classified",
+    "both": "; class token and mean of the patches are classified",
+}
+
 
 @dataclass(frozen=True)
 class ViTSize:
@@ -47,7 +53,8 @@ class ViTSize:
         num_registers: Tokens between the class token and the patches.
         positions: What has one: ``all``: class token and patches; ``patches``; ``rotary``: the
             queries and keys of patches, with nothing to learn (DINOv3).
-        pool: What is classified: ``token``: the class token; ``mean``: the mean of the patches.
+        pool: What is classified: ``token``: the class token; ``mean``: the mean of the patches;
+            ``both``: side by side, as by the linear heads of DINOv2.
         pos_resize: How positions of another grid are loaded, see
             `models.weights.embeddings.resize_pos_embed`.
     """
@@ -67,6 +74,11 @@ class ViTSize:
     positions: str = "all"
     pool: str = "token"
     pos_resize: str = "bilinear"
+
+    @property
+    def num_features(self) -> int:
+        """Channels of what the head sees."""
+        return self.hidden_size * (2 if self.pool == "both" else 1)
 
     def norm(self) -> nn.LayerNorm:
         """Return a fresh norm of tokens."""
@@ -205,7 +217,7 @@ def rotate_attention(
 def last_norms(size: ViTSize) -> tuple[nn.Module, nn.Module]:
     """Return the norm before and that behind the pooling, one of which does nothing."""
     norms = size.norm(), nn.Identity()
-    return norms if size.pool == "token" else norms[::-1]
+    return norms[::-1] if size.pool == "mean" else norms
 
 
 def transformer_layer_names(num_blocks: int) -> list[tuple[str, ...]]:
@@ -226,9 +238,9 @@ class VisionTransformer(nn.Module):
         checkpoints_blocks: Recompute each block in the backward pass, to save memory.
 
     Attributes:
-        narrows_last_block: See `encode`; never where the mean of the patches is classified. Dropout
-            in the last MLP, which only ViT-H has, then draws for the class tokens alone; stochastic
-            depth draws what it always does.
+        narrows_last_block: See `encode`; never where patches are classified. Dropout in the last
+            MLP, which only ViT-H has, then draws for the class tokens alone; stochastic depth draws
+            what it always does.
     """
 
     head_name = "head"
@@ -257,7 +269,7 @@ class VisionTransformer(nn.Module):
         if size.positions == "rotary":
             rotate_attention(blocks, size, image_size)
         self.norm, self.fc_norm = last_norms(size)
-        self.head = nn.Linear(C, num_classes)
+        self.head = nn.Linear(size.num_features, num_classes)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Classify clips (B, T, 3, H, W); logits (B, K).
@@ -281,16 +293,19 @@ class VisionTransformer(nn.Module):
         return self.head(self.pooled(x))
 
     def features(self, clips: Tensor) -> Tensor:
-        """Return what the head sees: each frame's class token, or mean patch, normed, (B, T, C)."""
+        """Return what the head sees of each frame, (B, T, C); of ``pool`` both (B, T, 2C)."""
         recomputes = self.checkpoints_blocks and self.training
         x = encode(self.embed(clips), self.blocks, recomputes, self.narrows_last_block)
         return self.pooled(x)
 
     def pooled(self, x: Tensor) -> Tensor:
-        """Return what stands for each frame among its tokens, (B, T, N, C), normed, (B, T, C)."""
+        """Return what stands for each frame among its tokens, (B, T, N, C), as `features` does."""
         if self.size.pool == "mean":
             return self.fc_norm(x[:, :, self.num_prefix :].mean(2))
-        return self.norm(x[:, :, 0])
+        cls = self.norm(x[:, :, 0])
+        if self.size.pool == "token":
+            return cls
+        return torch.cat([cls, self.norm(x[:, :, self.num_prefix :]).mean(2)], dim=-1)
 
     def describe_time(self) -> str:
         """Say in how many blocks class tokens shift, and how many of their channels."""
@@ -298,10 +313,9 @@ class VisionTransformer(nn.Module):
         shift = self.blocks[0].attn_shift
         if isinstance(shift, TokenShift):
             moved, direction = C // shift.fold_div, shift.direction
-        seen = "; the mean of the patches is classified" if self.size.pool == "mean" else ""
         return (
             f"class-token channels shifted: {moved} of {C} ({direction}), "
-            f"twice in {len(self.blocks)} blocks{seen}"
+            f"twice in {len(self.blocks)} blocks{_SEEN[self.size.pool]}"
         )
 
     def attention_weights(self, clips: Tensor) -> list[Tensor]:

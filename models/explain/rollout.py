@@ -72,7 +72,7 @@ def frame_rollout(model: VisionTransformer, clips: Tensor) -> Tensor:
     """Return a ViT's or TokShift's maps for clips (B, T, 3, H, W): (B, T, rows, columns).
 
     Each frame's class token begins with 1 / T, as the answer is the mean over frames; or its
-    patches do, where their mean is classified.
+    patches do, where their mean is classified; or half of it each, where both are.
     """
     T, C = clips.shape[1], model.cls_token.shape[-1]
     layers = []
@@ -161,18 +161,20 @@ def roll_out_divided(
     return row[:, :, num_prefix:]
 
 
-def token_start(attention: Tensor, num_prefix: int = 1, pools_patches: bool = False) -> Start:
-    """Return what the mean over frames of class tokens, or of patches, is made of.
+def token_start(attention: Tensor, num_prefix: int = 1, pool: str = "token") -> Start:
+    """Return what the mean over frames of class tokens, of patches, or of both is made of.
 
     Args:
         attention: Weights of a layer, (B, T, N, N).
         num_prefix: Tokens of a frame that are no patches.
-        pools_patches: The mean of the patches is classified, not the class token.
+        pool: As of `models.vit.ViTSize`.
     """
     B, T, N = attention.shape[:3]
     row = attention.new_zeros(B, T, N)
-    counted = slice(num_prefix, None) if pools_patches else slice(1)
-    row[:, :, counted] = 1 / row[0, :, counted].numel()
+    token, patches = slice(1), slice(num_prefix, None)
+    counted = {"token": [token], "mean": [patches], "both": [token, patches]}[pool]
+    for part in counted:
+        row[:, :, part] = 1 / (len(counted) * row[0, :, part].numel())
     return Start(row, num_prefix)
 
 
@@ -193,7 +195,7 @@ def frame_shares(shift: nn.Module, num_frames: int, num_channels: int) -> Tensor
 
 
 def _start(model: VisionTransformer | TimeSformer, attention: Tensor) -> Start:
-    return token_start(attention, model.num_prefix, model.size.pool == "mean")
+    return token_start(attention, model.num_prefix, model.size.pool)
 
 
 def _carry(row: Tensor, attention: Tensor) -> Tensor:

@@ -38,12 +38,18 @@ _NETWORKS = (  # the beginning of a parameter's name, what has it; the first tha
         f"a VideoMAE{_NO_TOKEN}, or an EVA",
     ),
 )
+_LINEAR = {"weight", "bias"}
 _IMAGE_VIT = re.compile(r"(visual\.trunk\.)?blocks\.0\.attn\.qkv\.weight")
 
 
 def other_network(names: Iterable[str]) -> str:
     """Name the network that a state dict belongs to if it is known not to be here, else ""."""
     held = {*names}
+    if held == _LINEAR:
+        return (
+            "a linear layer alone, as the heads of DINOv2 are published; give a file of network "
+            "and head together, as the state dict of torch.hub's dinov2_vitb14_lc"
+        )
     for start, network in _NETWORKS:
         if any(re.match(start, name) for name in held):
             return network

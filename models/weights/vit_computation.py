@@ -101,11 +101,19 @@ def size_of(model: nn.Module) -> ViTSize | None:
 def option_advice(state: State, own: State) -> list[str]:
     """Name the keys of MODEL.VIT in which weights under our names differ from a model."""
     in_file, in_model = shown_options(state), shown_options(own)
-    return [
+    if "head.weight" not in state and in_model.get("POOL") == "both":
+        in_file.pop("POOL", None)  # a classifier would show it
+    advice = [
         f"the file has {key} {value}, the model {in_model[key]}: set MODEL.VIT.{key} {value}"
         for key, value in in_file.items()
         if key in in_model and in_model[key] != value
     ]
+    if (num_tokens := _head_parts(state)) > 2:
+        advice.append(
+            f"the file's classifier takes {num_tokens} tokens, as DINOv2's on four blocks, which "
+            "no model here does; --tune_from trains another"
+        )
+    return advice
 
 
 def shown_options(state: State) -> dict[str, Any]:
@@ -121,8 +129,8 @@ def shown_options(state: State) -> dict[str, Any]:
     }
     if positions is not None:
         shown["POSITIONS"] = "patches" if is_square(positions.shape[1]) else "all"
-    if "fc_norm.weight" in state or "norm.weight" in state:
-        shown["POOL"] = "mean" if "fc_norm.weight" in state else "token"
+    if pool := _pool(state):
+        shown["POOL"] = pool
     into, out_of = (state.get(f"blocks.0.mlp.{name}.weight") for name in ("fc1", "fc2"))
     if into is not None and out_of is not None:
         is_gated = into.shape[0] == 2 * out_of.shape[1]
@@ -152,6 +160,22 @@ def _options(state: State, told: Mapping[str, Any]) -> dict[str, Any]:
         "ACTIVATION": "swiglu" if is_gated else act,
         "POS_RESIZE": "dinov2" if kind == "dinov2" and not shown["NUM_REGISTERS"] else "bicubic",
     }
+
+
+def _pool(state: State) -> str:
+    """Return what is classified; "" for weights that do not show it."""
+    if "fc_norm.weight" in state:
+        return "mean"
+    shown = "both" if _head_parts(state) == 2 else "token"
+    return shown if "norm.weight" in state else ""
+
+
+def _head_parts(state: State) -> int:
+    """Return how many tokens' channels the classifier takes; 0 for none."""
+    head, token = state.get("head.weight"), state.get("cls_token")
+    if head is None or token is None or head.dim() != 2:
+        return 0
+    return head.shape[1] // max(token.shape[-1], 1)
 
 
 def check_computation(model: nn.Module, expected: Mapping[str, Any], source: str) -> None:

@@ -22,6 +22,7 @@ _TIMM: Table = (
     (r"\.attn\.([qv])_bias$", r".attn.\1.bias"),
     (r"\.mlp\.w12\.", ".mlp.fc1."),
     (r"\.mlp\.w3\.", ".mlp.fc2."),
+    (r"^linear_head\.", "head."),  # of facebookresearch's classifiers, dinov2_vitb14_lc say
 )
 _OF_TRAINING = r"decoder_|dino_head\.|ibot_head\.|rope_embed\.|.*\.bias_mask$"
 _OPENAI_CLIP: Table = (

@@ -1,7 +1,9 @@
 """Image ViTs of Hugging Face, OpenAI and facebookresearch: their own outputs from their names."""
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,7 @@ def test_hugging_face(name: str, in_memory: bool, golden: Read, golden_json: Rea
         if "image_embeds" in arrays:
             embeds = torch.from_numpy(arrays["image_embeds"])
             torch.testing.assert_close(model(clips), embeds, **close)
-        if "logits" in arrays and not kind.startswith("dinov2"):
+        if "logits" in arrays:
             logits = torch.from_numpy(arrays["logits"])
             torch.testing.assert_close(model(clips), logits, **close)
         if kind.startswith("clip") and "pooler_output" in arrays:
@@ -85,17 +87,17 @@ def test_hugging_face(name: str, in_memory: bool, golden: Read, golden_json: Rea
             torch.testing.assert_close(normed[:, 0], pooled, **close)
 
 
-@pytest.mark.parametrize("name", [name for name in HUB_CASES if "dinov2" in name])
-def test_a_probe_of_class_and_patches_is_no_head(
+@pytest.mark.parametrize("name", [n for n in HUB_CASES if re.match("dinov2.*_classification", n)])
+def test_classifier_of_class_and_patches_is_told_by_its_width(
     name: str, golden: Read, golden_json: Read
 ) -> None:
-    if "classification" not in name:
-        pytest.skip("no probe")
     model, _, report = loaded(name, golden, golden_json)
-    assert report.reinitialised["head.weight"].startswith("zeros, (6, 96) in the file, (6, 48)")
+    assert (model.size.pool, model.head.in_features) == ("both", 2 * model.size.hidden_size)
+    assert "head.weight" in report.loaded
     content = hub_content(name, golden_json)
-    with pytest.raises(ValueError, match=r"head\.weight: \(6, 96\) in the file"):
-        fit_weights(model, *weights_of(content, name, model), head_may_differ=False)
+    other = vit(replace(model.size, pool="token"), model.image_size, model.head.out_features)
+    with pytest.raises(ValueError, match="the file has POOL both, the model token"):
+        fit_weights(other, *weights_of(content, name, other), head_may_differ=False)
 
 
 def original(name: str, read: Read, **options: Any) -> Loaded:

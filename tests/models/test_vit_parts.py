@@ -31,7 +31,9 @@ FAMILIES = {
     "dinov3": "dinov3_vit_b16",
     "deit3": "deit3_vit_b16",
     "mae": "mae_vit_b16",
+    "class and patches": "dinov2_vit_b14_reg4",
 }
+POOLS = {"mae": "mean", "class and patches": "both"}
 
 
 def options_of(family: str) -> dict[str, Any]:
@@ -40,7 +42,7 @@ def options_of(family: str) -> dict[str, Any]:
     options = {key: value for key, value in named.items() if key not in SIZES}
     if family.startswith("giant"):
         options["mlp_dim"] = 192  # gates and values
-    return options | ({"pool": "mean"} if family == "mae" else {})
+    return options | {"pool": POOLS.get(family, "token")}
 
 
 def size_of(family: str) -> ViTSize:
@@ -140,7 +142,7 @@ def test_joint_attention_turns_each_patch_by_its_place() -> None:
         assert torch.equal(turned[:, :, 5 + frame :: 4], one(alone)[:, :, 5:])
 
 
-@pytest.mark.parametrize("family", ["registers", "dinov3", "mae"])
+@pytest.mark.parametrize("family", ["registers", "dinov3", *POOLS])
 def test_maps_are_of_the_patches_alone(family: str) -> None:
     clips = some_clips()
     maps = frame_rollout(randomized(ours(family, tokshift, fold_div=4)), clips)
@@ -154,7 +156,7 @@ def test_maps_are_of_the_patches_alone(family: str) -> None:
         assert (both.flatten(1).sum(1) <= 1 + 1e-5).all()
 
 
-@pytest.mark.parametrize("family", ["clip", "giant with registers", "dinov3", "mae"])
+@pytest.mark.parametrize("family", ["clip", "giant with registers", "dinov3", *POOLS])
 def test_model_is_captured_whole(family: str) -> None:
     model, clips = randomized(ours(family, tokshift, fold_div=4)), some_clips()
     program = torch.export.export(model, (clips,))

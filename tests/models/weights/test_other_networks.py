@@ -86,6 +86,14 @@ def test_networks_of_torchvision_have_their_names(build: Callable[..., Any], tex
     assert bool(found) == bool(text)
 
 
+def test_head_without_its_network_is_refused_with_what_to_give_instead(tmp_path: Path) -> None:
+    head = {"weight": torch.zeros(5, 32), "bias": torch.zeros(5)}
+    torch.save(head, tmp_path / "dinov2_vits14_linear_head.pth")
+    model = TimeSformer(16, 8, 4, 16, 1, 2, 24, 5)
+    with pytest.raises(ValueError, match=r"holds a linear layer alone, .* dinov2_vitb14_lc"):
+        load_weights(model, tmp_path / "dinov2_vits14_linear_head.pth")
+
+
 def test_networks_that_are_here_are_not_taken_for_others() -> None:
     size = ViTSize(patch_size=8, hidden_size=16, mlp_dim=24, num_heads=2, num_layers=2)
     models = [TimeSformer(16, 8, 4, 16, 2, 2, 24, 5), tokshift(size, 16, 5, fold_div=4)]

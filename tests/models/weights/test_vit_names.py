@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from config.backbones import BACKBONES
 from models.pretrained import fit_weights, load_weights, weights_of
 from models.tokshift import tokshift
-from models.vit import VisionTransformer, ViTSize, vit
+from models.vit import VisionTransformer, ViTSize, encode, vit
 from models.weights.vit_names import from_timm
 from tests.models.conftest import randomized
 
@@ -113,6 +113,36 @@ def test_dinov2_s_training_file_loads_chunks_and_positions(tmp_path: Path) -> No
     assert "the positions of the first 1 tokens were added to cls_token" in report.notes
 
 
+def dinov2_classifier(source: VisionTransformer) -> dict[str, Tensor]:
+    """Give a DINOv2 of ours the names of facebookresearch's with a linear head."""
+    return {
+        f"linear_{name}" if name.startswith("head.") else f"backbone.{name}": value
+        for name, value in source.state_dict().items()
+    }
+
+
+def test_dinov2_s_linear_head_sees_class_token_and_patches(tmp_path: Path) -> None:
+    source = randomized(vit(size_of("dinov2", pool="both"), 32, 5)).eval()
+    torch.save(dinov2_classifier(source), tmp_path / "dinov2_vitb14_lc.pth")
+    model = vit(size_of("dinov2", pool="both"), 32, 5).eval()
+    load_weights(model, tmp_path / "dinov2_vitb14_lc.pth", head_may_differ=False)
+    with torch.no_grad():
+        x = source.norm(encode(source.embed(some_clips()), source.blocks, recomputes=False))
+        seen = torch.cat([x[:, :, 0], x[:, :, 1:].mean(2)], dim=-1)
+        torch.testing.assert_close(model.frame_logits(some_clips()), source.head(seen))
+
+
+def test_linear_head_of_dinov2_on_four_blocks_is_refused_with_the_reason(tmp_path: Path) -> None:
+    source = vit(size_of("dinov2", pool="both"), 32, 5)
+    source.head = nn.Linear(5 * 48, 5)
+    torch.save(dinov2_classifier(source), tmp_path / "lc4.pth")
+    model = vit(size_of("dinov2"), 32, 5)
+    with pytest.raises(ValueError, match="the file's classifier takes 5 tokens, as DINOv2's on fo"):
+        load_weights(model, tmp_path / "lc4.pth", head_may_differ=False)
+    report = load_weights(model, tmp_path / "lc4.pth")
+    assert "(5, 240) in the file, (5, 48) in the model" in report.reinitialised["head.weight"]
+
+
 def test_dinov3_release_masks_the_biases_of_keys(tmp_path: Path) -> None:
     source = randomized(vit(size_of("dinov3"), 32, 5))
     state = {n.replace("reg_token", "storage_tokens"): v for n, v in source.state_dict().items()}
@@ -161,6 +191,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("plain", {"positions": "rotary"}, "set MODEL.VIT.POSITIONS all"),
     ("dinov3", {"positions": "all"}, "set MODEL.VIT.POSITIONS rotary"),
     ("mae", {"pool": "token"}, "set MODEL.VIT.POOL mean"),
+    ("mae", {"pool": "both"}, "set MODEL.VIT.POOL mean"),
     (
         "reg4 with positions",
         {"positions": "patches"},
