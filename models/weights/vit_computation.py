@@ -9,6 +9,7 @@ from torch import nn
 from config.backbones import CLIP, IMAGENET
 from models.vit import ViTSize
 from models.weights import State
+from models.weights.conversion import has_tensors
 from models.weights.description import Description
 from models.weights.embeddings import is_square
 from models.weights.hub_folder import hub_classes, hub_pixels, hub_said
@@ -108,6 +109,14 @@ def option_advice(state: State, own: State) -> list[str]:
         for key, value in in_file.items()
         if key in in_model and in_model[key] != value
     ]
+    sizes, ours = _sizes(state), _sizes(own)
+    others = [key for key in sizes if ours and sizes[key] != ours[key]]
+    if others:
+        advice.append(
+            f"the file has {', '.join(f'{key} {sizes[key]}' for key in others)}, the model "
+            f"{', '.join(str(ours[key]) for key in others)}: set MODEL.VIT, or a MODEL.BACKBONE "
+            "that stands for it; the kernels of patches, too, are taken as they are"
+        )
     if (num_tokens := _head_parts(state)) > 2:
         advice.append(
             f"the file's classifier takes {num_tokens} tokens, as DINOv2's on four blocks, which "
@@ -141,24 +150,33 @@ def shown_options(state: State) -> dict[str, Any]:
 def _options(state: State, told: Mapping[str, Any]) -> dict[str, Any]:
     """Return MODEL.VIT of weights and the config beside them; {} where they say too little."""
     kind = next((k for k in _UNSAID if str(told.get("model_type", "")).startswith(k)), "")
-    patches, into = state.get("patch_embed.proj.weight"), state.get("blocks.0.mlp.fc1.weight")
-    shown = shown_options(state)
-    if not (kind and shown and patches is not None and into is not None) or patches.dim() != 4:
+    shown, sizes = shown_options(state), _sizes(state)
+    if not (kind and shown and sizes):
         return {}
     heads, eps, act = _UNSAID[kind]
     act = _activation(told).get("activation", act)
     is_gated = shown.get("ACTIVATION") == "swiglu"
     return shown | {
-        "PATCH_SIZE": patches.shape[-1],
-        "HIDDEN_SIZE": patches.shape[0],
-        "MLP_DIM": into.shape[0],
+        **sizes,
         "NUM_HEADS": told.get("num_attention_heads", heads),
-        "NUM_LAYERS": len({name.split(".")[1] for name in state if name.startswith("blocks.")}),
         "DROPOUT": 0.0,
         "QKV_BIAS": "blocks.0.attn.qkv.bias" in state,
         "NORM_EPS": _eps(told, eps)["norm_eps"],
         "ACTIVATION": "swiglu" if is_gated else act,
         "POS_RESIZE": "dinov2" if kind == "dinov2" and not shown["NUM_REGISTERS"] else "bicubic",
+    }
+
+
+def _sizes(state: State) -> dict[str, int]:
+    """Return the sizes that weights show, by the keys of MODEL.VIT; {} for those of no ViT."""
+    if not has_tensors(state, {"patch_embed.proj.weight": 4, "blocks.0.mlp.fc1.weight": 2}):
+        return {}
+    kernels = state["patch_embed.proj.weight"]
+    return {
+        "PATCH_SIZE": kernels.shape[-1],
+        "HIDDEN_SIZE": kernels.shape[0],
+        "MLP_DIM": state["blocks.0.mlp.fc1.weight"].shape[0],
+        "NUM_LAYERS": len({name.split(".")[1] for name in state if name.startswith("blocks.")}),
     }
 
 

@@ -198,6 +198,17 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "pos_embed: (1, 21, 48) in the file, (1, 16,",
     ),
     ("giant", {"activation": "gelu"}, "set MODEL.VIT.ACTIVATION swiglu"),
+    (
+        "dinov2",
+        {"patch_size": 16},
+        "the file has PATCH_SIZE 8, the model 16: set MODEL.VIT, or a MODEL.BACKBONE that stands "
+        "for it; the kernels of patches, too, are taken as they are",
+    ),
+    (
+        "plain",
+        {"num_layers": 2, "mlp_dim": 48},
+        "the file has MLP_DIM 96, NUM_LAYERS 3, the model 48, 2: set MODEL.VIT",
+    ),
     ("dinov3", {"norm_eps": 1e-6}, "trained with MODEL.VIT.NORM_EPS 1e-05, the model has 1e-06"),
 ]
 
