@@ -60,13 +60,14 @@ _SCALED = {"LAYER_SCALE": True}
 _DEIT3 = _SCALED | {"POSITIONS": "patches", "POS_RESIZE": "bicubic"}
 _DINOV2 = _SCALED | {"POS_RESIZE": "dinov2"}
 _DINOV3 = _SCALED | {"NORM_EPS": 1e-5, "NUM_REGISTERS": 4, "POSITIONS": "rotary"}
+_GATED = {"ACTIVATION": "swiglu"}  # the first layer has twice the width: gates and values
 _REGISTERS = {"NUM_REGISTERS": 4, "POSITIONS": "patches", "POS_RESIZE": "bicubic"}
-_GIANT = {  # DINOv2's; its MLP is gated, so that the first layer has twice the width
-    "HIDDEN_SIZE": 1536,
-    "MLP_DIM": 8192,
-    "NUM_HEADS": 24,
-    "NUM_LAYERS": 40,
-    "ACTIVATION": "swiglu",
+_GIANT = _GATED | {"HIDDEN_SIZE": 1536, "MLP_DIM": 8192, "NUM_HEADS": 24, "NUM_LAYERS": 40}
+_DINOV3_GATED = {  # arXiv:2508.10104; 7b is ten times as large as h
+    "s16plus": BACKBONES["ViT-S_16"] | {"MLP_DIM": 3072},
+    "h16plus": BACKBONES["ViT-H_14"] | {"PATCH_SIZE": 16, "MLP_DIM": 10240, "NUM_HEADS": 20},
+    "7b16": BACKBONES["ViT-B_16"]
+    | {"HIDDEN_SIZE": 4096, "MLP_DIM": 16384, "NUM_HEADS": 32, "NUM_LAYERS": 40},
 }
 
 
@@ -90,6 +91,10 @@ BACKBONES |= {
     **_sized("dinov2", "s14 b14 l14 g14", _DINOV2),
     **_sized("dinov2", "s14 b14 l14 g14", _DINOV2 | _REGISTERS, suffix="_reg4"),
     **_sized("dinov3", "s16 b16 l16", _DINOV3),
+    **{
+        f"dinov3_vit_{size}": sizes | _DINOV3 | _GATED | {"DROPOUT": 0.0}
+        for size, sizes in _DINOV3_GATED.items()
+    },
     **_sized("deit3", "s16 m16 b16 l16 h14", _DEIT3),
     **_sized("mae", "b16 l16 h14", {"POS_RESIZE": "bicubic"}),
     **_sized("augreg", "ti16 s16 s32 b8 b16 b32 l16", {}),  # arXiv:2106.10270

@@ -22,9 +22,11 @@ _TIMM: Table = (
     (r"\.attn\.([qv])_bias$", r".attn.\1.bias"),
     (r"\.mlp\.w12\.", ".mlp.fc1."),
     (r"\.mlp\.w3\.", ".mlp.fc2."),
+    (r"\.mlp\.(w1|fc1_g)\.", ".mlp.gate."),
+    (r"\.mlp\.(w2|fc1_x)\.", ".mlp.up."),
     (r"^linear_head\.", "head."),  # of facebookresearch's classifiers, dinov2_vitb14_lc say
 )
-_OF_TRAINING = r"decoder_|dino_head\.|ibot_head\.|rope_embed\.|.*\.bias_mask$"
+_OF_TRAINING = r"decoder_|dino_head\.|ibot_head\.|rope_embed\.|local_cls_norm\.|.*\.bias_mask$"
 _OPENAI_CLIP: Table = (
     (r"^visual\.", ""),
     (r"^class_embedding$", "cls_token"),
@@ -107,7 +109,8 @@ def is_hugging_face_vit(names: Iterable[str]) -> bool:
 def is_dinov3(names: Iterable[str]) -> bool:
     """Tell whether a state dict is a DINOv3 of timm or facebookresearch."""
     held = {*names}
-    return not {"reg_token", "storage_tokens"}.isdisjoint(held) and "pos_embed" not in held
+    has_registers = not {"reg_token", "storage_tokens"}.isdisjoint(held)
+    return has_registers and "cls_token" in held and "pos_embed" not in held
 
 
 def from_timm(state: Mapping[str, Tensor], source: str = "") -> Conversion:

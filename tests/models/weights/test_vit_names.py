@@ -13,7 +13,7 @@ from config.backbones import BACKBONES
 from models.pretrained import fit_weights, load_weights, weights_of
 from models.tokshift import tokshift
 from models.vit import VisionTransformer, ViTSize, encode, vit
-from models.weights.vit_names import from_timm
+from models.weights.vit_names import from_hugging_face_vit, from_timm
 from tests.models.conftest import randomized
 
 timm = pytest.importorskip("timm")
@@ -33,6 +33,8 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {  # ours, timm's, what t
     "giant with registers": ("dinov2_vit_g14_reg4", "vit_base_patch14_reg4_dinov2", PACKED),
     "dinov3": ("dinov3_vit_b16", "vit_base_patch16_dinov3", TOKEN),
     "dinov3 with biases": ("dinov3_vit_b16", "vit_base_patch16_dinov3_qkvb", TOKEN),
+    "dinov3 plus": ("dinov3_vit_s16plus", "vit_small_plus_patch16_dinov3", TOKEN),
+    "dinov3 plus with biases": ("dinov3_vit_h16plus", "vit_small_plus_patch16_dinov3_qkvb", TOKEN),
     "deit3": ("deit3_vit_b16", "deit3_base_patch16_224", {}),
     "mae": ("mae_vit_b16", "vit_base_patch16_224", {"global_pool": "avg"}),
 }
@@ -42,8 +44,8 @@ OTHERS = {"reg4 with positions": ("dinov2_vit_b14_reg4", "vit_base_patch16_224",
 def size_of(family: str, **options: Any) -> ViTSize:
     named = {key.lower(): value for key, value in BACKBONES[(FAMILIES | OTHERS)[family][0]].items()}
     told = {key: value for key, value in named.items() if key not in SIZES}
-    if family.startswith("giant"):
-        told["mlp_dim"] = 192  # timm's ratio counts the gate
+    if told["activation"] == "swiglu":
+        told["mlp_dim"] = 192  # gates and values
     if family == "mae":
         told["pool"] = "mean"
     return ViTSize(**(SIZES | told | options))
@@ -141,6 +143,40 @@ def test_linear_head_of_dinov2_on_four_blocks_is_refused_with_the_reason(tmp_pat
         load_weights(model, tmp_path / "lc4.pth", head_may_differ=False)
     report = load_weights(model, tmp_path / "lc4.pth")
     assert "(5, 240) in the file, (5, 48) in the model" in report.reinitialised["head.weight"]
+
+
+def test_gated_dinov3_s_release_keeps_gates_and_values_apart(tmp_path: Path) -> None:
+    source = randomized(vit(size_of("dinov3 plus"), 32, 5))
+    state = {"local_cls_norm.weight": torch.ones(48), "local_cls_norm.bias": torch.zeros(48)}
+    for name, value in source.state_dict().items():
+        name = name.replace("reg_token", "storage_tokens").replace(".mlp.fc2.", ".mlp.w3.")
+        if ".mlp.fc1." in name:
+            gate, up = value.chunk(2)
+            state |= {name.replace(".fc1.", ".w1."): gate, name.replace(".fc1.", ".w2."): up}
+        elif not name.endswith("qkv.bias"):  # as the model of 7 billion parameters
+            state[name] = value
+    torch.save(state, tmp_path / "dinov3.pth")
+    model = vit(size_of("dinov3 plus", qkv_bias=False), 32, 5)
+    report = load_weights(model, tmp_path / "dinov3.pth", head_may_differ=False)
+    assert torch.equal(model.blocks[1].mlp.fc1.weight, source.blocks[1].mlp.fc1.weight)
+    assert report.fused["blocks.1.mlp.fc1.bias"] == [f"blocks.1.mlp.{w}.bias" for w in ("w1", "w2")]
+    assert sorted(report.ignored) == ["local_cls_norm.bias", "local_cls_norm.weight"]
+
+
+def test_gated_mlp_of_hugging_face_is_joined_gates_first() -> None:
+    gate, up, down = torch.zeros(8, 4), torch.ones(8, 4), torch.ones(4, 8)
+    state = {"embeddings.cls_token": torch.zeros(1, 1, 4)}
+    for name, value in (("gate", gate), ("up", up), ("down", down)):
+        state[f"layer.0.mlp.{name}_proj.weight"] = value
+    made = from_hugging_face_vit(state, "model.safetensors").state
+    assert torch.equal(made["blocks.0.mlp.fc1.weight"], torch.cat([gate, up]))
+    assert torch.equal(made["blocks.0.mlp.fc2.weight"], down)
+
+
+def test_rotary_vit_without_a_class_token_is_refused() -> None:
+    net = timm.create_model("vit_medium_patch16_rope_reg1_gap_256", depth=1, num_heads=8)
+    with pytest.raises(ValueError, match="without a class token"):
+        weights_of(net.state_dict(), "rope", vit(size_of("dinov3"), 32, 5))
 
 
 def test_dinov3_release_masks_the_biases_of_keys(tmp_path: Path) -> None:
