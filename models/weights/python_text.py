@@ -1,16 +1,18 @@
-"""Texts of assignments, as mmengine writes a config, read without Python's parser.
+"""Texts of assignments, as mmengine and mmcv write a config, read without Python's parser.
 
-Literals, lists, tuples and dicts are values; ``dict(a=1)`` is a dict. A statement with anything
-else in it is left out: nothing is looked up, called or computed. What is built is bounded by the
-text, and so is the time.
+Literals, lists, tuples and dicts are values; ``dict(a=1)`` is a dict; a name stands for what the
+text itself gave it before, as in ``dict(**img_norm_cfg)``. A statement with anything else in it is
+left out: nothing else is looked up, nothing is called or computed. What is built is bounded by the
+text and by `MAX_LOOKED_UP`, and so is the time.
 """
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 MAX_CHARACTERS = 1 << 18
 MAX_DEPTH = 30
+MAX_LOOKED_UP = 1 << 16  # values, all names of a text together
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\f]+|\\\n|\#[^\n]*)|(?P<line>\n)"""
     r"""|(?P<text>[rRuUbB]?(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"))"""
@@ -22,11 +24,21 @@ _CONSTANTS = {"None": None, "True": True, "False": False}
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _END = ("line", "\n")
+_STAR = ("sign", "*")
+_BASE, _DELETE = "_base_", "_delete_"
 _Token = tuple[str, str]
 
 
 class _OtherError(ValueError):
     """Something that is no value."""
+
+
+class _Known(NamedTuple):
+    """A value by its name, with what it is made of: tokens, also of names in it, and brackets."""
+
+    value: Any
+    size: int
+    depth: int
 
 
 def read_assignments(text: str) -> dict[str, Any]:
@@ -36,19 +48,37 @@ def read_assignments(text: str) -> dict[str, Any]:
         text: Statements ``name = value`` that begin at the start of a line.
 
     Returns:
-        By name; without those that are no values. {} for a text beyond what a config has.
+        By name; without those that are no values. {} for a text beyond what a config has. Where it
+        names a ``_base_``, whose text then stands before it, later dicts change earlier ones.
     """
     if len(text) > MAX_CHARACTERS:
         return {}
-    found: dict[str, Any] = {}
+    known: dict[str, _Known] = {}
+    num_looked_up = 0
     for statement in _statements(text):
         if len(statement) > 2 and statement[0][0] == "name" and statement[1] == ("sign", "="):
-            reader = _Reader(statement[2:])
+            name = statement[0][1]
+            reader = _Reader(statement[2:], known, MAX_LOOKED_UP - num_looked_up)
             try:
-                found[statement[0][1]] = reader.whole()
+                value = reader.whole()
+                if _BASE in known and name in known:
+                    reader.look_up(name)  # which bounds the time that a change takes
+                    value = _changed(known[name].value, value)
+                size = len(statement) + reader.num_looked_up
+                known[name] = _Known(value, size, reader.deepest)
             except _OtherError:
-                found.pop(statement[0][1], None)
-    return found
+                known.pop(name, None)
+            num_looked_up += reader.num_looked_up
+    return {name: one.value for name, one in known.items()}
+
+
+def _changed(base: Any, value: Any) -> Any:
+    """Return what a value makes of that of a base: of dicts the keys that it has change."""
+    if not (isinstance(base, dict) and isinstance(value, dict)):
+        return value
+    if value.get(_DELETE):
+        return {key: part for key, part in value.items() if key != _DELETE}
+    return base | {key: _changed(base.get(key), part) for key, part in value.items()}
 
 
 def _statements(text: str) -> Iterator[list[_Token]]:
@@ -72,10 +102,14 @@ def _statements(text: str) -> Iterator[list[_Token]]:
 class _Reader:
     """Reads the value that tokens stand for."""
 
-    def __init__(self, tokens: list[_Token]) -> None:
+    def __init__(self, tokens: list[_Token], known: Mapping[str, _Known], max_size: int) -> None:
         self.tokens = tokens
+        self.known = known
+        self.max_size = max_size
+        self.num_looked_up = 0
         self.at = 0
         self.depth = 0
+        self.deepest = 0
 
     def whole(self) -> Any:
         value = self.value()
@@ -84,8 +118,7 @@ class _Reader:
 
     def value(self) -> Any:
         self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise _OtherError
+        self._reach(self.depth)
         kind, word = self._next()
         value: Any
         if kind == "text":
@@ -100,7 +133,9 @@ class _Reader:
             value = _CONSTANTS[word]
         elif (kind, word) == ("name", "dict") and self._peek() == ("sign", "("):
             self.at += 1
-            value = dict(self._keyword() for _ in self._items(")"))
+            value = dict(pair for _ in self._items(")") for pair in self._keywords())
+        elif kind == "name":
+            value = self.look_up(word)
         elif kind == "sign" and word == "{":
             value = dict(self._pair() for _ in self._items("}"))
         elif kind == "sign" and word in _CLOSING:
@@ -110,6 +145,22 @@ class _Reader:
             raise _OtherError
         self.depth -= 1
         return value
+
+    def look_up(self, name: str) -> Any:
+        """Return what a name stands for."""
+        if name not in self.known:
+            raise _OtherError
+        value, size, depth = self.known[name]
+        self.num_looked_up += size
+        self._reach(self.depth + depth)
+        if self.num_looked_up > self.max_size:
+            raise _OtherError
+        return value
+
+    def _reach(self, depth: int) -> None:
+        self.deepest = max(self.deepest, depth)
+        if depth > MAX_DEPTH:
+            raise _OtherError
 
     def _sequence(self, end: str) -> list[Any]:
         return [self.value() for _ in self._items(end)]
@@ -127,12 +178,19 @@ class _Reader:
                 self._expect(("sign", ","))
         self.at += 1
 
-    def _keyword(self) -> tuple[str, Any]:
+    def _keywords(self) -> list[tuple[Any, Any]]:
+        """Return ``name=value``, or all that ``**name`` holds."""
         kind, name = self._next()
+        if (kind, name) == _STAR:
+            self._expect(_STAR)
+            held = self.value()
+            if not isinstance(held, dict):
+                raise _OtherError
+            return [*held.items()]
         if kind != "name":
             raise _OtherError
         self._expect(("sign", "="))
-        return name, self.value()
+        return [(name, self.value())]
 
     def _pair(self) -> tuple[Any, Any]:
         key = self.value()
