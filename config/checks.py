@@ -24,7 +24,10 @@ CHOICES = {
     "AUG.CROP": ("short_side", "multi_scale", "multi_scale_rounded", "scale_jitter", "laps"),
     "AUG.CUTMIX_BOX": ("space", "paddle"),
     "DATA.DECODER": ("auto", "pyav", "torchcodec"),
-    "DATA.SAMPLING": ("dense", "uniform", "tsn", "tsm_dense", "linspace", "paddle_dense", "laps"),
+    "DATA.SAMPLING": (
+        *("dense", "mmaction_dense", "uniform", "tsn", "tsm_dense"),
+        *("linspace", "paddle_dense", "laps"),
+    ),
     "DATA.WINDOW": ("whole", "paddle"),
     "DISTILL.LOSS": ("kd", "dml"),
     "DISTILL.SEES": ("student_clip", "own_clip"),
@@ -47,7 +50,7 @@ CHOICES = {
     "TRAIN.LAST_GROUP": ("underweight", "reweight", "drop"),
     "VAL.NUM_CROPS": (1, 3, 5),
     "TEST.NUM_CROPS": (1, 3, 5),
-    "TEST.CROPS": ("tokshift", "tsm", "uniform", "multi_centre", "laps"),
+    "TEST.CROPS": ("tokshift", "tsm", "uniform", "multi_centre", "mmaction", "laps"),
 }
 AT_LEAST_ONE = (
     "AUG.REPEATS",

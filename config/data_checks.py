@@ -96,9 +96,9 @@ def _view_faults(cfg: CfgNode, split: str) -> list[str]:
             f"{key}={side}; the crops of TEST.CROPS {crops} must fit into it, and their side is "
             f"{size}"
         )
-    if crops == "uniform" and num_crops == 3 and size != side:
+    if crops in ("uniform", "mmaction") and num_crops == 3 and size != side:
         faults.append(
-            f"{key}={side}; the three crops of TEST.CROPS uniform lie along the longer side, so it "
+            f"{key}={side}; the three crops of TEST.CROPS {crops} lie along the longer side, so it "
             f"must be their side, {size}; {split}.NUM_CROPS 1 is the centre of any"
         )
     return faults

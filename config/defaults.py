@@ -48,15 +48,17 @@ _C.DATA.GENERATE_TOY = False
 _C.DATA.NUM_FRAMES = 8
 # Frames from one frame of a dense clip to the next.
 _C.DATA.FRAME_STRIDE = 32
-# dense: T frames FRAME_STRIDE apart, from a random or given start; uniform: one frame out of each
-# of T equal spans (TSN, arXiv:1608.00859). As the TSM release has them: tsn: uniform, but a video
-# with no frame to spare gives its first frame T times, in training below T frames, in validation up
-# to T; tsm_dense: T frames 64 // T apart. As PaddleVideo has them: linspace (PP-TimeSformer): T
-# frames evenly spread from first to last, in training one at random out of each of T equal spans;
-# paddle_dense (its TokenShift): as tsm_dense, but tested on the middles of T equal spans. laps, as
-# TokShift's second version: T frames evenly spread over a window of T x FRAME_STRIDE, both ends
-# included (8x32: 0, 36, 72 .. 255), beyond the video from its start again; test clip k of n starts
-# at k / n of the spare frames, so that ten starts differ where ten frames are spare.
+# dense: T frames FRAME_STRIDE apart, from a random or given start; mmaction_dense: so too, but as
+# MMAction2 tests its TimeSformers: one clip is the middle one, several go from end to end; uniform:
+# one frame out of each of T equal spans (TSN, arXiv:1608.00859). As the TSM release has them: tsn:
+# uniform, but a video with no frame to spare gives its first frame T times, in training below T
+# frames, in validation up to T; tsm_dense: T frames 64 // T apart. As PaddleVideo has them:
+# linspace (PP-TimeSformer): T frames evenly spread from first to last, in training one at random
+# out of each of T equal spans; paddle_dense (its TokenShift): as tsm_dense, but tested on the
+# middles of T equal spans. laps, as TokShift's second version: T frames evenly spread over a window
+# of T x FRAME_STRIDE, both ends included (8x32: 0, 36, 72 .. 255), beyond the video from its start
+# again; test clip k of n starts at k / n of the spare frames, so that ten starts differ where ten
+# are spare.
 _C.DATA.SAMPLING = "dense"
 # What linspace and paddle_dense draw from. whole: the video; paddle: as its decoder hands it on,
 # 32 T / 30 seconds of it, from a random start in training, from the first frame in the tests. With
@@ -138,9 +140,9 @@ _C.update(TRAINING_DEFAULTS)
 
 _C.VAL = CN()
 # Views of each video after each epoch of training: clips in time x crops (1, 3 or 5).
-# NUM_CLIPS counts for dense and laps sampling; uniform and tsn have one clip, or two
-# (DATA.UNIFORM_TWICE), linspace and paddle_dense one.
-# With tsm_dense sampling one clip starts at random, drawn from SEED and the number of frames.
+# NUM_CLIPS counts for dense, mmaction_dense and laps sampling; uniform and tsn have one clip, or
+# two (DATA.UNIFORM_TWICE), linspace and paddle_dense one. With tsm_dense sampling one clip starts
+# at random, drawn from SEED and the number of frames.
 _C.VAL.NUM_CLIPS = 1
 _C.VAL.NUM_CROPS = 3
 # Short side that the frames are resized to in validation, pixels; 0 = DATA.TEST_SHORT_SIDE.
@@ -152,7 +154,7 @@ _C.TEST = CN()
 # Run the test on the best checkpoint when the training is done.
 _C.TEST.AFTER_TRAINING = False
 # Views of each video: clips in time x crops in space, "30 views" as published.
-# NUM_CLIPS counts for dense, tsm_dense and laps sampling, as in VAL.
+# NUM_CLIPS counts for dense, mmaction_dense, tsm_dense and laps sampling, as in VAL.
 _C.TEST.NUM_CLIPS = 10
 _C.TEST.NUM_CROPS = 3
 # Side of the test's crops, pixels; 0 = DATA.IMAGE_SIZE, which a transformer is bound to.
@@ -161,8 +163,10 @@ _C.TEST.IMAGE_SIZE = 0
 # the resize; tsm: bilinear, far crops up to 3 pixels short of the edge, mirrored after the crop. As
 # PaddleVideo has them, bilinear without antialias, 1 or 3 crops: uniform (UniformCrop): along the
 # longer side, of frames whose short side is the crop's; multi_centre (MultiCenterCrop): centre,
-# left and right of the middle rows. laps, as TokShift's second version: float frames, bilinear
-# without antialias, not rounded to grey levels; 1 or 3 crops along the longer side, to its edges.
+# left and right of the middle rows. mmaction, as MMAction2's CenterCrop, ThreeCrop (as uniform) and
+# TenCrop (5 crops and TEST.FLIP): bilinear without antialias. laps, as TokShift's second version:
+# float frames, so too, not rounded to grey levels; 1 or 3 crops along the longer side, to its
+# edges.
 _C.TEST.CROPS = "tokshift"
 # Add the mirror image of each view, in validation and test (release: VAL_FLIP).
 _C.TEST.FLIP = False

@@ -201,6 +201,14 @@ SAMPLINGS = {
         reads_stride=True,
         reads_even_starts=True,
     ),
+    "mmaction_dense": Sampling(
+        train=_pick(partial(sampling.random_dense_clip, draws_last_start=True), **DENSE),
+        val=_pick(sampling.middle_dense_clips, num_clips="VAL.NUM_CLIPS", **DENSE),
+        test=_pick(sampling.middle_dense_clips, num_clips="TEST.NUM_CLIPS", **DENSE),
+        stride=lambda cfg: cfg.DATA.FRAME_STRIDE,
+        span=lambda cfg: cfg.DATA.NUM_FRAMES * cfg.DATA.FRAME_STRIDE,
+        reads_stride=True,
+    ),
     "uniform": Sampling(
         train=_pick(sampling.tsn_uniform, num_segments=T), val=UNIFORM_CLIPS, test=UNIFORM_CLIPS
     ),

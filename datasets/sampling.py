@@ -41,6 +41,30 @@ def dense_clips(
     return _clips_from(starts, num_frames, clip_len, stride)
 
 
+def middle_dense_clips(num_frames: int, clip_len: int, stride: int, num_clips: int) -> np.ndarray:
+    """Return MMAction2's test clips: one lies in the middle, several reach from end to end.
+
+    A start is full where the clip's last frame is there, which is ``stride - 1`` later than for
+    `dense_clips`.
+
+    Args:
+        num_frames: F, frames of the video.
+        clip_len: T, frames of a clip.
+        stride: Frames from one frame of the clip to the next.
+        num_clips: Clips wanted.
+
+    Returns:
+        Indices, (num_clips, clip_len).
+    """
+    _check_not_empty(num_frames)
+    spare = max(num_frames - 1 - (clip_len - 1) * stride, 0)
+    if num_clips == 1:
+        starts = np.array([spare // 2])
+    else:
+        starts = np.round(np.arange(num_clips) * (spare / (num_clips - 1))).astype(np.int64)
+    return _clips_from(starts, num_frames, clip_len, stride)
+
+
 def random_dense_clip(
     num_frames: int, clip_len: int, stride: int, rng: Rng, draws_last_start: bool = False
 ) -> np.ndarray:

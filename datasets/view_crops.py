@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -36,11 +37,19 @@ def tsm_boxes(height: int, width: int, size: int, num_crops: int) -> list[Box]:
     return [centre, *others]
 
 
+def mmaction_boxes(height: int, width: int, size: int, num_crops: int) -> list[Box]:
+    """Return the boxes of MMAction2's CenterCrop, ThreeCrop or TenCrop, the centre first."""
+    if num_crops == 1:
+        return [((height - size) // 2, (width - size) // 2)]
+    return (uniform_boxes if num_crops == 3 else tsm_boxes)(height, width, size, num_crops)
+
+
 TOKSHIFT_CROPS = ViewCrops(resize_short_side, crop_boxes, mirrors_before_resize=True)
 VIEW_CROPS = {
     "tokshift": TOKSHIFT_CROPS,
     "tsm": ViewCrops(tsm_resize, tsm_boxes),
     "uniform": ViewCrops(jitter_scale, uniform_boxes),
     "multi_centre": ViewCrops(jitter_scale, multi_centre_boxes),
+    "mmaction": ViewCrops(partial(jitter_scale, rounds_side=True), mmaction_boxes),
     "laps": ViewCrops(jitter_scale, laps_boxes, resizes_floats=True),
 }

@@ -15,12 +15,13 @@ from datasets.augment.short_side import Box, ColourChanges, crop
 from datasets.sampling import Rng
 
 
-def jitter_scale(frames: Tensor, short_side: int) -> Tensor:
-    """Resize frames to a short side in pixels, the other side floored.
+def jitter_scale(frames: Tensor, short_side: int, rounds_side: bool = False) -> Tensor:
+    """Resize frames to a short side in pixels, the other side in proportion.
 
     Args:
         frames: (T, 3, H, W), uint8 or float.
         short_side: Of the result; frames that have it already are kept as they are.
+        rounds_side: The other side is rounded, as by MMAction2; False: floored.
 
     Returns:
         Frames of the same type.
@@ -28,10 +29,11 @@ def jitter_scale(frames: Tensor, short_side: int) -> Tensor:
     height, width = frames.shape[-2:]
     if min(height, width) == short_side:
         return frames
+    offset = 0.5 if rounds_side else 0.0
     size = (
-        (math.floor(height / width * short_side), short_side)
+        (math.floor(height / width * short_side + offset), short_side)
         if width < height
-        else (short_side, math.floor(width / height * short_side))
+        else (short_side, math.floor(width / height * short_side + offset))
     )
     resized = F.interpolate(  # of channels-last frames, as readers give them, in half the time
         frames.float(), size, mode="bilinear", align_corners=False, antialias=False

@@ -45,7 +45,7 @@ def test_tables_hold_the_choices_of_the_config() -> None:
 @pytest.mark.parametrize("split", ["val", "test"])
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize(
-    "name", ["dense", "uniform", "tsn", "tsm_dense", "linspace", "paddle_dense"]
+    "name", ["dense", "mmaction_dense", "uniform", "tsn", "tsm_dense", "linspace", "paddle_dense"]
 )
 def test_the_protocol_has_as_many_clips_as_it_says(
     name: str, twice: bool, split: str, num_frames: int

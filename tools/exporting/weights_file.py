@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from config.json_files import read_json
-from datasets.loaders import describe_protocol
+from datasets.protocols import SAMPLINGS, describe_protocol
 from engine.checkpoints import build_description
 from engine.provenance import file_sha256
 from models import LoadedModel
@@ -92,8 +92,8 @@ def _card_of(loaded: LoadedModel, name: str, figures: Mapping[str, Any]) -> str:
     cfg, data, model = loaded.cfg, loaded.cfg.DATA, loaded.model
     assert isinstance(model, VideoModel)
     sampling = f"{data.SAMPLING}, {data.NUM_FRAMES} frames"
-    if data.SAMPLING == "dense":
-        sampling += f", {data.FRAME_STRIDE} apart"
+    if stride := SAMPLINGS[data.SAMPLING].stride(cfg):
+        sampling += f", {stride} apart"
     return f"""{_MARK}
 # {name}
 
