@@ -1,7 +1,7 @@
 """What the files of MMAction2 say of their network: ``meta['cfg']``, the config as a text.
 
-The text is read without being run. What it leaves out is what MMAction2's classes have by default,
-where the text names the class.
+Before its version 1.0 it is ``meta['config']``. The text is read without being run. What it leaves
+out is what MMAction2's classes have by default, where the text names the class.
 """
 
 from collections.abc import Mapping
@@ -52,6 +52,12 @@ class ModelConfig:
         found = self.part("model", "backbone")
         return found if found.get("type") == kind else None
 
+    def pixels(self) -> dict[str, Any]:
+        """Return where mean and std of the pixels stand, {} where they do not."""
+        found = self.part("model", "data_preprocessor")
+        older = (self.steps(split).get("Normalize", {}) for split in ("test", "val", "train"))
+        return next(filter(None, (found, *older)), self.part("img_norm_cfg"))
+
     def steps(self, split: str) -> dict[str, dict[str, Any]]:
         """Return the steps of a split's pipeline by their class; the last of each."""
         steps = self.values.get(f"{split}_pipeline")
@@ -65,7 +71,7 @@ def read_model_config(content: Mapping[str, Any]) -> ModelConfig:
     """Return the config in the content of a file."""
     meta = content.get("meta")
     meta = meta if isinstance(meta, dict) else {}
-    text = meta.get("cfg")
+    text = meta.get("cfg", meta.get("config"))
     return ModelConfig(dict(read_assignments(text)) if isinstance(text, str) else {}, meta)
 
 
@@ -124,7 +130,8 @@ def describe_resnet_tsm(
         _add(said, "MODEL.TSM.FOLD_DIV", options.get("shift_div", 8) if backbone else None, why)
     if said.values["MODEL.TSM.NON_LOCAL"]:
         _add_mode(said, non_local_mode(state, config), source)
-    _add_views(said, config)
+    # a TSN classifies the mean of the features of all frames and views: the mean of the logits
+    _add_views(said, config, averages_logits=not placement)
     T = options.get("num_segments", 8) if backbone and placement else _segments(config)
     why = "MMAction2's num_segments" + _of_other_class(config, backbone)
     _add(said, "DATA.NUM_FRAMES", T, why)
@@ -163,7 +170,7 @@ def describe_timesformer(state: State, config: ModelConfig, source: str) -> Desc
     heads = options.get("num_heads", 12) if backbone else _published_heads(sizes)
     why = "MMAction2's num_heads" + _of_other_class(config, backbone)
     _add(said, "MODEL.VIT.NUM_HEADS", heads, why)
-    _add_views(said, config)
+    _add_views(said, config, averages_logits=False)
     T = state["time_embed"].shape[1] if "time_embed" in state else options.get("num_frames")
     _add(said, "DATA.NUM_FRAMES", T, "MMAction2's num_frames" + _of_other_class(config, backbone))
     said.values["DATA.IMAGE_SIZE"] = grid_side(state["pos_embed"].shape[1]) * patch_size
@@ -234,9 +241,9 @@ def _add_pixels(
     usual: tuple[list[float], list[float]],
     source: str,
 ) -> None:
-    theirs = config.part("model", "data_preprocessor")
-    if theirs.get("to_rgb") is True:
-        raise ValueError(f"{source} was trained on BGR frames (to_rgb turns them); here are RGB")
+    theirs = config.pixels()
+    if turn := next((key for key in ("to_rgb", "to_bgr") if theirs.get(key) is True), ""):
+        raise ValueError(f"{source} was trained on BGR frames ({turn} turns them); here are RGB")
     mean, std = theirs.get("mean"), theirs.get("std")
     if _are_channels(mean) and _are_channels(std):
         pixels = (mean, std)
@@ -252,7 +259,7 @@ def _are_channels(values: Any) -> TypeGuard[list[float]]:
     return is_list and all(isinstance(value, (int, float)) for value in values)
 
 
-def _add_views(said: Description, config: ModelConfig) -> None:
+def _add_views(said: Description, config: ModelConfig, averages_logits: bool) -> None:
     """Add the views of its test, as far as the text has them in a form that is here."""
     steps, keys = config.steps("test"), said.values
     short = steps.get("Resize", {}).get("scale")
@@ -271,11 +278,13 @@ def _add_views(said: Description, config: ModelConfig) -> None:
         keys["DATA.SAMPLING"] = "uniform"
         keys["DATA.UNIFORM_TWICE"] = sample.get("twice_sample") is True
     else:
-        keys["DATA.SAMPLING"] = "dense"
+        keys["DATA.SAMPLING"] = "mmaction_dense"
         keys["DATA.FRAME_STRIDE"] = sample.get("frame_interval", 1)
         keys["TEST.NUM_CLIPS"] = sample.get("num_clips", 1)
-    keys["TEST.CROPS"] = "tsm"  # bilinear
-    keys["TEST.AVERAGE_LOGITS"] = False
+    keys |= {"TEST.CROPS": "mmaction", "VAL.NUM_CROPS": 1}
+    places = (("model", "cls_head"), ("model", "test_cfg"), ("test_cfg",))
+    told = [config.part(*place).get("average_clips") for place in places]
+    keys["TEST.AVERAGE_LOGITS"] = averages_logits or "score" in told
 
 
 def _add_classes(said: Description, config: ModelConfig, head: str, state: State) -> None:

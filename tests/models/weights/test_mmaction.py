@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from datasets.protocols import build_test_sampling
 from models import load_model
 from models.pretrained import load_weights
 from models.resnet_tsm import ResNetTSM, TSMOptions
@@ -98,6 +99,9 @@ def test_file_that_describes_itself_gives_its_logits(
         logits = loaded.model(clips)
     atol = SATURATED_ATOL if "gaussian" in str(case["backbone"].get("non_local_cfg")) else ATOL
     torch.testing.assert_close(logits, torch.from_numpy(data["logits"]), rtol=0, atol=atol)
+    scores = data["view_scores_tsn" if "tsn" in name else "view_scores"]
+    views = logits.mean(0).softmax(0) if cfg.TEST.AVERAGE_LOGITS else logits.softmax(-1).mean(0)
+    torch.testing.assert_close(views[None], torch.from_numpy(scores), rtol=0, atol=atol)
     report = loaded.report
     assert len(report.loaded) == len(loaded.model.state_dict())
     assert [report.resized, report.reinitialised, report.ignored] == [{}, {}, []]
@@ -204,6 +208,57 @@ def test_views_are_those_of_its_test(saved: Callable[..., Path]) -> None:
     assert (cfg.DATA.SAMPLING, cfg.DATA.UNIFORM_TWICE) == ("uniform", True)
     assert (cfg.DATA.TEST_SHORT_SIDE, cfg.DATA.IMAGE_SIZE) == (240, 192)
     assert (cfg.TEST.NUM_CROPS, cfg.TEST.FLIP, cfg.TEST.AVERAGE_LOGITS) == (5, True, False)
+    assert cfg.TEST.CROPS == "mmaction"
+
+
+def test_timesformer_is_tested_on_the_middle_clip(saved: Callable[..., Path]) -> None:
+    steps = [
+        {"type": "SampleFrames", "clip_len": 4, "frame_interval": 32, "num_clips": 1},
+        {"type": "Resize", "scale": (-1, 48)},
+        {"type": "ThreeCrop", "crop_size": 48},
+    ]
+    name = "tiny_timesformer_joint_t4"
+    cfg = load_model(saved(name, cfg_of(CASES[name]) + f"test_pipeline = {steps}")).cfg
+    (clip,) = build_test_sampling(cfg, "test")(300)
+    assert clip.tolist() == [101, 133, 165, 197]  # (300 - 97) // 2
+    assert (cfg.TEST.NUM_CROPS, cfg.TEST.CROPS, cfg.TEST.AVERAGE_LOGITS) == (3, "mmaction", False)
+
+
+OLDER = """/home/me/mmaction2/configs/recognition/tsm/tsm_r18_1x1x4.py
+model = dict(
+    type='Recognizer2D',
+    backbone=dict(type='ResNetTSM', depth=18, num_segments=4, shift_div=8, norm_eval=False),
+    cls_head=dict(type='TSMHead', num_classes=7, dropout_ratio=0.6, is_shift=True),
+    train_cfg=None,
+    test_cfg=dict(average_clips='AVERAGE'))
+img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_bgr=False)
+test_pipeline = [
+    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=4, test_mode=True),
+    dict(type='Resize', scale=(-1, 256)),
+    dict(type='TenCrop', crop_size=224),
+    dict(type='Normalize', **img_norm_cfg),
+]
+optimizer = dict(type='SGD', lr=0.0075 * 2)
+"""
+
+
+@pytest.mark.parametrize("average", ["prob", "score"])
+def test_file_of_before_version_1_is_told_by_its_config(
+    average: str, weights: Callable[[str], dict[str, Tensor]], tmp_path: Path
+) -> None:
+    meta = {"mmaction_version": "0.24.1", "config": OLDER.replace("AVERAGE", average)}
+    torch.save({"meta": meta, "state_dict": weights("tsm_r18_t4")}, tmp_path / "tsm.pth")
+    loaded = load_model(tmp_path / "tsm.pth")
+    cfg = loaded.cfg
+    assert (cfg.DATA.NUM_FRAMES, cfg.MODEL.TSM.FOLD_DIV, cfg.MODEL.TSM.DROPOUT) == (4, 8, 0.6)
+    assert (cfg.DATA.TEST_SHORT_SIDE, cfg.TEST.NUM_CROPS, cfg.TEST.FLIP) == (256, 5, True)
+    assert cfg.TEST.AVERAGE_LOGITS is (average == "score")
+    assert cfg.DATA.PIXEL_MEAN == [0.485, 0.456, 0.406]
+    assert not any("names no pixels" in note for note in loaded.report.notes)
+    meta["config"] = meta["config"].replace("to_bgr=False", "to_bgr=True")
+    torch.save({"meta": meta, "state_dict": weights("tsm_r18_t4")}, tmp_path / "bgr.pth")
+    with pytest.raises(ValueError, match=r"bgr\.pth was trained on BGR frames \(to_bgr turns them"):
+        load_model(tmp_path / "bgr.pth")
 
 
 def test_hostile_text_in_place_of_a_config_says_nothing(saved: Callable[..., Path]) -> None:
