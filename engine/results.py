@@ -86,7 +86,6 @@ def record_validation(
     runlog.line(kind, epoch=num_epochs, loss_single_views=loss, **shown, **coverage)
     for line in unreadable:
         _log.warning("left out of the validation: %s", line)
-    del shown["mean_class_accuracy"]
     _log.info(
         "epoch %d validated%s: %s%s each, %s, loss of single views %.4f",
         *(num_epochs, "" if kind == "val" else f" ({kind})"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.results import record_epoch, write_results
+from engine.results import record_epoch, record_validation, write_results
 from engine.run_log import NullRunLog
 from engine.scores import Scores
 
@@ -88,3 +88,12 @@ def test_videos_that_are_left_out_are_said(
     write_results(tmp_path, scores, ["d is cut short"], ["run", "swim", "ski"], SOURCE)
     assert "left out: d is cut short" in caplog.text
     assert "test of 3 of 4 videos, 2 views each: top1 100.00" in caplog.text
+
+
+def test_validation_says_mean_class_accuracy_beside_top1(
+    scores: Scores, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    mean_scores = scores.averaged(average_logits=False)
+    record_validation(NullRunLog(), 1, scores, mean_scores, 0.5, "val", ["a", "b", "c"])
+    assert "2 views each, top1 66.67 mean class accuracy 75.00, loss of single" in caplog.text
