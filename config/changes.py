@@ -4,7 +4,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from config.loading import all_leaves
+from config.loading import KEYS, all_leaves
 
 # Of the keys of the model and of the data, those that do not shape the answer to a video.
 _OTHERS = (
@@ -46,6 +46,17 @@ def changed_keys(text: str, cfg: CfgNode) -> dict[str, tuple[Any, Any]]:
         for key, value in ours.items()
         if key in theirs and theirs[key] != value
     }
+
+
+def value_before(text: str, key: str) -> Any:
+    """Return the value of a key in the config of a checkpoint; an older one went by the default.
+
+    Args:
+        text: As of `changed_keys`.
+        key: Dotted.
+    """
+    theirs = dict(all_leaves(CfgNode.load_cfg(text))) if text else {}
+    return theirs.get(key, KEYS[key])
 
 
 def changed_answers(text: str, cfg: CfgNode) -> dict[str, tuple[Any, Any]]:

@@ -114,7 +114,13 @@ BELOW_ONE = (
 )
 # One field, filled up to 99 digits: a wider one would take the memory of every reader.
 FRAME_TEMPLATE = re.compile(r"([^{}]|{{|}})*\{0?(:0?[0-9]{0,2}d?)?\}([^{}]|{{|}})*")
-SHARES = ("AUG.CUTMIX_SHARE", "AUG.ERASING_PROB", "AUG.MIX_PROB", "TRAIN.MAX_BAD_SHARE")
+SHARES = (
+    "AUG.CUTMIX_SHARE",
+    "AUG.ERASING_PROB",
+    "AUG.MIX_PROB",
+    "DATA.BALANCE",
+    "TRAIN.MAX_BAD_SHARE",
+)
 
 
 def check_cfg(cfg: CfgNode, source: str, sources: Mapping[str, str] | None = None) -> None:

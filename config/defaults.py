@@ -42,6 +42,10 @@ _C.DATA.USE_SUBSET = False
 # The most pixels of a frame, width x height; a larger one is not decoded, as a small file can stand
 # for gigabytes. The default holds 8K.
 _C.DATA.MAX_FRAME_PIXELS = 33554432
+# Class balance of the training, 0 to 1: a class of n videos has a share of an epoch's draws in
+# proportion to n ** (1 - BALANCE). 0: every video once; 1: every class equally often. An epoch has
+# as many draws as the list has videos, whatever the balance.
+_C.DATA.BALANCE = 0.0
 # Make the toy set of the quickstart under ROOT when its lists are not there yet.
 _C.DATA.GENERATE_TOY = False
 # T, frames a clip; moves the sampling, the model and the test views together.

@@ -13,6 +13,7 @@ PATH_KEYS = (
     "DISTILL.TEACHER",
     "DISTILL.TEACHER_CFG",
     "DISTILL.LOGITS",
+    "LOSS.CLASS_WEIGHTS",
 )
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 

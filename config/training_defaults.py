@@ -8,6 +8,10 @@ _C.LOSS = CN()
 # Share of the target spread over all classes. The release's yml says 0.01, but its code reads that
 # as "on" and smooths by 0.1; all published models are trained so.
 _C.LOSS.LABEL_SMOOTHING = 0.1
+# Factor of each training clip's loss by its class: frequency: one over the class's share of the
+# clips, as DATA.BALANCE draws them; or a file with a number a line, line number = label. They are
+# scaled so that the mean over the clips is 1. Empty: all count alike.
+_C.LOSS.CLASS_WEIGHTS = ""
 
 _C.OPTIM = CN()
 # sgd or adamw.

@@ -1,5 +1,6 @@
 """Training clips: what is drawn of each video in each epoch, and which process gets it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from torch.utils.data import Dataset, Sampler, default_collate
 
 from datasets.annotations import VideoRecord
 from datasets.augment.random_changes import ClipTransform
+from datasets.balance import ClassBalance
 from datasets.readers import UnreadableVideoError
 from datasets.records import OpenVideo, pick_frames, read_frames
 from datasets.sampling import Rng
@@ -161,7 +163,8 @@ class EpochSampler(Sampler[tuple[int, ...]]):
     The order is that of torch's ``DistributedSampler``; videos that do not go round are left out
     for the epoch. Batch i of all processes together is batch i of one process with the whole batch.
     The key of a video's first clip is (epoch, index), of repeat r >= 1 (epoch, index, r); repeated
-    augmentation (arXiv:1901.09335) has all of them side by side.
+    augmentation (arXiv:1901.09335) has all of them side by side. Under a class balance a video may
+    be drawn several times in an epoch; its repeats count on, so that no key stands there twice.
 
     Process r of W takes clips r, r + W, r + 2W ... of one sequence. So what all have been trained
     on is a beginning of it, and the rest can be dealt to any number of processes.
@@ -171,17 +174,25 @@ class EpochSampler(Sampler[tuple[int, ...]]):
         rank: This process.
         world_size: Number of processes.
         seed: Of the run.
-        num_repeats: Clips of a video in each epoch.
+        num_repeats: Clips of a video each time that it is drawn.
+        balance: Draws the videos; None: each is drawn once in an epoch.
     """
 
     def __init__(
-        self, num_videos: int, rank: int, world_size: int, seed: int, num_repeats: int = 1
+        self,
+        num_videos: int,
+        rank: int,
+        world_size: int,
+        seed: int,
+        num_repeats: int = 1,
+        balance: ClassBalance | None = None,
     ) -> None:
         self.num_videos = num_videos
         self.rank = rank
         self.world_size = world_size
         self.seed = seed
         self.num_repeats = num_repeats
+        self.balance = balance
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, offset: int = 0, dealt_to: int = 0) -> None:
@@ -213,12 +224,23 @@ class EpochSampler(Sampler[tuple[int, ...]]):
 
     def _sequence(self) -> list[tuple[int, ...]]:
         """Return the keys of the epoch, in turn of the processes to which it was dealt first."""
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(self.num_videos, generator=generator).tolist()
+        order, drawn = self._order(), Counter[int]()
         keys: list[tuple[int, ...]] = []
         for start in range(0, self.num_videos // self.dealt_to * self.dealt_to, self.dealt_to):
-            videos = order[start : start + self.dealt_to]
-            keys += [(self.epoch, index) for index in videos]
-            for repeat in range(1, self.num_repeats):
-                keys += [(self.epoch, index, repeat) for index in videos]
+            firsts = []
+            for index in order[start : start + self.dealt_to]:
+                firsts.append((index, drawn[index]))
+                drawn[index] += self.num_repeats
+            for repeat in range(self.num_repeats):
+                keys += [self._key(index, first + repeat) for index, first in firsts]
         return keys
+
+    def _order(self) -> list[int]:
+        """Return the videos of the epoch in the order of its shuffle, of seed and epoch alone."""
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        if self.balance:
+            return self.balance.order(generator)
+        return torch.randperm(self.num_videos, generator=generator).tolist()
+
+    def _key(self, index: int, repeat: int) -> tuple[int, ...]:
+        return (self.epoch, index, repeat) if repeat else (self.epoch, index)

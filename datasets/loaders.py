@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 
 from datasets.annotations import VideoRecord
 from datasets.augment.flips import build_mirrored_labels
+from datasets.balance import build_balance
 from datasets.clips import ClipMaker, Clips, EpochSampler, TrainClips, collate_clips
 from datasets.clock import changed
 from datasets.protocols import (
@@ -77,7 +78,8 @@ def build_train_loader(
         ValueError: There are fewer videos than one batch of all processes.
     """
     batch = cfg.TRAIN.CLIPS_PER_GPU
-    sampler = EpochSampler(len(records), rank, world_size, cfg.SEED, cfg.AUG.REPEATS)
+    balance = build_balance(cfg, records)
+    sampler = EpochSampler(len(records), rank, world_size, cfg.SEED, cfg.AUG.REPEATS, balance)
     if len(sampler) < batch:
         repeats = f" x AUG.REPEATS={cfg.AUG.REPEATS}" if cfg.AUG.REPEATS > 1 else ""
         raise ValueError(

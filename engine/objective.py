@@ -19,14 +19,21 @@ class Target:
         labels: Of the clips, (B,), int64, on the device.
         label_smoothing: Share of the target spread over all classes.
         mix: How the clips were mixed; None: not at all.
+        class_weights: How much a clip counts by its class, (K,), on the device; None: all alike.
     """
 
     labels: Tensor
     label_smoothing: float = 0.0
     mix: Mix | None = None
+    class_weights: Tensor | None = None
 
     def loss(self, logits: Tensor) -> Tensor:
-        """Return the mean loss of logits (B, K): a mixed clip has both labels, by their shares."""
+        """Return the mean loss of logits (B, K): a mixed clip has both labels, by their shares.
+
+        With class weights each label's loss, smoothed as ever, counts by the weight of the label.
+        The sum is divided by B and not by the batch's weights, which torch's own `weight` does: so
+        processes and accumulated batches add up to the loss of one large batch.
+        """
         loss = self._cross_entropy(logits, self.labels)
         if self.mix is None:
             return loss
@@ -42,7 +49,13 @@ class Target:
         return self.mix.share * hits + (1 - self.mix.share) * other
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        smoothing = self.label_smoothing
+        if self.class_weights is None:
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        losses = F.cross_entropy(
+            logits, labels, label_smoothing=smoothing, reduction="none"
+        )  # (B,)
+        return (self.class_weights[labels] * losses).mean()
 
 
 @dataclass(frozen=True)
@@ -102,6 +115,8 @@ class Objective:
         is_mutual: Two models learn together, and from each other.
         teacher_weight: Of the term of a teacher, or of the other model.
         temperature: That a teacher's answers are softened by.
+        class_weights: How much the labels' loss of a clip counts by its class, (K,), on the device;
+            what a teacher or the other model says counts alike. None: all do.
     """
 
     def __init__(
@@ -110,11 +125,13 @@ class Objective:
         is_mutual: bool = False,
         teacher_weight: float = 0.0,
         temperature: float = 1.0,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.label_smoothing = label_smoothing
         self.is_mutual = is_mutual
         self.teacher_weight = teacher_weight
         self.temperature = temperature
+        self.class_weights = class_weights
 
     def __call__(
         self, labels: Tensor, mix: Mix | None = None, answers: Tensor | None = None
@@ -126,7 +143,7 @@ class Objective:
             mix: How the clips were mixed, as `Mixer.draw` said.
             answers: Softened probabilities of a teacher, (B, K); None: there is none.
         """
-        own = Target(labels, self.label_smoothing, mix)
+        own = Target(labels, self.label_smoothing, mix, self.class_weights)
         if self.is_mutual:
             return MutualTarget(own, self.teacher_weight)
         if answers is not None:
@@ -134,14 +151,20 @@ class Objective:
         return own
 
 
-def build_objective(cfg: CfgNode) -> Objective:
-    """Build the objective of a config."""
+def build_objective(cfg: CfgNode, class_weights: Tensor | None = None) -> Objective:
+    """Build the objective of a config.
+
+    Args:
+        cfg: The config.
+        class_weights: See `engine.class_weights`; on the device.
+    """
     distill = cfg.DISTILL
     return Objective(
         cfg.LOSS.LABEL_SMOOTHING,
         is_mutual=distill.LOSS == "dml",
         teacher_weight=distill.WEIGHT,
         temperature=distill.TEMPERATURE,
+        class_weights=class_weights,
     )
 
 

@@ -123,7 +123,7 @@ def find_start(
     if position.offset and not (same_list and has_same_draws(content, cfg)):
         _log.warning(
             "epoch %d begins anew, with %d clips of it trained on already: its clips are drawn "
-            "from another list, or with another SEED or AUG.REPEATS",
+            "from another list, or with another SEED, AUG.REPEATS or DATA.BALANCE",
             *(position.epoch + 1, position.offset),
         )
         position, meters = replace(position, offset=0), ()

@@ -7,7 +7,8 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from config.changes import changed_keys
+from config.changes import changed_keys, value_before
+from config.checks import value_at
 from engine.checkpoints import TrainingList
 from engine.distributed import World
 from engine.schedule import build_schedule
@@ -27,7 +28,7 @@ _FREE = (
 )
 _OF_SCHEDULE = ("OPTIM.", "TRAIN.SWA.")
 _SAME_RATE = 0.01
-_DRAWS = ("SEED", "AUG.REPEATS")  # what the order of an epoch's clips is drawn from
+_DRAWS = ("SEED", "AUG.REPEATS", "DATA.BALANCE")  # what the order of an epoch's clips is drawn from
 
 
 def differences(
@@ -93,4 +94,5 @@ def _rate_that_jumps(content: Mapping[str, Any], cfg: CfgNode) -> list[str]:
 
 def has_same_draws(content: Mapping[str, Any], cfg: CfgNode) -> bool:
     """Tell whether the clips of an epoch come in the order of the checkpoint's run."""
-    return changed_keys(content.get("config", ""), cfg).keys().isdisjoint(_DRAWS)
+    text = content.get("config", "")
+    return all(value_before(text, key) == value_at(cfg, key) for key in _DRAWS)

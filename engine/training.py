@@ -29,6 +29,7 @@ from engine.agreement import check_agreement
 from engine.bad_videos import BadVideos
 from engine.checkpoint_folder import CheckpointFolder
 from engine.checkpoints import TrainingList
+from engine.class_weights import build_emphasis
 from engine.distillation import build_teacher
 from engine.distributed import World, barrier, decided_by_main
 from engine.experiment import load_teacher_cfg
@@ -183,6 +184,8 @@ def set_up_training(
     class_names = read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
     teacher_cfg = load_teacher_cfg(cfg, class_names)
     loader = build_train_loader(cfg, records, world.rank, world.size, teacher_cfg)
+    mirrored = loader.dataset.maker.mirrored_labels  # type: ignore[attr-defined]
+    emphasis = build_emphasis(cfg, records, mirrored, world.device)
     groups = build_accumulation(cfg, len(loader), world.size)
     clips_per_step = world.size * cfg.TRAIN.CLIPS_PER_GPU * groups.size
     listed = TrainingList(list_digest(records), len(records), class_names, clips_per_step)
@@ -200,7 +203,6 @@ def set_up_training(
     if report and not drops_head:
         _check_kept_head(model, report, class_names)
     prepare = partial(to_device, cfg=teacher_cfg, world=world)
-    mirrored = loader.dataset.maker.mirrored_labels  # type: ignore[attr-defined]
     trained, teacher, taught = build_teacher(
         cfg, teacher_cfg, model, records, mirrored, prepare, world
     )
@@ -210,9 +212,10 @@ def set_up_training(
     barrier()  # all have read: the files may lie in the folder that is moved aside now
     log = _open_records(folder, checkpoints, args.resume, start, world)
     run = Run(cfg, world, log)
-    log.line("start", resumed=args.resume, **describe_run(cfg, lists, world))
+    described = describe_run(cfg, lists, world)
+    log.line("start", resumed=args.resume, **emphasis.as_dict(), **described)
     log.config(cfg)
-    for text in filter(None, (report, taught)):
+    for text in filter(None, (report, taught, *emphasis.lines(class_names))):
         _log.info("%s", text)
     if report:
         report.pixels = report.pixels or backbone_pixels(cfg.MODEL.BACKBONE)
@@ -228,7 +231,7 @@ def set_up_training(
         names,
         (cfg.DATA.NUM_FRAMES, 3, cfg.DATA.IMAGE_SIZE, cfg.DATA.IMAGE_SIZE),
         val,
-        build_objective(cfg),
+        build_objective(cfg, emphasis.weights),
         build_mixer(cfg),
         build_schedule(cfg),
         groups,

@@ -95,6 +95,30 @@ def test_resumed_run_ends_as_the_unbroken_one_to_the_last_bit(
         assert_same(ours.get(key), expected.get(key), key)
 
 
+def test_balanced_epoch_goes_on_where_it_was_cut(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = experiment.folder / "train.txt"
+    paths = [line.rsplit(maxsplit=1)[0] for line in listed.read_text().splitlines()]
+    labels = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2]
+    listed.write_text("".join(f"{p} {n}\n" for p, n in zip(paths, labels, strict=True)))
+    unbroken, broken = experiment.folder / "unbroken", experiment.folder / "broken"
+    words = ("DATA.BALANCE", 0.8, "LOSS.CLASS_WEIGHTS", "frequency")
+    console = experiment.run("--output", unbroken, *words)
+    assert "DATA.BALANCE 0.8: of 12 clips drawn an epoch 3.2 are of '2', which has 1 video, " in (
+        console
+    )
+    assert "LOSS.CLASS_WEIGHTS frequency: a clip counts from" in console
+    ((balance, weights),) = log_of(unbroken, "start", "class_balance", "class_weights")
+    assert balance == 0.8
+    assert weights[0] < 1 < weights[2]
+    run_cut_short(experiment, monkeypatch, "--output", broken, *words)
+    experiment.run("--output", broken, "--resume", *words)
+    ours, expected = (experiment.checkpoint(folder=folder) for folder in (broken, unbroken))
+    for key in KEPT:
+        assert_same(ours.get(key), expected.get(key), key)
+
+
 @pytest.mark.parametrize("after", [MID_EPOCH_1, END_OF_EPOCH_1, MID_EPOCH_2, END_OF_EPOCH_2])
 def test_run_goes_on_from_wherever_it_was_cut(
     after: int, experiment: Experiment, monkeypatch: pytest.MonkeyPatch

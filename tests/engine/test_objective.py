@@ -9,6 +9,7 @@ from torch import Tensor
 
 from config import load_cfg_text
 from engine.objective import Objective, Target, build_objective
+from ops.losses import soften
 from ops.metrics import topk_hits
 from ops.mixing import Mix
 from tests.conftest import golden_names
@@ -54,6 +55,53 @@ def test_mixed_loss_equals_a_loop_over_soft_labels(smoothing: float) -> None:
         losses.append(-(soft * logits[i].log_softmax(-1).numpy()).sum())
     target = Objective(smoothing)(labels, Mix(torch.tensor(order), share))
     assert target.loss(logits).item() == pytest.approx(np.mean(losses), rel=1e-14)  # float64
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_weighted_loss_equals_a_loop_over_soft_labels(smoothing: float) -> None:
+    logits, labels = (tensor.double() for tensor in toy_logits())
+    labels, (B, K), order, share = labels.long(), logits.shape, [3, 2, 1, 0, 5, 4], 0.3
+    weights = torch.arange(1.0, K + 1).double()
+    losses = []
+    for i in range(B):
+        for label, part in ((labels[i], share), (labels[order[i]], 1 - share)):
+            soft = np.full(K, smoothing / K)
+            soft[label] += 1 - smoothing
+            loss = -(soft * logits[i].log_softmax(-1).numpy()).sum()
+            losses.append(part * weights[label].item() * loss)
+    objective = Objective(smoothing, class_weights=weights)
+    target = objective(labels, Mix(torch.tensor(order), share))
+    assert target.loss(logits).item() == pytest.approx(sum(losses) / B, rel=1e-14)  # float64
+
+
+def test_weighted_loss_of_two_halves_is_that_of_the_whole_batch() -> None:
+    logits, labels = (tensor.double() for tensor in toy_logits())
+    objective = Objective(0.1, class_weights=torch.linspace(0, 3, 9).double())
+    whole = objective(labels.long()).loss(logits)
+    halves = [
+        objective(own.long()).loss(part)
+        for own, part in zip(labels.split(3), logits.split(3), strict=True)
+    ]
+    assert whole.item() == pytest.approx(sum(halves).item() / 2, rel=1e-14)
+
+
+def test_weights_are_of_the_labels_term_beside_a_teacher_or_another_model() -> None:
+    logits, labels = toy_logits()
+    weights = torch.full((9,), 2.0)
+    plain = Target(labels, 0.1).loss(logits)
+    answers = soften(torch.randn(6, 9), 4.0)
+    words = {"label_smoothing": 0.1, "teacher_weight": 0.25, "temperature": 4.0}
+    taught, doubled = (
+        Objective(**words, class_weights=w)(labels, None, answers).loss(logits)
+        for w in (None, weights)
+    )
+    assert (doubled - taught).item() == pytest.approx(0.75 * plain.item(), rel=1e-5)
+    pair = torch.stack([logits, logits])
+    mutual, doubled = (
+        Objective(**words, is_mutual=True, class_weights=w)(labels).loss(pair)
+        for w in (None, weights)
+    )
+    assert (doubled - mutual).item() == pytest.approx(2 * plain.item(), rel=1e-5)
 
 
 def test_mix_of_a_clip_with_itself_changes_nothing() -> None:

@@ -79,10 +79,22 @@ def test_key_that_the_checkpoint_is_too_old_to_know_is_no_difference() -> None:
     assert differences(content, cfg_of(), LISTED, WORLD) == []
 
 
-@pytest.mark.parametrize(("word", "same"), [("SEED", False), ("AUG.REPEATS", False), ("", True)])
-def test_draws_are_the_same_for_the_same_seed_and_repeats(word: str, same: bool) -> None:
-    cfg = cfg_of(*((word, "7") if word else ("OPTIM.LR", "1.0")))
+@pytest.mark.parametrize(
+    ("key", "value", "same"),
+    [
+        ("SEED", "7", False),
+        ("AUG.REPEATS", "7", False),
+        ("DATA.BALANCE", "0.5", False),
+        ("OPTIM.LR", "1.0", True),
+    ],
+)
+def test_draws_are_the_same_for_the_same_seed_repeats_and_balance(
+    key: str, value: str, same: bool
+) -> None:
+    cfg = cfg_of(key, value)
     assert has_same_draws(content_of(cfg_of()), cfg) == same
+    older = content_of(cfg_of(), config="{OPTIM: {LR: 0.05}}")  # it drew by the defaults
+    assert has_same_draws(older, cfg) == same
 
 
 def test_longer_schedule_says_how_far_the_learning_rate_goes_up() -> None:

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from yacs.config import CfgNode
 
 from datasets.annotations import VideoRecord, read_class_names, read_list
+from datasets.augment.flips import build_mirrored_labels
 from datasets.readers import UnreadableVideoError, open_reader
 from datasets.records import disk_of
 from datasets.repeated_videos import repeated_videos, shared_videos
 from datasets.video_suffixes import is_pack_name
+from engine.class_weights import build_emphasis
 from engine.live_bar import LiveBar
 from tools.diagnosis.examination import Examination
 from tools.diagnosis.findings import ERROR, OK, WARNING, Finding
@@ -90,6 +94,8 @@ def check_classes(examination: Examination) -> Iterator[Finding]:
         yield from _named(cfg.DATA.CLASS_NAMES, names)
     except ValueError as error:
         yield Finding(ERROR, str(error), "a name a line, as many as MODEL.NUM_CLASSES")
+    if "train" in examination.records:
+        yield from _emphasis(cfg, examination.records["train"], names)
     for split in ("train", "val"):
         if split in examination.records:
             yield from _balance(split, examination.records[split], names)
@@ -251,6 +257,21 @@ def _named(path: str, names: Sequence[str]) -> Iterator[Finding]:
         yield Finding(OK, "no DATA.CLASS_NAMES: classes go by their numbers")
 
 
+def _emphasis(
+    cfg: CfgNode, records: Sequence[VideoRecord], names: Sequence[str]
+) -> Iterator[Finding]:
+    """Yield which classes count more, if any do."""
+    if not (cfg.DATA.BALANCE or cfg.LOSS.CLASS_WEIGHTS):
+        return
+    try:
+        mirrored = build_mirrored_labels(cfg)
+        emphasis = build_emphasis(cfg, records, mirrored, torch.device("cpu"))
+    except ValueError as error:
+        yield Finding(ERROR, str(error), "mend the file or the key that is named")
+    else:
+        yield from (Finding(OK, line) for line in emphasis.lines(names))
+
+
 def _balance(split: str, records: Sequence[VideoRecord], names: Sequence[str]) -> Iterator[Finding]:
     counts = Counter(record.label for record in records)
     empty = [name for label, name in enumerate(names) if not counts[label]]
@@ -267,7 +288,8 @@ def _balance(split: str, records: Sequence[VideoRecord], names: Sequence[str]) -
         yield Finding(
             WARNING,
             f"{text}, the most of {names[most[0]]}, the fewest of {names[least[0]]}",
-            "judge the run by mean-class accuracy (results.json), or even the classes out",
+            "judge the run by mean-class accuracy, or even the classes out: DATA.BALANCE, "
+            "LOSS.CLASS_WEIGHTS",
         )
     elif not empty:
         yield Finding(OK, text)
