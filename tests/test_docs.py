@@ -12,20 +12,11 @@ from config import is_key, load_cfg_text
 from config.command_line import parse_args
 from models import build_model
 
+ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
-    "docs/architecture.md",
-    "docs/backbones.md",
-    "docs/benchmarks.md",
-    "docs/clusters.md",
-    "docs/datasets.md",
-    "docs/differences.md",
-    "docs/reliability.md",
-    "docs/scaling.md",
-    "docs/security.md",
-    "docs/training.md",
-    "docs/using.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
     "pretrain/README.md",
     "model_zoo/README.md",
 )
@@ -40,7 +31,9 @@ def without_diffs(text: str) -> str:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_config_keys_named_in_documents_exist(repository: Path, document: str) -> None:
     text = without_diffs((repository / document).read_text())
-    keys = re.findall(r"\b(?:DATA|AUG|MODEL|LOSS|OPTIM|TRAIN|DISTILL|VAL|TEST)(?:\.[A-Z_][A-Z_0-9]*)+", text)
+    keys = re.findall(
+        r"\b(?:DATA|AUG|MODEL|LOSS|OPTIM|TRAIN|DISTILL|VAL|TEST)(?:\.[A-Z_][A-Z_0-9]*)+", text
+    )
     assert [key for key in keys if not is_key(key)] == []
 
 
@@ -72,8 +65,8 @@ def test_commands_in_the_documents_parse(repository: Path) -> None:
         parse_args(command.split())
 
 
-def test_recipes_in_the_readme_are_all_recipes_of_kinetics(repository: Path) -> None:
-    named = set(re.findall(r"`(?:k400/)?(\w+)`", (repository / "README.md").read_text()))
+def test_recipes_on_their_page_are_all_recipes_of_kinetics(repository: Path) -> None:
+    named = set(re.findall(r"`(?:k400/)?(\w+)`", (repository / "docs/recipes.md").read_text()))
     assert {path.stem for path in (repository / "config/k400").glob("*.yml")} <= named
 
 
