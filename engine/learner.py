@@ -112,13 +112,14 @@ class Learner:
         self.is_parallel = world.has_group
         self.parallel: nn.Module = model
         if self.is_parallel:
+            # other buffers than norms' statistics are constants
+            buffers: dict[str, Any] = {_BUFFERS_OPTION: has_norm_statistics(model)}
             gpu = [world.device.index] if world.device.type == "cuda" else None
             self.parallel = DistributedDataParallel(
                 model,
                 device_ids=gpu,
                 gradient_as_bucket_view=True,
-                # other buffers than norms' statistics are constants
-                **{_BUFFERS_OPTION: has_norm_statistics(model)},
+                **buffers,
             )
 
     @property

@@ -1,4 +1,4 @@
-"""pyproject.toml declares what the requirements files ask for, and installs nothing of ours."""
+"""pyproject.toml declares what the requirements files ask for, and installs one command of ours."""
 
 import sys
 from pathlib import Path
@@ -52,5 +52,12 @@ def test_pythons_are_those_that_are_tried(pyproject: dict[str, Any], repository:
     assert pyproject["project"]["requires-python"] == expected
 
 
-def test_nothing_of_ours_is_installed(pyproject: dict[str, Any]) -> None:
-    assert pyproject["tool"]["setuptools"] == {"packages": [], "py-modules": []}
+def test_of_ours_one_module_is_installed_and_its_folder_has_no_other(
+    pyproject: dict[str, Any], repository: Path
+) -> None:
+    installed = pyproject["tool"]["setuptools"]
+    assert (installed["packages"], installed["py-modules"]) == ([], ["tokshift_command"])
+    # an editable install puts this folder on the path of every program
+    folder = repository / installed["package-dir"][""]
+    assert {path.name for path in folder.glob("*.py")} == {"tokshift_command.py"}
+    assert pyproject["project"]["scripts"] == {"tokshift": "tokshift_command:main"}

@@ -59,7 +59,7 @@ if [[ -z "$python" ]]; then
 fi
 
 # Runs a script under torchrun in PROCESSES processes: by default one for each GPU, two on a CPU.
-# With MASTER_ADDR set, this host is one of NODES (README, "Several hosts").
+# With MASTER_ADDR set, this host is one of NODES (docs/clusters.md).
 launch() {
   local numbers processes threads
   numbers="$("$python" "$root"/tools/launching/check_environment.py --processes ${PROCESSES:+"$PROCESSES"})"
