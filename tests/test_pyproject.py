@@ -41,7 +41,7 @@ def test_packages_and_bounds_are_those_of_the_requirements_files(
     name, _, listed = own.removesuffix("]").partition("[")
     assert (name, set(listed.split(","))) == (project["name"], EXTRAS)
     assert set(dev) == requirements_of((repository / "requirements-dev.txt").read_text())
-    assert set(extras) == EXTRAS | {"dev"}
+    assert set(extras) == EXTRAS | {"dev", "docs"}
 
 
 def test_pythons_are_those_that_are_tried(pyproject: dict[str, Any], repository: Path) -> None:
