@@ -156,8 +156,8 @@ def answers_of(taught: Taught, mode: str, folder: Path, *words: object) -> list[
     said: list[Tensor] = []
     original = training.build_objective
 
-    def record(cfg: Any) -> Callable[..., Any]:
-        objective = original(cfg)
+    def record(*settings: Any) -> Callable[..., Any]:
+        objective = original(*settings)
 
         def call(labels: Tensor, mix: Any, answers: Tensor) -> Any:
             said.append(answers)

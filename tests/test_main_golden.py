@@ -111,7 +111,7 @@ def test_released_checkpoint_scores_as_in_the_release(
 
 
 @pytest.mark.ddp
-@pytest.mark.parametrize("num_processes", [2, 3, 5])
+@pytest.mark.parametrize("num_processes", [2, 3, pytest.param(5, marks=pytest.mark.slow)])
 def test_released_checkpoint_scores_the_same_on_any_number_of_processes(
     num_processes: int,
     experiment: ReleasedExperiment,

@@ -167,7 +167,8 @@ def test_processes_end_when_the_launcher_is_killed(launch: Launch) -> None:
     launched.process.kill()
     begin = time.monotonic()
     assert launched.process.stdout is not None
-    assert launched.process.stdout.read().split() == ["ready"] * 2  # who held the pipe is gone
+    # to its end: who held the pipe is gone
+    assert launched.process.stdout.read().count("ready") == 2
     assert time.monotonic() - begin < 10
 
 
