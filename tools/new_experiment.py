@@ -2,6 +2,7 @@ r"""From a folder of videos to a run: lists, a config and the training, each a f
 
     ./train.sh --videos data/mine/videos
     ./train.sh --videos data/mine/videos --tune_from pretrain/ViT-B_16.npz
+    ./train.sh --videos data/mine/videos --tune_from timm:vit_small_patch14_dinov2.lvd142m
     python tools/new_experiment.py --videos data/mine/videos --no-run
 
 FOLDER holds a folder per class, in it video files or folders of frames. The files go to
@@ -10,7 +11,7 @@ runs/NAME. Where experiment.yml is there already, it is taken as it is. What fol
 to train.sh: --resume, --amp, KEY VALUE ...
 
 Without weights the model is the small one of config/fir_small.yml; with --tune_from it has the
-size of the weights: of ours and of Vision Transformers.
+size of the weights: of ours, of Vision Transformers and of those that timm has.
 """
 
 import argparse
@@ -33,6 +34,8 @@ from tools import make_lists
 NUM_STEPS = 1400  # that a small model takes to learn from nothing
 BATCH = 16
 TUNED_EPOCHS = 15
+TUNED_RECIPE = "k400/k400_tokshift_div4_8x32_base_224.yml"
+TUNED_SIZE = 224  # pixels; a multiple of every patch that is published
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,7 +91,8 @@ def base_of(weights: str | None, folder: Path) -> dict[str, object]:
     """Return the keys of the config that come from the weights, or from there being none.
 
     Args:
-        weights: The file; a config in it is kept in the folder, as base.yml.
+        weights: The file, whose config, if it has one, is kept in the folder as base.yml; or
+            ``timm:NAME``.
         folder: Of the experiment.
 
     Raises:
@@ -111,10 +115,12 @@ def base_of(weights: str | None, folder: Path) -> dict[str, object]:
     }
     if weights.endswith(".npz"):
         name = _backbone(*_sizes_of_npz(weights), weights)
-        recipe = "k400/k400_tokshift_div4_8x32_base_224.yml"
-        return {"_BASE_": recipe, "MODEL": {"BACKBONE": name}, **tuned}
+        return {"_BASE_": TUNED_RECIPE, "MODEL": {"BACKBONE": name}, **tuned}
     from models.loaded_model import read_experiment  # here: torch takes seconds
+    from models.weights.named_weights import is_named
 
+    if is_named(weights):
+        return {"_BASE_": TUNED_RECIPE, **_sections_of_named(weights), **tuned}
     cfg, _ = read_experiment(weights)
     cfg.defrost()
     if cfg.MODEL.NAME == "tsm":
@@ -143,7 +149,8 @@ def write_config(config: Path, args: argparse.Namespace, content: dict[str, obje
         data["SAMPLING"] = "uniform"  # a clip is one action, cut to its length
     if (folder / "test.txt").exists():
         data["TEST_LIST"] = str(folder / "test.txt")
-    content |= {"OUTPUT_DIR": f"runs/{args.videos.resolve().name}", "DATA": data}
+    content["OUTPUT_DIR"] = f"runs/{args.videos.resolve().name}"
+    content["DATA"] = _section(content, "DATA") | data
     content["MODEL"] = {**_section(content, "MODEL"), "NUM_CLASSES": num_classes}
     content["TRAIN"] = {
         "EPOCHS": TUNED_EPOCHS if args.tune_from else epochs,
@@ -174,6 +181,25 @@ def _section(content: dict[str, object], name: str) -> dict[str, object]:
     section = content.get(name, {})
     assert isinstance(section, dict)
     return section
+
+
+def _sections_of_named(name: str) -> dict[str, object]:
+    """Return MODEL and DATA of a TokShift on weights that timm has, or fetches."""
+    from models.pretrained import describe, weights_of
+    from models.weights.named_weights import read_named
+
+    content = read_named(name)
+    weights_of(content, name)  # names a network that is not here
+    said = describe(content, name)
+    if said is None:
+        raise ValueError(
+            f"{name} is no ViT of timm, whose size would be known; write a yml with _BASE_ and "
+            "MODEL, and give it by --cfg"
+        )
+    sides = dict.fromkeys(("DATA.IMAGE_SIZE", "DATA.TEST_SHORT_SIDE"), TUNED_SIZE)
+    said.values |= {"MODEL.NAME": "tokshift", **sides}
+    sections: dict[str, object] = yaml.safe_load(said.yml())
+    return sections
 
 
 def _sizes_of_npz(path: str) -> tuple[int, int]:

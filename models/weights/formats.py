@@ -43,6 +43,7 @@ from models.weights.vit_computation import (
     check_clip,
     check_dinov3,
     check_hugging_face,
+    describe_named,
     describe_vit,
 )
 from models.weights.vit_names import (
@@ -128,6 +129,10 @@ def _described_vit(found: Found) -> Description | None:
         from_hugging_face_clip if is_hugging_face_clip(found.tensors) else from_hugging_face_vit
     )
     return describe_vit(rename(found.tensors, found.source).state, found.content)
+
+
+def _described_named(found: Found) -> Description | None:
+    return describe_named(from_timm(found.tensors, found.source).state, found.content)
 
 
 def _used(found: Found) -> Conversion:
@@ -274,10 +279,16 @@ FORMATS = [
         pixels=IMAGENET,
         adapt=with_zero_biases,
         check=_checked(check_dinov3),
+        describe=_described_named,
         is_certain=True,
     ),
     # timm's names are those of our transformers, torchvision's those of our ResNets
-    WeightFormat("{place}", lambda found: "cls_token" in found.tensors, _by_table(from_timm)),
+    WeightFormat(
+        "{place}",
+        lambda found: "cls_token" in found.tensors,
+        _by_table(from_timm),
+        describe=_described_named,
+    ),
     WeightFormat("{place}", lambda found: "layer1.0.bn1.weight" in found.tensors, _used),
 ]
 

@@ -67,10 +67,11 @@ def _of_torchvision(name: str) -> dict[str, Any]:
 
 
 def _computation(model: nn.Module) -> dict[str, Any]:
-    """Return eps and activation of a ViT of timm; {} of another network."""
+    """Return heads, eps and activation of a ViT of timm; {} of another network."""
     parts = dict(model.named_modules())
     norm, act = parts.get("blocks.0.norm1"), parts.get("blocks.0.mlp.act")
-    found: dict[str, Any] = {}
+    num_heads = getattr(parts.get("blocks.0.attn"), "num_heads", None)
+    found: dict[str, Any] = {"num_heads": num_heads} if num_heads else {}
     if isinstance(norm, nn.LayerNorm):
         found["norm_eps"] = norm.eps
     if act is not None:

@@ -6,13 +6,14 @@ from typing import Any
 
 from torch import nn
 
-from config.backbones import CLIP, IMAGENET
+from config.backbones import BACKBONES, CLIP, IMAGENET
 from models.vit import ViTSize
 from models.weights import State
 from models.weights.conversion import has_tensors
 from models.weights.description import Description
 from models.weights.embeddings import is_square
 from models.weights.hub_folder import hub_classes, hub_pixels, hub_said
+from models.weights.named_weights import COMPUTES
 
 _ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quick_gelu", "silu": "swiglu", "swiglu": "swiglu"}
 _ALIKE_EPS = 2e-6  # Hugging Face's 1e-12 against 1e-6 changes outputs by 6e-6
@@ -91,6 +92,35 @@ def describe_vit(state: State, content: Mapping[str, Any]) -> Description | None
     lacking = {} if pixels else dict.fromkeys(_PIXEL_KEYS, _NO_PIXELS)
     lacking |= {} if K else {"MODEL.NUM_CLASSES": _NO_HEAD}
     return Description(values, lacking, class_names=hub_classes(told, K))
+
+
+def describe_named(state: State, content: Mapping[str, Any]) -> Description | None:
+    """Return what timm says of an image ViT; None for a file, which does not tell the heads.
+
+    Args:
+        state: The weights under our names, which show the sizes.
+        content: As `models.weights.named_weights.read_named` returns it.
+    """
+    told = {key.upper(): value for key, value in content.get(COMPUTES, {}).items()}
+    shown, sizes = shown_options(state), _sizes(state)
+    if not ({"NUM_HEADS", "NORM_EPS", "ACTIVATION"} <= told.keys() and shown and sizes):
+        return None
+    positions = state.get("pos_embed")
+    side = math.isqrt(positions.shape[1]) * sizes["PATCH_SIZE"] if positions is not None else 224
+    options = shown | sizes | told | {"DROPOUT": 0.0, "POS_RESIZE": "bicubic"}
+    options["QKV_BIAS"] = "blocks.0.attn.qkv.bias" in state
+    name = _backbone(options)
+    values = {
+        "MODEL.NAME": "vit",
+        "MODEL.BACKBONE": name or "custom",
+        **({} if name else {f"MODEL.VIT.{key}": value for key, value in options.items()}),
+        "DATA.IMAGE_SIZE": side,
+        "DATA.TEST_SHORT_SIDE": side,
+    }
+    pixels = content["preprocessing"]
+    return Description(
+        values | dict(zip(_PIXEL_KEYS, (pixels["mean"], pixels["std"]), strict=True))
+    )
 
 
 def size_of(model: nn.Module) -> ViTSize | None:
@@ -178,6 +208,16 @@ def _sizes(state: State) -> dict[str, int]:
         "MLP_DIM": state["blocks.0.mlp.fc1.weight"].shape[0],
         "NUM_LAYERS": len({name.split(".")[1] for name in state if name.startswith("blocks.")}),
     }
+
+
+def _backbone(options: Mapping[str, Any]) -> str:
+    """Return the first backbone's name that stands for options of MODEL.VIT; "" for none."""
+    named = (
+        name
+        for name, known in BACKBONES.items()
+        if all(options.get(key) == value for key, value in known.items() if key != "POS_RESIZE")
+    )
+    return next(named, "") if options["QKV_BIAS"] else ""
 
 
 def _pool(state: State) -> str:

@@ -1,12 +1,15 @@
 import os
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from config import load_cfg
+from models import build_model
+from models.pretrained import load_weights
 from tools.new_experiment import main
 
 
@@ -60,6 +63,35 @@ def test_weights_say_the_size_of_the_model(videos: Path, tmp_path: Path) -> None
     cfg = load_cfg(tmp_path / "e/experiment.yml")
     assert (cfg.MODEL.BACKBONE, cfg.MODEL.NUM_CLASSES) == ("ViT-Ti_16", 2)
     assert (cfg.OPTIM.NAME, cfg.TRAIN.TUNE_DROPS_HEAD) == ("adamw", True)
+
+
+def test_name_of_timm_says_the_size_of_the_model(
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    timm = pytest.importorskip("timm")
+    narrow = {"embed_dim": 48, "depth": 2, "num_heads": 4, "img_size": 28}
+    create = partial(timm.create_model, **narrow)
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: create(name))
+    words = ["--videos", videos, "--experiment", tmp_path / "e", "--no-run", "--tune_from"]
+    name = "timm:vit_small_patch14_dinov2"
+    assert main([str(word) for word in [*words, name]]) == 0
+    cfg = load_cfg(tmp_path / "e/experiment.yml")
+    assert (cfg.MODEL.NAME, cfg.MODEL.NUM_CLASSES, cfg.DATA.IMAGE_SIZE) == ("tokshift", 2, 224)
+    sizes = cfg.MODEL.VIT
+    assert (sizes.PATCH_SIZE, sizes.NUM_HEADS, sizes.NUM_LAYERS) == (14, 4, 2)
+    assert sizes.LAYER_SCALE
+    assert cfg.DATA.PIXEL_MEAN == [0.485, 0.456, 0.406]
+    report = load_weights(build_model(cfg), name, drops_head=True)
+    assert report.resized["pos_embed"].startswith("2x2 to 16x16 patches, bicubic")
+    words[3] = tmp_path / "f"
+    assert main([str(word) for word in [*words, "timm:vit_base_patch16_siglip_gap_224"]]) == 2
+    assert "without a class token" in capsys.readouterr().err
+    assert main([str(word) for word in [*words, "torchvision:nonsense"]]) == 2
+    assert "cannot be had from torchvision" in capsys.readouterr().err
+    assert not (tmp_path / "f").exists()
 
 
 def test_folder_without_classes_leaves_nothing_behind(

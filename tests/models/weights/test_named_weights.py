@@ -8,7 +8,7 @@ from torch import nn
 from torchvision import models as torchvision_models
 
 from models.loaded_model import load_model
-from models.pretrained import load_weights
+from models.pretrained import describe, load_weights
 from models.resnet_tsm import ResNetTSM
 from models.vit import ViTSize, vit
 from tests.models.conftest import randomized
@@ -33,7 +33,8 @@ def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
 
 
 def model_of(**options: Any) -> nn.Module:
-    return vit(ViTSize(8, 48, 96, 4, 2, **(OPTIONS | options)), 32, 5)
+    sizes = {"patch_size": 8, "hidden_size": 48, "mlp_dim": 96, "num_heads": 4, "num_layers": 2}
+    return vit(ViTSize(**(sizes | OPTIONS | options)), 32, 5)
 
 
 def test_name_of_timm_loads_what_timm_does(clip: nn.Module) -> None:
@@ -55,6 +56,7 @@ def test_name_of_timm_loads_what_timm_does(clip: nn.Module) -> None:
     [
         ({"activation": "gelu"}, "ACTIVATION quick_gelu, the model has gelu"),
         ({"norm_eps": 1e-6}, "NORM_EPS 1e-05, the model has 1e-06"),
+        ({"num_heads": 8}, "NUM_HEADS 4, the model has 8"),
         ({"pre_norm": False}, r"set MODEL\.VIT\.PRE_NORM True"),
     ],
 )
@@ -100,3 +102,20 @@ def test_name_of_torchvision_gives_its_weights(monkeypatch: pytest.MonkeyPatch) 
     assert urls == [torchvision_models.ResNet18_Weights.IMAGENET1K_V1.url]
     assert torch.equal(model.conv1.weight, net.conv1.weight)
     assert report.pixels == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+def test_network_of_timm_that_has_a_name_here_goes_by_it() -> None:
+    with torch.device("meta"):
+        net = timm.create_model("vit_base_patch16_clip_quickgelu_224.openai")
+    pixels = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    content = {"state_dict": net.state_dict(), "preprocessing": pixels}
+    told = {"num_heads": 12, "norm_eps": 1e-5, "activation": "quick_gelu"}
+    said = describe(content | {"computes": told}, "timm:a")
+    assert said
+    assert said.values["MODEL.BACKBONE"] == "clip_vit_b16"
+    assert said.values["DATA.IMAGE_SIZE"] == 224
+    assert said.pixels() == ([0.5] * 3, [0.5] * 3)
+    other = describe(content | {"computes": told | {"num_heads": 6}}, "timm:a")
+    assert other
+    assert (other.values["MODEL.BACKBONE"], other.values["MODEL.VIT.NUM_HEADS"]) == ("custom", 6)
+    assert describe(content, "a.pth") is None
