@@ -12,6 +12,7 @@ from config.values import counted
 from engine.board import Board, class_tag
 from engine.confusion import write_confusion
 from engine.event_files import cut_events
+from engine.mean_scores import MeanScores, reliability_in_words
 from engine.run_log import NullRunLog, RunLog
 from engine.scores import Scores, in_words, shown_tops
 from engine.whole_file import whole_file
@@ -149,8 +150,11 @@ def write_results(
     per_class = zip(class_names, figures.pop("per_class_accuracy").values(), strict=True)
     num_videos, num_views = scores.view_logits.shape[:2]
     num_listed = num_videos + len(unreadable)
+    mean = MeanScores(scores.videos, scores.labels, mean_scores, are_logits=average_logits)
+    reliability = mean.reliability()
     results = {
         **figures,
+        **reliability,
         "num_videos": num_videos,
         "num_listed": num_listed,
         "unreadable": list(unreadable),
@@ -170,8 +174,9 @@ def write_results(
     for line in unreadable:
         _log.warning("left out: %s", line)
     _log.info(
-        "test of %d of %d videos, %s each: %s",
+        "test of %d of %d videos, %s each: %s; %s",
         *(num_videos, num_listed, counted(num_views, "view"), in_words(shown)),
+        reliability_in_words(reliability),
     )
     for remark in source.get("remarks", ()):
         _log.warning("of these figures: %s", remark)

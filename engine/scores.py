@@ -132,17 +132,24 @@ def in_words(figures: Mapping[str, float]) -> str:
     return " ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in figures.items())
 
 
-def _check(arrays: dict[str, np.ndarray]) -> None:
-    """Raise ``ValueError`` for arrays that are no logits of views of labelled videos."""
-    logits, labels, videos = (arrays[name] for name in ("view_logits", "labels", "videos"))
-    counts = [arrays[name] for name in ("num_clips", "num_crops")]
-    if logits.dtype != np.float32 or logits.ndim != 3 or not logits.size:
-        raise ValueError(f"view_logits is {logits.dtype} {logits.shape}, not float32 (N, V, K)")
-    N, V, K = logits.shape
+def check_labelled(arrays: Mapping[str, np.ndarray], num_videos: int, num_classes: int) -> None:
+    """Raise ``ValueError`` for arrays whose paths and labels are not those of so many videos."""
+    N, K = num_videos, num_classes
+    labels, videos = arrays["labels"], arrays["videos"]
     if any(array.shape != (N,) for array in (labels, videos)) or videos.dtype.kind != "U":
         raise ValueError(f"labels and videos are {labels.shape} and {videos.shape}, not ({N},)")
     if labels.dtype.kind != "i" or labels.min() < 0 or labels.max() >= K:
         raise ValueError(f"labels are {labels.dtype} and not all in 0..{K - 1}")
+
+
+def _check(arrays: dict[str, np.ndarray]) -> None:
+    """Raise ``ValueError`` for arrays that are no logits of views of labelled videos."""
+    logits = arrays["view_logits"]
+    counts = [arrays[name] for name in ("num_clips", "num_crops")]
+    if logits.dtype != np.float32 or logits.ndim != 3 or not logits.size:
+        raise ValueError(f"view_logits is {logits.dtype} {logits.shape}, not float32 (N, V, K)")
+    N, V, K = logits.shape
+    check_labelled(arrays, N, K)
     if any(count.dtype.kind != "i" or count.shape for count in counts):
         raise ValueError("num_clips and num_crops are no integers")
     num_clips, num_crops = (int(count) for count in counts)

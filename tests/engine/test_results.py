@@ -1,5 +1,6 @@
 import json
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from engine.results import record_epoch, record_validation, write_results
 from engine.run_log import NullRunLog
 from engine.scores import Scores
 
+# Of the averaged logits: (1.5, 0, 0), (-0.5, 0, 0) with its second class first, and (0, 3, 0).
+SURE = sum(1 / (1 + other) for other in (2 * math.exp(-1.5), 1 + math.exp(-0.5), 2 * math.exp(-3)))
 SOURCE = {"protocol": "1x2 views", "checkpoint": "best.pth", "list": "val.txt"}
 
 
@@ -26,7 +29,10 @@ def results(folder: Path) -> dict:
 
 def test_results_worked_by_hand(scores: Scores, tmp_path: Path) -> None:
     write_results(tmp_path, scores, ["d is cut short"], ["run", "swim", "ski"], SOURCE)
-    assert results(tmp_path) == SOURCE | {
+    written = results(tmp_path)
+    assert written.pop("top1_interval") == [pytest.approx(43.85, abs=0.01), 100.0]
+    assert written.pop("calibration_error") == pytest.approx(100 * (3 - SURE) / 3, abs=1e-3)
+    assert written == SOURCE | {
         "top1": 100.0,
         "top5": 100.0,
         "mean_class_accuracy": 100.0,
@@ -87,7 +93,11 @@ def test_videos_that_are_left_out_are_said(
     caplog.set_level(logging.INFO)
     write_results(tmp_path, scores, ["d is cut short"], ["run", "swim", "ski"], SOURCE)
     assert "left out: d is cut short" in caplog.text
-    assert "test of 3 of 4 videos, 2 views each: top1 100.00" in caplog.text
+    assert (
+        "test of 3 of 4 videos, 2 views each: top1 100.00 mean class accuracy 100.00; "
+        in caplog.text
+    )
+    assert "; 95 % interval of top1 43.85 to 100.00, calibration error " in caplog.text
 
 
 def test_validation_says_mean_class_accuracy_beside_top1(
