@@ -85,6 +85,7 @@ def record_validation(
     num_videos, num_views = scores.view_logits.shape[:2]
     coverage = {"num_videos": num_videos, "num_listed": num_videos + len(unreadable)}
     runlog.line(kind, epoch=num_epochs, loss_single_views=loss, **shown, **coverage)
+    runlog.curves()
     for line in unreadable:
         _log.warning("left out of the validation: %s", line)
     _log.info(

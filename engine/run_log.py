@@ -16,12 +16,14 @@ from yacs.config import CfgNode
 from config.console import show_every_name
 from engine.board import Board
 from engine.confusion import write_confusion
+from engine.curves import write_curves
 from engine.kept_records import RecordedPart, cut_records
 from engine.run_folder import RunFolder
 from engine.whole_file import errors_told, sync_file, unwritable
 
 _log = logging.getLogger(__name__)
 
+_CURVES_SECONDS = 60.0  # between two pictures of a training that goes on
 _FORMAT = "%(asctime)s %(message)s"
 # What warns of config, weights and checkpoint, which are the same in every process.
 _COMMON = ("config.", "models.", "engine.resuming", "engine.fonts")
@@ -84,6 +86,7 @@ class RunLog:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lines = folder / "log.jsonl"
+        self._drawn_at = time.monotonic()
         self._board = Board(folder / "tensorboard")
         with errors_told(folder / "train.log"):
             self._console = _ConsoleFile(folder / "train.log", encoding="utf-8")
@@ -130,6 +133,12 @@ class RunLog:
         if pixels is not None:
             self._board.picture(step, f"{kind}/confusion", pixels)
 
+    def curves(self) -> None:
+        """Draw curves.png from log.jsonl anew, once a minute: `close` draws it whole."""
+        if time.monotonic() - self._drawn_at >= _CURVES_SECONDS:
+            write_curves(self.folder)
+            self._drawn_at = time.monotonic()
+
     def flush(self) -> None:
         """Bring all that was recorded onto the disk: before what counts on it, a checkpoint."""
         self._board.flush()
@@ -140,8 +149,9 @@ class RunLog:
                     sync_file(file.fileno())
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files, and draw the curves."""
         self._board.close()
+        write_curves(self.folder)
         logging.getLogger().removeHandler(self._console)
         self._console.close()
 
@@ -162,6 +172,9 @@ class NullRunLog:
         """Do nothing."""
 
     def confusion(self, step: int, matrix: np.ndarray, names: Sequence[str], kind: str) -> None:
+        """Do nothing."""
+
+    def curves(self) -> None:
         """Do nothing."""
 
     def flush(self) -> None:
