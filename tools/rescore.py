@@ -1,9 +1,13 @@
-"""Figures of a test under other protocols, from its scores.npz and without the model.
+"""Figures of a test under other protocols, or of several models together, from scores.npz alone.
 
     python tools/rescore.py runs/quickstart/scores.npz [--json OUT]
+    python tools/rescore.py A/scores.npz B/scores.npz --weights 1 0.5 [--average probabilities]
 
-1x1 is the first clip's centre crop; 1xC all crops of the first clip; Nx1 the centre crops of all
-clips; NxC everything. Each is shown with logits and with probabilities averaged over the views.
+Of one file, 1x1 is the first clip's centre crop; 1xC all crops of the first clip; Nx1 the centre
+crops of all clips; NxC everything. Each is shown with logits and with probabilities averaged over
+the views. Of several files, each model is averaged over all its views, and then the models are
+averaged: their logits, or their probabilities, as the TSM release does with --softmax. The interval
+is Wilson's at 95 %, the calibration error the expected one in 15 bins.
 """
 
 import argparse
@@ -17,28 +21,34 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from config.console import show_every_name
+from engine.mean_scores import MeanScores
 from engine.scores import Scores
+from tools.rescoring.ensembles import WAYS, ensemble_rows, figures_of
 from tools.writing.places import check_places
+
+_FIGURES = "   top1    top5  mean class  95 % of top1  calibration\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the figures of every protocol; return the exit status."""
+    """Print the figures of every protocol, or of every model and all; return the exit status."""
     show_every_name()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("scores", help="scores.npz of a test")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there too")
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     try:
-        check_places({"--json": args.json}, [args.scores])
-        rows = rescore(Scores.load(args.scores))
+        check_places({"--json": args.json}, args.scores)
+        rows = _rows(args)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    sys.stdout.write("views   averaged         top1    top5  mean class\n")
+    names = [name for name in ("model", "views", "models", "averaged") if name in rows[0]]
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
+    labels = "  ".join(f"{name:<{width}}" for name, width in widths.items())
+    sys.stdout.write(f"{labels}{_FIGURES}")
     for row in rows:
+        labels = "  ".join(f"{row[name]:<{width}}" for name, width in widths.items())
+        low, high = row["top1_interval"]
         sys.stdout.write(
-            f"{row['views']:<7} {row['averaged']:<14}{row['top1']:7.2f} {row['top5']:7.2f} "
-            f"{row['mean_class_accuracy']:11.2f}\n"
+            f"{labels}{row['top1']:7.2f} {row['top5']:7.2f} {row['mean_class_accuracy']:11.2f}"
+            f"  {f'{low:.2f}-{high:.2f}':>12}  {row['calibration_error']:11.2f}\n"
         )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
@@ -51,10 +61,38 @@ def rescore(scores: Scores) -> list[dict[str, Any]]:
     rows = []
     for clips, crops in dict.fromkeys(grids):
         for kind in ("logits", "probabilities"):
-            averaged = scores.averaged(kind == "logits", num_clips=clips, num_crops=crops)
-            figures = scores.figures(averaged)
-            del figures["per_class_accuracy"]
-            rows.append({"views": f"{clips}x{crops}", "averaged": kind, **figures})
+            are_logits = kind == "logits"
+            averaged = scores.averaged(are_logits, num_clips=clips, num_crops=crops)
+            mean = MeanScores(scores.videos, scores.labels, averaged, are_logits)
+            rows.append({"views": f"{clips}x{crops}", "averaged": kind, **figures_of(mean)})
+    return rows
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("scores", nargs="+", help="scores.npz of a test, or one of each model")
+    parser.add_argument(
+        "--weights", nargs="+", type=float, metavar="W", help="of each model in the mean; all 1"
+    )
+    parser.add_argument(
+        "--average",
+        choices=[*WAYS],
+        help="of the models, softmax after the mean or before it; default: show both",
+    )
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there too")
+    return parser
+
+
+def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
+    files = args.scores
+    if len(files) == 1:
+        if args.weights or args.average:
+            raise ValueError(f"--weights and --average are for several files, there is {files[0]}")
+        return rescore(Scores.load(files[0]))
+    weights = args.weights or [1.0] * len(files)
+    rows = ensemble_rows(files, weights, args.average or "")
+    for number, (file, weight) in enumerate(zip(files, weights, strict=True), start=1):
+        sys.stdout.write(f"model {number}: {file}, weight {weight:g}\n")
     return rows
 
 
