@@ -49,8 +49,8 @@ from tools.benchmarking.process_sections import (
     measure_nccl,
     measure_quickstart,
 )
-from tools.benchmarking.report import Report
 from tools.benchmarking.result_page import write_page
+from tools.benchmarking.result_report import Report
 from tools.benchmarking.setting import PEAK, Setting
 from tools.benchmarking.training_sections import measure_compile, measure_train
 from tools.launching.check_environment import num_cores

@@ -16,7 +16,7 @@ from engine.objective import build_objective
 from engine.run import to_device
 from models import build_model
 from models.vit_parts import HAS_BF16_PRODUCTS
-from tools.benchmarking.report import Report
+from tools.benchmarking.result_report import Report
 
 PEAK = 989e12  # FLOPs a second of an H100 or H200 in bf16, without sparsity
 _TINY = {  # the same code with a network of a moment

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.benchmarking.report import GOALS, Goal, Report
+from tools.benchmarking.result_report import GOALS, Goal, Report
 from tools.benchmarking.timing import Times
 
 SLOW, FAST = Times((2.0, 2.0, 2.0)), Times((1.0, 1.0, 1.0))
