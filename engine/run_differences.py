@@ -14,7 +14,7 @@ from engine.distributed import World
 from engine.schedule import build_schedule
 
 # Keys that say where and how fast a run works, or what is tested after it.
-_FREE = (
+FREE_KEYS = (
     "OUTPUT_DIR",
     "DATA.WORKERS",
     "TRAIN.CHECKPOINT_ASYNC",
@@ -45,7 +45,7 @@ def differences(
     lines = [
         f"{key} {theirs!r} -> {ours!r}"
         for key, (theirs, ours) in changed_keys(content.get("config", ""), cfg).items()
-        if key not in _FREE and not key.startswith("TEST.")
+        if key not in FREE_KEYS and not key.startswith("TEST.")
     ]
     processes = content.get("processes")
     if processes and processes["size"] != world.size:
