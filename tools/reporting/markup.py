@@ -1,0 +1,78 @@
+"""Texts and tables as HTML: whatever a name holds, it is shown and never read as markup."""
+
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), 11, 12, *range(14, 32), 127)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        markup: What it shows, HTML.
+        order: What a column of numbers sorts by; None: it sorts by the text.
+        style: A CSS class; empty for none.
+    """
+
+    markup: str
+    order: float | None = None
+    style: str = ""
+
+
+def text(value: object) -> str:
+    """Return a value as HTML that shows it: bytes that are not UTF-8 and controls as escapes."""
+    shown = str(value).encode(errors="backslashreplace").decode()
+    return html.escape(shown.translate(_CONTROLS), quote=True)
+
+
+def number(value: float | None, digits: int = 2, suffix: str = "") -> Cell:
+    """Return the cell of a number; a dash where there is none."""
+    if value is None:
+        return Cell("-", None, "number")
+    return Cell(f"{value:.{digits}f}{suffix}", float(value), "number")
+
+
+def named(value: object) -> Cell:
+    """Return the cell of a text."""
+    return Cell(text(value))
+
+
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    is_sortable: bool = False,
+    has_row_names: bool = True,
+) -> str:
+    """Return a table that scrolls in its own box.
+
+    Args:
+        headings: Of the columns, texts.
+        rows: Cells.
+        is_sortable: Its headings are buttons that sort it.
+        has_row_names: The first cell of a row names it.
+    """
+    named_columns = (
+        f'<th scope="col"><button type="button">{text(heading)}</button></th>'
+        if is_sortable
+        else f'<th scope="col">{text(heading)}</th>'
+        for heading in headings
+    )
+    body = "\n".join(f"<tr>{_row(row, has_row_names)}</tr>" for row in rows)
+    head = f"<thead><tr>{''.join(named_columns)}</tr></thead>"
+    return f'<div class="box"><table>{head}<tbody>\n{body}\n</tbody></table></div>'
+
+
+def _row(cells: Sequence[Cell], has_name: bool) -> str:
+    return "".join(
+        _cell(cell, "th" if has_name and not place else "td") for place, cell in enumerate(cells)
+    )
+
+
+def _cell(cell: Cell, tag: str) -> str:
+    order = "" if cell.order is None else f' data-order="{cell.order:.10g}"'
+    style = f' class="{cell.style}"' if cell.style else ""
+    scope = ' scope="row"' if tag == "th" else ""
+    return f"<{tag}{scope}{style}{order}>{cell.markup}</{tag}>"
