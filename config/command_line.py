@@ -7,13 +7,13 @@ import sys
 from yacs.config import CfgNode
 
 from config.flag_hints import flag_hint
-from config.loading import KEYS, is_key, load_cfg
+from config.loading import KEYS, begins_override, load_cfg
 from config.option_numbers import MAX_SEED, whole_number
 from config.shell_paths import expanded
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
-    """Read the command line: the release's flags, a few of ours, then KEY VALUE pairs."""
+    """Read the command line: the release's flags, a few of ours, then keys with their values."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--cfg", "--cfg_file", help="yml file of the experiment, ours or a released flat one")
@@ -57,7 +57,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--rank", type=whole_number(least=-1), default=-1, help="of this host or process")
     add("--dist-url", default="", help="tcp://HOST:PORT of rank 0; default: a free port here")
     add("--dist-backend", choices=("nccl", "gloo"), default="", help="default: what suits")
-    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys, see config/defaults.py")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys; KEY=VALUE too")
     words = _with_bare_resume(argv)
     args, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
@@ -74,7 +74,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
-    """Return the config keys of a parsed command line, KEY VALUE ..., flags first."""
+    """Return what a parsed command line sets, KEY VALUE or KEY=VALUE words, flags first."""
     flags = {
         "OUTPUT_DIR": args.output,
         "SEED": args.seed,
@@ -128,6 +128,8 @@ def _with_bare_resume(argv: list[str]) -> list[str]:
     """Give --resume an empty value where none follows, so that it does not swallow a KEY."""
     followers = [*argv[1:], "--"]  # one too many for an empty command line
     return [
-        "--resume=" if word == "--resume" and (after.startswith("-") or is_key(after)) else word
+        "--resume="
+        if word == "--resume" and (after.startswith("-") or begins_override(after))
+        else word
         for word, after in zip(argv, followers, strict=False)
     ]

@@ -1,4 +1,4 @@
-"""From a yml file and KEY VALUE overrides to a checked, frozen config."""
+"""From a yml file and overrides of its keys to a checked, frozen config."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ from config.legacy import (
     renamed,
 )
 from config.model_checks import check_backbone, inherited_sizes
+from config.overrides import override_pairs
 from config.shell_paths import PATH_KEYS, expanded
 from config.values import coerced, decoded, shown
 from config.yaml_tree import parse_yaml
@@ -38,7 +39,7 @@ def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
 
     Args:
         path: A yml file.
-        overrides: A flat list KEY VALUE KEY VALUE ...
+        overrides: A flat list KEY VALUE KEY=VALUE ..., in either form.
 
     Raises:
         ValueError: A file cannot be read, a key is unknown, a value has the wrong type or does not
@@ -109,6 +110,11 @@ def is_key(name: str) -> bool:
     return name in {**LEGACY_KEYS, **RENAMED_KEYS} or name in KEYS
 
 
+def begins_override(word: str) -> bool:
+    """Tell whether a word of a command line is a key, or KEY=VALUE."""
+    return is_key(word.partition("=")[0])
+
+
 def _leaves(
     tree: dict[str, Any], node: CfgNode, source: str, prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
@@ -127,9 +133,7 @@ def _leaves(
 
 
 def _override_pairs(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    if len(overrides) % 2:
-        raise ValueError(f"overrides come as KEY VALUE pairs; {shown(overrides[-1])} has no value")
-    pairs = list(zip(overrides[::2], overrides[1::2], strict=True))
+    pairs = override_pairs(overrides)
     sizes = {key: decoded(value) for key, value in pairs if key in PATCH_SIZES}
     check_patch_sizes(sizes, COMMAND_LINE)
     for key, value in pairs:  # in order: a later one wins, whichever of two names it has

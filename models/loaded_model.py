@@ -13,6 +13,7 @@ from config import load_cfg, load_cfg_text
 from config.backbones import backbone_pixels
 from config.changes import changed_answers
 from config.class_names import are_numbers, check_same_names, read_class_names
+from config.overrides import override_pairs
 from models.exported import SUFFIXES
 from models.model_table import build_model
 from models.pretrained import describe, fit_weights, read_weights, weights_of
@@ -53,7 +54,7 @@ def load_model(
     Args:
         checkpoint: Any file or folder that `models.pretrained.load_weights` reads.
         cfg: The experiment, or its yml file; None: the one in the checkpoint.
-        overrides: A flat list KEY VALUE KEY VALUE ... on top of it; none beside a config that is
+        overrides: A flat list KEY VALUE KEY=VALUE ... on top of it; none beside a config that is
             loaded already.
 
     Raises:
@@ -118,7 +119,7 @@ def read_experiment(
     if not content.get("config"):
         raise ValueError(f"{path} does not hold its config; name one with {way_out}")
     if said:
-        said.check_complete(path, overrides[::2], way_out)
+        said.check_complete(path, [key for key, _ in override_pairs(overrides)], way_out)
     return load_cfg_text(content["config"], f"the config in {path}", overrides), content
 
 

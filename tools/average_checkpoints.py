@@ -23,7 +23,7 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config import is_key, load_cfg, load_cfg_text
+from config import begins_override, load_cfg, load_cfg_text
 from config.loading import all_leaves
 from datasets.annotations import read_class_names
 from datasets.loaders import build_train_loader, read_records
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("words", nargs="+", metavar="FILE", help="checkpoints, then KEY VALUE ...")
     args = parser.parse_intermixed_args(argv)
     set_up_console(is_main=True)
-    paths = list(takewhile(lambda word: not is_key(word), args.words))
+    paths = list(takewhile(lambda word: not begins_override(word), args.words))
     with user_errors_shown(is_common_shown=True):
         average(paths, args.output, args.words[len(paths) :], args.cfg, args.update_bn)
 
@@ -103,7 +103,7 @@ def average(
     Args:
         paths: Of the checkpoints.
         output: Of the mean.
-        overrides: KEY VALUE KEY VALUE ..., on top of the config of the last checkpoint.
+        overrides: KEY VALUE KEY=VALUE ..., on top of the config of the last checkpoint.
         cfg_path: A yml file in place of that config.
         updates_bn: Recompute the statistics of batch norms on training clips.
 

@@ -112,7 +112,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--json", type=Path, metavar="OUT", help="write the findings for machines")
     add("--damaged", type=Path, metavar="OUT", help="write the damaged videos, a line each")
     add("--skip-speed", action="store_true", help="do not measure loading and model")
-    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys, see config/defaults.py")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys; KEY=VALUE too")
     return parser.parse_intermixed_args(argv)
 
 

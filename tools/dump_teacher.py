@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--cfg", help="yml of the teacher; our checkpoints hold their own config")
     parser.add_argument("--list", help="the student's training list, for DATA.TRAIN_LIST")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="scores.npz")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="the teacher's keys")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY VALUE", help="the teacher's keys; KEY=VALUE too"
+    )
     args = parser.parse_intermixed_args(argv)
     is_first_here = os.environ.get("LOCAL_RANK", "0") == "0"
     set_up_console(is_main=os.environ.get("RANK", "0") == "0")

@@ -231,7 +231,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=16,
         help="of the test list to compare on (16); 0 = all",
     )
-    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys; KEY=VALUE too")
     return parser.parse_intermixed_args(argv)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config import load_cfg
+from config import begins_override, load_cfg
 from config.option_numbers import whole_number
 from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
@@ -119,7 +119,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--json", type=Path, metavar="OUT", help="write the exact numbers for machines")
     add("words", nargs="*", metavar="YML or KEY VALUE", help="recipes, then config keys")
     args = parser.parse_intermixed_args(argv)
-    args.files = [word for word in args.words if word.endswith((".yml", ".yaml"))]
+    ymls = [word for word in args.words if word.endswith((".yml", ".yaml"))]
+    args.files = [word for word in ymls if not begins_override(word)]
     args.overrides = [word for word in args.words if word not in args.files]
     return args
 

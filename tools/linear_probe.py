@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--l2", type=_strength, nargs="+", default=[1e-3], help="pulls on the weights; default 1e-3"
     )
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys; KEY=VALUE too")
     args = parser.parse_intermixed_args(argv)
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):

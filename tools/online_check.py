@@ -48,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--pairs", type=whole_number(least=1), default=50, help="of frames to time (50)"
     )
     parser.add_argument("--every", type=int, metavar="N", help="classify each Nth frame")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY VALUE", help="config keys; KEY=VALUE too"
+    )
     args = parser.parse_intermixed_args(argv)
     if not (args.checkpoint or args.cfg):
         parser.error("name a --checkpoint, or a --cfg for the time alone")

@@ -105,7 +105,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--gpu-gb", type=positive, default=80.0, metavar="X")
     add("--cores", type=_COUNT, default=16, metavar="N", help="for each GPU")
     add("--json", type=Path, metavar="OUT", help="write the numbers for machines")
-    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys, see config/defaults.py")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys; KEY=VALUE too")
     return parser.parse_intermixed_args(argv)
 
 

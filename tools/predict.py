@@ -29,6 +29,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -37,7 +38,7 @@ from torch.utils.data import DataLoader
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from config.loading import is_key
+from config import begins_override
 from config.option_numbers import positive_number, whole_number
 from config.values import counted
 from datasets.loaders import build_view_loader, describe_protocol
@@ -265,10 +266,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--overlay", type=Path, metavar="OUT.mp4", help="write the video with the answers on it")
     add("--hop", type=positive_number(), metavar="S", help="seconds between windows (half of one)")
     add("--window", type=positive_number(), metavar="S", help="its seconds, if not those of a clip")
-    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys; KEY=VALUE too")
     args = parser.parse_intermixed_args(argv)
-    first_key = next((i for i, word in enumerate(args.input) if is_key(word)), len(args.input))
-    args.input, args.overrides = args.input[:first_key], args.input[first_key:] + args.overrides
+    inputs = list(takewhile(lambda word: not begins_override(word), args.input))
+    args.input, args.overrides = inputs, args.input[len(inputs) :] + args.overrides
     if not args.input:
         parser.error("--input names no video")
     if (args.hop or args.window) and not (args.timeline or args.overlay):

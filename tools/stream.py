@@ -110,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--csv", type=Path, metavar="OUT", help="write the lines there too")
     add("--max-frames", type=_at_least_one, metavar="N", help="end after N classified frames")
     add("--timeout", type=float, default=10.0, help="of a folder, seconds, or inf (10)")
-    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys; KEY=VALUE too")
     return parser
 
 

@@ -68,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--seed", type=whole_number(most=MAX_SEED), default=0, help="of the shuffled orders (0)"
     )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there too")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY VALUE", help="config keys; KEY=VALUE too"
+    )
     args = parser.parse_intermixed_args(argv)
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):

@@ -151,7 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-clips", type=_count, default=16, metavar="N", help="at most so many; 0: all (16)")
     add("--layer", choices=STAGES, help="of a TSM, where Grad-CAM looks (layer4)")
     add("--fps", type=_pace, default=4.0, metavar="R", help="frames a second of GIF and mp4 (4)")
-    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="config keys; KEY=VALUE too")
     return parser
 
 

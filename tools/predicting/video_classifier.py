@@ -40,7 +40,7 @@ class ClassifierOptions:
         cfg: yml of the experiment; empty: the config inside the file.
         class_names: File of the class names; empty: those inside the file, else the config's.
         views: As ``10x3``; empty: those of the config's test.
-        overrides: KEY VALUE KEY VALUE ...
+        overrides: KEY VALUE KEY=VALUE ...
         device: What to compute on.
     """
 
