@@ -37,7 +37,7 @@ from engine.distributed import (
     launch,
     launch_options,
 )
-from engine.experiment import choose_checkpoint, load_experiment
+from engine.experiment import choose_checkpoint, load_experiment, print_experiment
 from engine.fetching import Fetched
 from engine.live_bar import LiveBar
 from engine.position import Position
@@ -65,6 +65,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_up_console(is_main=os.environ.get("RANK", "0") == "0")
     args = parse_args(sys.argv[1:] if argv is None else list(argv))
     with user_errors_shown(is_common_shown=os.environ.get("LOCAL_RANK", "0") == "0"):
+        if args.print_config:
+            if os.environ.get("RANK", "0") == "0":
+                print_experiment(args)
+            return
         cfg = load_experiment(args)
         launch(run, launch_options(args, cfg.TRAIN.TIMEOUT_MINUTES), args, cfg)
 

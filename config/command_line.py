@@ -3,12 +3,18 @@
 import argparse
 import logging
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from yacs.config import CfgNode
 
+from config.checks import COMMAND_LINE
+from config.final_values import final_values
 from config.flag_hints import flag_hint
-from config.loading import KEYS, begins_override, load_cfg
+from config.key_help import shown_keys
+from config.loading import KEYS, begins_override, keys_set_by, load_with_sources
 from config.option_numbers import MAX_SEED, whole_number
+from config.overrides import override_pairs
 from config.shell_paths import expanded
 
 
@@ -57,6 +63,17 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--rank", type=whole_number(least=-1), default=-1, help="of this host or process")
     add("--dist-url", default="", help="tcp://HOST:PORT of rank 0; default: a free port here")
     add("--dist-backend", choices=("nccl", "gloo"), default="", help="default: what suits")
+    add(
+        "--print-config",
+        action="store_true",
+        help="write the final values as a yml, each with where it was set, and end",
+    )
+    add(
+        "--keys",
+        action=_ShowKeys,
+        metavar="PATTERN",
+        help="explain the config keys that have this in their name ('*': all), and end",
+    )
     add("overrides", nargs="*", metavar="KEY VALUE", help="config keys; KEY=VALUE too")
     words = _with_bare_resume(argv)
     args, unknown = parser.parse_known_intermixed_args(words)
@@ -75,36 +92,75 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
     """Return what a parsed command line sets, KEY VALUE or KEY=VALUE words, flags first."""
-    flags = {
-        "OUTPUT_DIR": args.output,
-        "SEED": args.seed,
-        "DATA.WORKERS": args.workers,
-        "TRAIN.PRINT_FREQ": args.print_freq,
-        "TRAIN.AMP": "auto" if args.amp else None,
-    }
-    words = [str(word) for pair in flags.items() if pair[1] is not None for word in pair]
+    words = [word for key, (_, value) in _set_by_flags(args).items() for word in (key, str(value))]
     return words + args.overrides
 
 
-def check_command_line(argv: list[str]) -> CfgNode | None:
-    """End the program here, before torch is imported, on --help and on a fault that shows already.
+def print_config(args: argparse.Namespace, cfg: CfgNode, sources: Mapping[str, str]) -> None:
+    """Write the final values of an experiment; each names the file or the flag that set it.
 
-    What passes is read again, with its warnings, when the run begins.
+    Args:
+        args: The command line.
+        cfg: The config that it asks for.
+        sources: Where each key was set, if not by the command line.
+    """
+    flags = {key: flag for key, (flag, _) in _set_by_flags(args).items()}
+    names = [name for name, _ in override_pairs(args.overrides)]
+    words = dict.fromkeys([key for name in names for key in keys_set_by(name)], COMMAND_LINE)
+    title = f"{args.cfg or args.resume}: the final values, with what set each"
+    sys.stdout.write(final_values(cfg, {**sources, **flags, **words}, title))
+
+
+def check_command_line(argv: list[str]) -> CfgNode | None:
+    """End the program here, before torch is imported, on a fault or a question about the config.
+
+    The questions are --help, --keys and, of a yml file, --print-config. What passes is read again,
+    with its warnings, when the run begins.
 
     Returns:
         The config; None if it is in a checkpoint, which takes torch to read.
     """
     args = parse_args(argv)
-    if not args.cfg:
-        return None
     logging.disable(logging.WARNING)
     try:
-        return load_cfg(args.cfg, overrides_of(args))
+        if not args.cfg:
+            return None
+        cfg, sources = load_with_sources(args.cfg, overrides_of(args))
     except ValueError as error:
         sys.stdout.write(f"error: {error}\n")
         sys.exit(1)
     finally:
         logging.disable(logging.NOTSET)
+    if args.print_config:
+        print_config(args, cfg, sources)
+        sys.exit(0)
+    return cfg
+
+
+class _ShowKeys(argparse.Action):
+    """Explains keys, as --help does flags: before the rest of the command line is looked at."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: Any = None
+    ) -> None:
+        try:
+            text = shown_keys(values)
+        except ValueError as error:
+            parser.error(f"{option}: {error}")
+        sys.stdout.write(text)
+        parser.exit()
+
+
+def _set_by_flags(args: argparse.Namespace) -> dict[str, tuple[str, Any]]:
+    """Return the keys that flags of the command line set: flag and value."""
+    flags = {
+        "OUTPUT_DIR": ("--output", args.output),
+        "SEED": ("--seed", args.seed),
+        "DATA.WORKERS": ("--workers", args.workers),
+        "TRAIN.PRINT_FREQ": ("--print-freq", args.print_freq),
+        "TRAIN.AMP": ("--amp", "auto" if args.amp else None),
+    }
+    return {key: (flag, value) for key, (flag, value) in flags.items() if value is not None}
 
 
 def _about_unknown(unknown: list[str], words: list[str]) -> str:

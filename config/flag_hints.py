@@ -45,6 +45,7 @@ KEYS = {
 }
 FLAGS = {
     "--batch-size-per-gpu": "TRAIN.CLIPS_PER_GPU VALUE",
+    "--cfg-options": "the keys alone, KEY VALUE or KEY=VALUE",
     "--checkpoint": "--resume FILE to go on, --tune_from FILE to start from weights",
     "--config": "--cfg FILE",
     "--config-file": "--cfg FILE",
@@ -56,6 +57,7 @@ FLAGS = {
     "--load-from": "--tune_from FILE",
     "--num-gpus": "PROCESSES=NUMBER before ./train.sh",
     "--num-workers": "--workers NUMBER",
+    "--opts": "the keys alone, KEY VALUE or KEY=VALUE",
     "--output-dir": "--output DIR",
     "--out": "--output DIR",
     "--pretrain": "--tune_from FILE",

@@ -45,6 +45,17 @@ def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
         ValueError: A file cannot be read, a key is unknown, a value has the wrong type or does not
             go with another; the text names the place, the key and what is allowed.
     """
+    return load_with_sources(path, overrides)[0]
+
+
+def load_with_sources(
+    path: str | Path, overrides: Sequence[str] = ()
+) -> tuple[CfgNode, dict[str, str]]:
+    """Do what `load_cfg` does.
+
+    Returns:
+        The config; and where each key was set that is not as by default, the last one that set it.
+    """
     return _load(read_files(path), overrides, is_written_by_hand=True)
 
 
@@ -59,10 +70,13 @@ def load_cfg_text(text: str, source: str, overrides: Sequence[str] = ()) -> CfgN
     Raises:
         ValueError: As `load_cfg`.
     """
-    return _load([YmlFile(source, parse_yaml(text, source))], overrides, is_written_by_hand=False)
+    files = [YmlFile(source, parse_yaml(text, source))]
+    return _load(files, overrides, is_written_by_hand=False)[0]
 
 
-def _load(files: Sequence[YmlFile], overrides: Sequence[str], is_written_by_hand: bool) -> CfgNode:
+def _load(
+    files: Sequence[YmlFile], overrides: Sequence[str], is_written_by_hand: bool
+) -> tuple[CfgNode, dict[str, str]]:
     cfg, sources = get_defaults(), dict[str, str]()
     for source, tree in files:
         is_released = is_legacy(tree)
@@ -88,7 +102,7 @@ def _load(files: Sequence[YmlFile], overrides: Sequence[str], is_written_by_hand
     check_cfg(cfg, source, sources)
     cfg.OUTPUT_DIR = cfg.OUTPUT_DIR or f"runs/{released_run_name(cfg)}"
     cfg.freeze()
-    return cfg
+    return cfg, sources
 
 
 def _values(tree: dict[str, Any], source: str) -> dict[str, Any]:
@@ -108,6 +122,12 @@ def _values(tree: dict[str, Any], source: str) -> dict[str, Any]:
 def is_key(name: str) -> bool:
     """Tell whether a word is a key of the config, ours or released."""
     return name in {**LEGACY_KEYS, **RENAMED_KEYS} or name in KEYS
+
+
+def keys_set_by(name: str) -> tuple[str, ...]:
+    """Return the keys of ours that a name on a command line sets: itself, or by its old name."""
+    known = {**LEGACY_KEYS, **RENAMED_KEYS}
+    return known[name].keys if name in known else (name,)
 
 
 def begins_override(word: str) -> bool:
@@ -147,7 +167,7 @@ def _override_pairs(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
 def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
     """Set one leaf, if it exists and the type fits that of its default."""
     if key not in KEYS:
-        nearest = _nearest(key[:MAX_KEY])
+        (nearest,) = nearest_keys(key, num=1)
         raise ValueError(f"{source}: unknown key {shown(key)}; the nearest valid key is {nearest}")
     _put(cfg, key, coerced(value, KEYS[key], key, source))
 
@@ -160,15 +180,17 @@ def _put(cfg: CfgNode, key: str, value: Any) -> None:
     node[name] = value
 
 
-def _nearest(key: str) -> str:
-    """Return the valid key, released or ours, most like an unknown one or its last word."""
+def nearest_keys(key: str, num: int) -> list[str]:
+    """Return the valid keys, released or ours, most like an unknown one or its last word."""
+    key = key[:MAX_KEY]
 
     def likeness(known: str) -> float:
         pairs = ((key, known), (key.rpartition(".")[2], known.rpartition(".")[2]))
         return max(difflib.SequenceMatcher(None, a.upper(), b).ratio() for a, b in pairs)
 
     known_keys = [*KEYS]
-    return max([*known_keys, *LEGACY_KEYS] if "." not in key else known_keys, key=likeness)
+    candidates = [*known_keys, *LEGACY_KEYS] if "." not in key else known_keys
+    return sorted(candidates, key=likeness, reverse=True)[:num]
 
 
 def all_leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """From a command line to the configs of an experiment: its own and its teacher's."""
 
 import argparse
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,9 @@ from yacs.config import CfgNode
 
 from config import load_cfg
 from config.class_names import check_same_names, read_class_names
-from config.command_line import overrides_of
+from config.command_line import overrides_of, print_config
 from config.distillation_checks import check_teacher
+from config.loading import KEYS, load_with_sources
 from engine.checkpoint_folder import CheckpointFolder
 from engine.distributed import World, decided_by_main
 from models.loaded_model import read_experiment
@@ -25,8 +27,29 @@ def load_experiment(args: argparse.Namespace) -> CfgNode:
     overrides = overrides_of(args)
     if args.cfg:
         return load_cfg(args.cfg, overrides)
-    places = ["OUTPUT_DIR", str(Path(args.resume).parent), "DATA.GENERATE_TOY", "False"]
-    return read_experiment(args.resume, overrides=[*places, *overrides])[0]
+    places = _places(args.resume)
+    words = [word for pair in places.items() for word in pair]
+    return read_experiment(args.resume, overrides=[*words, *overrides])[0]
+
+
+def print_experiment(args: argparse.Namespace) -> None:
+    """Write the final values of the config that the command line asks for, and nothing else."""
+    logging.disable(logging.WARNING)
+    try:
+        if args.cfg:
+            cfg, sources = load_with_sources(args.cfg, overrides_of(args))
+        else:
+            cfg = load_experiment(args)
+            sources = dict.fromkeys(KEYS, f"the config in {args.resume}")
+            sources |= dict.fromkeys(_places(args.resume), "a test of a checkpoint")
+    finally:
+        logging.disable(logging.NOTSET)
+    print_config(args, cfg, sources)
+
+
+def _places(checkpoint: str) -> dict[str, str]:
+    """Return what a test of a checkpoint sets: where to write, and that no data are made."""
+    return {"OUTPUT_DIR": str(Path(checkpoint).parent), "DATA.GENERATE_TOY": "False"}
 
 
 def choose_checkpoint(args: argparse.Namespace, cfg: CfgNode, world: World) -> str | None:

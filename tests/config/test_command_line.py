@@ -156,6 +156,8 @@ except SystemExit as end:
     ("words", "code", "text"),
     [
         (["--help"], 0, "yml file of the experiment"),
+        (["--keys", "SEED"], 0, "SEED  default 0"),
+        (["--cfg", "config/quickstart.yml", "--print-config", "SEED=3"], 0, "SEED: 3  # the comm"),
         (["--cfg", "config/quickstart.yml", "OPTIM.LRR", "1"], 1, "unknown key 'OPTIM.LRR'"),
         (["--cfg", "config/no_such.yml"], 1, "cannot read the config 'config/no_such.yml'"),
         (["--cfg", "config/quickstart.yml", "--gpu", "x"], 2, "argument --gpu: invalid int"),
@@ -216,6 +218,7 @@ def test_positive_number_is_finite(word: str) -> None:
         (["--cutmix-alpha", "1"], "AUG.CUTMIX_ALPHA 1"),
         (["--num-workers", "2"], "write --workers NUMBER"),
         (["--pretrained", "x.pth"], "write --tune_from FILE"),
+        (["--opts", "OPTIM.LR", "1"], "write the keys alone, KEY VALUE or KEY=VALUE"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["--output=$NOT_SET/x"], "--output='$NOT_SET/x': the variable 'NOT_SET' is not set"),
     ],

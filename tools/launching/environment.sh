@@ -15,7 +15,7 @@ if [[ -z "${VENV:-}" ]]; then
     if command -v "$candidate" >/dev/null \
       && "$candidate" "$root"/tools/launching/check_environment.py "$requirements" >/dev/null 2>&1; then
       python="$candidate"
-      echo "using the active Python, $(command -v "$python")"
+      echo "using the active Python, $(command -v "$python")" >&2
       break
     fi
   done
@@ -55,7 +55,7 @@ if [[ -z "$python" ]]; then
     rm -rf "$lock"
     trap - EXIT
   fi
-  echo "using the environment $venv"
+  echo "using the environment $venv" >&2
 fi
 
 # Runs a script under torchrun in PROCESSES processes: by default one for each GPU, two on a CPU.
