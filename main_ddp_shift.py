@@ -338,7 +338,7 @@ def test(cfg: CfgNode, path: str, videos: Videos, world: World) -> None:
         "checkpoint": path,
         "checkpoint_sha256": digest,
         "list": cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST,
-        "remarks": figure_remarks(cfg, videos.records, path),
+        "remarks": figure_remarks(cfg, videos.records, path, loaded.report.caveat),
         "run": described,
     }
     write_results(

@@ -16,6 +16,7 @@ from config.loading import KEYS, begins_override, keys_set_by, load_with_sources
 from config.option_numbers import MAX_SEED, whole_number
 from config.overrides import override_pairs
 from config.shell_paths import expanded
+from config.smoke_run import FLAG
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -52,6 +53,13 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         help="iterations a log line, instead of TRAIN.PRINT_FREQ",
     )
     add("--amp", action="store_true", help="mixed precision, bf16 where the device has it")
+    add(
+        FLAG,
+        type=whole_number(least=1),
+        metavar="N",
+        help="smoke run of the whole path: N batches of one epoch, of validation and test, into "
+        "OUTPUT_DIR_smoke; see TRAIN.MAX_ITERATIONS",
+    )
     add("--gpu", type=whole_number(), help="the one GPU to use")
     add("--multiprocessing-distributed", action="store_true", help="a process for each GPU here")
     add(
@@ -107,8 +115,9 @@ def print_config(args: argparse.Namespace, cfg: CfgNode, sources: Mapping[str, s
     flags = {key: flag for key, (flag, _) in _set_by_flags(args).items()}
     names = [name for name, _ in override_pairs(args.overrides)]
     words = dict.fromkeys([key for name in names for key in keys_set_by(name)], COMMAND_LINE)
+    smoke = {key: source for key, source in sources.items() if source == FLAG}
     title = f"{args.cfg or args.resume}: the final values, with what set each"
-    sys.stdout.write(final_values(cfg, {**sources, **flags, **words}, title))
+    sys.stdout.write(final_values(cfg, {**sources, **flags, **words, **smoke}, title))
 
 
 def check_command_line(argv: list[str]) -> CfgNode | None:
@@ -159,6 +168,7 @@ def _set_by_flags(args: argparse.Namespace) -> dict[str, tuple[str, Any]]:
         "DATA.WORKERS": ("--workers", args.workers),
         "TRAIN.PRINT_FREQ": ("--print-freq", args.print_freq),
         "TRAIN.AMP": ("--amp", "auto" if args.amp else None),
+        "TRAIN.MAX_ITERATIONS": (FLAG, args.max_iterations),
     }
     return {key: (flag, value) for key, (flag, value) in flags.items() if value is not None}
 

@@ -51,6 +51,7 @@ FLAGS = {
     "--config-file": "--cfg FILE",
     "--device": "--gpu NUMBER; without a GPU the CPU is taken",
     "--eval": "--evaluate",
+    "--fast-dev-run": "--max-iterations NUMBER",
     "--finetune": "--tune_from FILE",
     "--fp16": "--amp, or TRAIN.AMP fp16",
     "--gpus": "PROCESSES=NUMBER before ./train.sh",

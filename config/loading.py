@@ -23,6 +23,7 @@ from config.legacy import (
 from config.model_checks import check_backbone, inherited_sizes
 from config.overrides import override_pairs
 from config.shell_paths import PATH_KEYS, expanded
+from config.smoke_run import shorten
 from config.values import coerced, decoded, shown
 from config.yaml_tree import parse_yaml
 
@@ -101,6 +102,7 @@ def _load(
         _put(cfg, key, expanded(value_at(cfg, key), f"{place}: {key}", is_strict))
     check_cfg(cfg, source, sources)
     cfg.OUTPUT_DIR = cfg.OUTPUT_DIR or f"runs/{released_run_name(cfg)}"
+    sources |= shorten(cfg)
     cfg.freeze()
     return cfg, sources
 

@@ -57,6 +57,10 @@ _C.OPTIM.WARMUP_RULE = "factor"
 _C.OPTIM.CLIP_GRAD_NORM = 1.0
 
 _C.TRAIN = CN()
+# Batches of a smoke run (--max-iterations) in each process: of one epoch, of the validation and of
+# the test, all into OUTPUT_DIR with _smoke behind it. No run goes on from it, and what it measures
+# says nothing. 0 = a real run.
+_C.TRAIN.MAX_ITERATIONS = 0
 # Times that every video is seen, in AUG.REPEATS clips each time.
 _C.TRAIN.EPOCHS = 18
 # Epochs without a better validation top-1 after which the training ends; 0 = it has all EPOCHS.

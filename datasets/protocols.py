@@ -9,6 +9,7 @@ import numpy as np
 from yacs.config import CfgNode
 
 from config.checks import value_at
+from config.values import counted
 from datasets import laps_sampling, paddle_sampling, sampling
 from datasets.augment.laps import LAPS_CHANGES, LapsTransform
 from datasets.augment.multi_scale import MultiScaleTransform
@@ -71,8 +72,11 @@ def describe_protocol(cfg: CfgNode) -> str:
     frames = f"{data.NUM_FRAMES}" + (f"x{data.FRAME_STRIDE}" if chosen.reads_stride else "")
     seconds = paddle_sampling.window_seconds(data.NUM_FRAMES)
     window = f" of the first {seconds:.2f} s" if data.WINDOW == "paddle" else ""
+    num_batches = cfg.TRAIN.MAX_ITERATIONS
+    smoke = f"smoke run of {counted(num_batches, 'batch', 'batches')}, " if num_batches else ""
+    mirrored = " and their mirror images" if cfg.TEST.FLIP else ""
     return (
-        f"{clips}x{cfg.TEST.NUM_CROPS} views{' and their mirror images' if cfg.TEST.FLIP else ''}, "
+        f"{smoke}{clips}x{cfg.TEST.NUM_CROPS} views{mirrored}, "
         f"{data.SAMPLING} {frames}{window}, short side {data.TEST_SHORT_SIDE}, "
         f"crop {test_image_size(cfg, 'test')}, "
         f"{'logits' if cfg.TEST.AVERAGE_LOGITS else 'probabilities'} averaged"

@@ -13,6 +13,7 @@ from config.class_names import check_same_names, read_class_names
 from config.command_line import overrides_of, print_config
 from config.distillation_checks import check_teacher
 from config.loading import KEYS, load_with_sources
+from config.smoke_run import FLAG
 from engine.checkpoint_folder import CheckpointFolder
 from engine.distributed import World, decided_by_main
 from models.loaded_model import read_experiment
@@ -60,9 +61,17 @@ def choose_checkpoint(args: argparse.Namespace, cfg: CfgNode, world: World) -> s
     that their launcher has started again go on likewise, whatever was asked for first. Rank 0 looks
     for all processes.
 
+    A smoke run goes on from nothing, though it may test what is named.
+
     Raises:
-        ValueError: There is none, or none of them can be read.
+        ValueError: There is none, or none of them can be read; or a smoke run is to go on.
     """
+    if cfg.TRAIN.MAX_ITERATIONS and not args.evaluate:
+        if args.resume not in (None, "auto"):
+            raise ValueError(
+                f"--resume {args.resume}: a smoke run ({FLAG}) goes on from no other; leave one out"
+            )
+        return None
     may_lack = args.resume == "auto" and not args.evaluate
     is_restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and not args.evaluate
     if args.resume not in ("", "auto") and not is_restarted:

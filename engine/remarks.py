@@ -9,9 +9,12 @@ from datasets.annotations import VideoRecord, list_digest, read_list
 from datasets.records import disk_of
 from datasets.repeated_videos import list_remarks
 from engine.checkpoint_folder import CheckpointFolder
+from engine.smoke_part import smoke_remark
 
 
-def figure_remarks(cfg: CfgNode, records: Sequence[VideoRecord], checkpoint: str) -> list[str]:
+def figure_remarks(
+    cfg: CfgNode, records: Sequence[VideoRecord], checkpoint: str, caveat: str = ""
+) -> list[str]:
     """Say, a line each, what a reader of the figures must know.
 
     The lists that the config names are compared as far as they can be read: a machine that tests
@@ -21,12 +24,15 @@ def figure_remarks(cfg: CfgNode, records: Sequence[VideoRecord], checkpoint: str
         cfg: The config.
         records: What was tested.
         checkpoint: The file that was tested.
+        caveat: What the file says of its weights, see `LoadReport`.
     """
     lists = {split: _list_of(cfg, split) for split in ("train", "val")}
     if list_digest(lists["val"]) == list_digest(records):
         del lists["val"]
     chosen = [CHOSEN.format(checkpoint)] if _is_chosen_on(records, Path(checkpoint)) else []
-    return [*list_remarks({**lists, "test": records}, of=("test",)), *chosen]
+    of_weights = f"{checkpoint} is {caveat}" if caveat else ""
+    first = filter(None, (smoke_remark(cfg), of_weights))
+    return [*first, *list_remarks({**lists, "test": records}, of=("test",)), *chosen]
 
 
 CHOSEN = (

@@ -10,6 +10,7 @@ import torch
 from yacs.config import CfgNode
 
 from config.class_names import check_same_names
+from config.smoke_run import FLAG, smoke_iterations
 from engine.checkpoint_folder import BestRecord
 from engine.checkpoints import TrainingList
 from engine.distributed import World
@@ -151,6 +152,11 @@ def read_training_checkpoint(path: str) -> dict[str, Any]:
     if path.endswith(WEIGHTS_ALONE) or Path(path).is_dir():
         raise ValueError(f"{path} holds weights only. {hint} {path}")
     content = read_checkpoint(path)
+    if iterations := smoke_iterations(content.get("config")):
+        raise ValueError(
+            f"{path} is of a smoke run ({FLAG} {iterations}), which nothing goes on from; begin "
+            "the run without --resume, or name the checkpoint of a real one"
+        )
     missing = [key for key in NEEDED if key not in content]
     if missing:
         raise ValueError(f"{path} holds no {', '.join(missing)}. {hint} {path}")

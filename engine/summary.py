@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 
 from config.values import counted
 from engine.distributed import World
+from engine.smoke_part import smoke_remark
 from engine.whole_file import whole_file
 from models import VideoModel
 from models.freezing import count_trained
@@ -63,9 +64,8 @@ def log_start(
         "effective batch %d = %s x %d clips x %d accumulated, learning rate %g",
         *(batch, processes, cfg.TRAIN.CLIPS_PER_GPU, num_accumulated, cfg.OPTIM.LR),
     )
-    advice = rate_advice(cfg, batch)
-    if advice:
-        _log.warning("%s", advice)
+    for remark in filter(None, (rate_advice(cfg, batch), smoke_remark(cfg))):
+        _log.warning("%s", remark)
 
 
 def write_config(path: Path, cfg: CfgNode) -> None:

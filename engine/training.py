@@ -46,6 +46,7 @@ from engine.run_folder import RunFolder
 from engine.run_log import NullRunLog, RunLog, open_runlog
 from engine.save_points import SavePoints
 from engine.schedule import build_schedule
+from engine.smoke_part import part_to_use
 from engine.stop_signals import stop_signals
 from engine.summary import log_start
 from engine.teachers import Teacher
@@ -62,7 +63,7 @@ class Videos:
     """The videos of a split with what loads their views.
 
     Attributes:
-        records: All of them, in the order of the list.
+        records: All of them that are used, in the order of the list.
         loader: Of this process's share.
         split: ``val`` or ``test``.
     """
@@ -132,7 +133,8 @@ class Training:
 
 def open_videos(cfg: CfgNode, split: str, world: World) -> Videos:
     """Read the list of a split, ``val`` or ``test``, and build the loader of its views."""
-    records = read_records(cfg, split, partial(decided_by_main, world=world))
+    whole = read_records(cfg, split, partial(decided_by_main, world=world))
+    records = part_to_use(whole, cfg, split, world)
     loader = build_view_loader(cfg, records, split, world.rank, world.size)
     return Videos(records, loader, split)
 
@@ -176,11 +178,12 @@ def set_up_training(
             videos are missing.
     """
     once = partial(decided_by_main, world=world)
-    records, val = read_records(cfg, "train", once), open_videos(cfg, "val", world)
-    lists = {"train": records, "val": val.records}
+    listed_records, val = read_records(cfg, "train", once), open_videos(cfg, "val", world)
+    lists = {"train": listed_records, "val": val.records}
     if cfg.TEST.AFTER_TRAINING:  # a fault in it would show only when the training is done
         lists["test"] = read_records(cfg, "test", once)
     check_lists(cfg, lists, world)
+    records = part_to_use(listed_records, cfg, "train", world)
     class_names = read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)
     teacher_cfg = load_teacher_cfg(cfg, class_names)
     loader = build_train_loader(cfg, records, world.rank, world.size, teacher_cfg)
@@ -223,7 +226,8 @@ def set_up_training(
         _log.warning("%s", remark)
     log_start(cfg, world, model, groups.size, len(records), len(val.records))
     names = [record.path for record in records]
-    bad_videos = BadVideos(checkpoints.folder, names, cfg.TRAIN.MAX_BAD_SHARE, world)
+    max_bad = cfg.TRAIN.MAX_BAD_SHARE * len(listed_records) / len(records)
+    bad_videos = BadVideos(checkpoints.folder, names, max_bad, world)
     bad_videos.restore(start.bad_videos)
     training = Training(
         learner,

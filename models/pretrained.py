@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from config.smoke_run import FLAG, smoke_iterations
 from models.video_model import VideoModel
 from models.vit import ViTSize
 from models.weights import State
@@ -120,17 +121,17 @@ def weights_of(
     own = {} if model is None else model.state_dict()
     as_trained = {_inside(name, _ENGINES): value for name, value in tensors.items()}
     if as_trained.keys() == own.keys():
-        return as_trained, _with_note(LoadReport(source, place), others)
+        return as_trained, _with_notes(LoadReport(source, place), others, content)
     if student:
         state, place = student, f"{place}, of a pair the student"
     else:
         state = {_plain_name(name): value for name, value in tensors.items()}
         _check_one_each(tensors, state, source)
     if student and state.keys() == own.keys():
-        return state, _with_note(LoadReport(source, place), others)
+        return state, _with_notes(LoadReport(source, place), others, content)
     found = Found(state, place, source, [*weights], content)
     state, report = _converted(found, model)
-    return state, _with_note(report, others)
+    return state, _with_notes(report, others, content)
 
 
 def describe(content: Mapping[str, Any], source: str) -> Description | None:
@@ -219,7 +220,11 @@ def _names_of_tensors(value: Any) -> set[str]:
     return {_inside(name) for name, tensor in value.items() if isinstance(tensor, Tensor)}
 
 
-def _with_note(report: LoadReport, others: Sequence[str]) -> LoadReport:
+def _with_notes(
+    report: LoadReport, others: Sequence[str], content: Mapping[str, Any]
+) -> LoadReport:
+    if iterations := smoke_iterations(content.get("config")):
+        report.caveat = f"of a smoke run ({FLAG} {iterations}), whose weights have learned nothing"
     if others:
         report.notes.append(f"the file holds other weights, too: {', '.join(others)}; not used")
     return report

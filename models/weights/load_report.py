@@ -24,6 +24,7 @@ class LoadReport:
         reinitialised: Name to why it was set afresh.
         ignored: Names in the file that have no place in the model, and are known not to.
         notes: What else the user should know.
+        caveat: Why the weights are good for nothing but a try; empty where they may be good.
         class_names: By label, where the file says them.
         pixels: Mean and std of the pixels that the weights were trained on, where that is known.
     """
@@ -39,6 +40,7 @@ class LoadReport:
     reinitialised: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    caveat: str = ""
     class_names: list[str] = field(default_factory=list)
     pixels: tuple[list[float], list[float]] | None = None
 
@@ -70,7 +72,7 @@ class LoadReport:
         lines += [f"  re-initialised: {name}: {why}" for name, why in self.reinitialised.items()]
         if self.ignored:
             lines.append(f"  ignored: {_few(self.ignored, NUM_IGNORED)}")
-        lines += [f"  note: {note}" for note in self.notes]
+        lines += [f"  note: {note}" for note in (*self.notes, *filter(None, [self.caveat]))]
         return "\n".join(lines)
 
 

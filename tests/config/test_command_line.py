@@ -218,6 +218,7 @@ def test_positive_number_is_finite(word: str) -> None:
         (["--cutmix-alpha", "1"], "AUG.CUTMIX_ALPHA 1"),
         (["--num-workers", "2"], "write --workers NUMBER"),
         (["--pretrained", "x.pth"], "write --tune_from FILE"),
+        (["--fast-dev-run"], "write --max-iterations NUMBER"),
         (["--opts", "OPTIM.LR", "1"], "write the keys alone, KEY VALUE or KEY=VALUE"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["--output=$NOT_SET/x"], "--output='$NOT_SET/x': the variable 'NOT_SET' is not set"),
