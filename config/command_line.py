@@ -17,6 +17,7 @@ from config.option_numbers import MAX_SEED, whole_number
 from config.overrides import override_pairs
 from config.shell_paths import expanded
 from config.smoke_run import FLAG
+from config.weight_index import fetch_hint
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -132,6 +133,9 @@ def check_command_line(argv: list[str]) -> CfgNode | None:
     args = parse_args(argv)
     logging.disable(logging.WARNING)
     try:
+        for path in filter(None, (args.tune_from, args.resume)):
+            if hint := fetch_hint(path):
+                raise ValueError(hint)
         if not args.cfg:
             return None
         cfg, sources = load_with_sources(args.cfg, overrides_of(args))

@@ -14,11 +14,13 @@ from config.backbones import backbone_pixels
 from config.changes import changed_answers
 from config.class_names import are_numbers, check_same_names, read_class_names
 from config.overrides import override_pairs
+from config.weight_index import fetch_hint
 from models.exported import SUFFIXES
 from models.model_table import build_model
 from models.pretrained import describe, fit_weights, read_weights, weights_of
 from models.weights.hub_folder import read_telling
 from models.weights.load_report import LoadReport
+from models.weights.named_weights import is_named
 
 _log = logging.getLogger(__name__)
 
@@ -103,6 +105,8 @@ def read_experiment(
         raise ValueError(
             f"{path} is an exported model, not a checkpoint: models.exported.load_exported opens it"
         )
+    if not is_named(path) and (hint := fetch_hint(path)):
+        raise ValueError(hint)
     content = read_telling(path)
     said = describe(content, path) if content and not content.get("config") else None
     if said:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from config.smoke_run import FLAG, smoke_iterations
+from config.weight_index import fetch_hint
 from models.video_model import VideoModel
 from models.vit import ViTSize
 from models.weights import State
@@ -97,6 +98,8 @@ def read_weights(path: str | Path, model: nn.Module | None = None) -> tuple[Stat
     Raises:
         ValueError: As `load_weights`.
     """
+    if not is_named(path) and (hint := fetch_hint(path)):
+        raise ValueError(hint)
     suffix = "" if is_named(path) else Path(path).suffix
     if suffix in (".npz", ".pdparams"):
         arrays = read_npz(path) if suffix == ".npz" else read_pdparams(path)
