@@ -5,7 +5,10 @@ import pytest
 
 from config import load_cfg, load_cfg_text
 from config.backbones import backbone_pixels
+from config.base_files import read_files
+from config.checks import value_at
 from config.legacy import released_run_name
+from config.loading import load_with_sources
 
 CONFIG = Path(__file__).parents[2] / "config"
 RECIPES = {str(path.relative_to(CONFIG)): path for path in sorted(CONFIG.rglob("*.yml"))}
@@ -38,6 +41,27 @@ RELEASED = {
 def test_recipe_loads_and_so_does_its_dump(name: str) -> None:
     cfg = load_cfg(RECIPES[name])
     assert load_cfg_text(cfg.dump(), "dump") == cfg
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_holds_what_differs_from_its_base(name: str) -> None:
+    files = read_files(RECIPES[name])
+    if len(files) == 1:
+        return
+    base, own = (file.source.partition(" (")[0] for file in files[-2:])
+    assert Path(base).parent == Path(own).parent
+    (cfg, sources), inherited = load_with_sources(own), load_cfg(base)
+    kept = [key for key, source in sources.items() if source == own]
+    if "MODEL.BACKBONE" in kept:  # then nothing of MODEL.VIT is inherited
+        kept = [key for key in kept if not key.startswith("MODEL.VIT.")]
+    assert [key for key in kept if value_at(cfg, key) == value_at(inherited, key)] == []
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_copy_of_a_recipe_is_the_recipe_wherever_it_lies(name: str, tmp_path: Path) -> None:
+    copy = tmp_path / "mine.yml"
+    copy.write_bytes(RECIPES[name].read_bytes())
+    assert load_cfg(copy) == load_cfg(RECIPES[name])
 
 
 @pytest.mark.parametrize("name", RECIPES)
