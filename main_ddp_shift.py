@@ -50,6 +50,7 @@ from engine.run_folder import RunFolder, held_folder
 from engine.run_log import set_up_console
 from engine.scores import Scores, collect_scores
 from engine.summary import log_end, write_config
+from engine.trackers import check_trackers, open_trackers
 from engine.training import Training, Videos, check_lists, open_videos, set_up_training
 from engine.user_errors import user_errors_shown
 from models import load_model
@@ -91,6 +92,7 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
             if world.local_rank == 0 and is_toy_missing(cfg.DATA.ROOT, cfg.DATA.VAL_LIST):
                 make_toy(cfg.DATA.ROOT)
             barrier()
+        decided_by_main(lambda: check_trackers(cfg), world)
         args.resume = choose_checkpoint(args, cfg, world)
         if args.evaluate:
             videos = open_videos(cfg, "test", world)
@@ -341,10 +343,12 @@ def test(cfg: CfgNode, path: str, videos: Videos, world: World) -> None:
         "remarks": figure_remarks(cfg, videos.records, path, loaded.report.caveat),
         "run": described,
     }
-    write_results(
-        *(folder, scores, unreadable, loaded.class_names, source, cfg.TEST.AVERAGE_LOGITS),
-        num_epochs=loaded.num_epochs,
-    )
+    with open_trackers(cfg, folder) as trackers:
+        write_results(
+            *(folder, scores, unreadable, loaded.class_names, source, cfg.TEST.AVERAGE_LOGITS),
+            num_epochs=loaded.num_epochs,
+            trackers=trackers,
+        )
     if unreadable and not cfg.TEST.SKIPS_UNREADABLE:
         raise ValueError(
             f"{len(unreadable)} of {len(videos.records)} videos are unreadable, and the figures "

@@ -184,6 +184,15 @@ _C.TEST.SKIPS_UNREADABLE = False
 # Distinct views that go through the model at once; 0 = 16, on a GPU 64.
 _C.TEST.VIEWS_PER_FORWARD = 0
 
+_C.LOG = CN()
+# Besides TensorBoard, send the figures of a training and its test to Weights & Biases: the name of
+# the project there; empty = not. It needs the package wandb, which reads the environment:
+# WANDB_MODE=offline keeps them in the run folder.
+_C.LOG.WANDB = ""
+# The same for MLflow: the name of the experiment. It needs the package mlflow;
+# MLFLOW_TRACKING_URI says where they go.
+_C.LOG.MLFLOW = ""
+
 
 def get_defaults() -> CN:
     """Return a fresh copy of the defaults, not frozen."""

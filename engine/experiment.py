@@ -22,8 +22,8 @@ from models.loaded_model import read_experiment
 def load_experiment(args: argparse.Namespace) -> CfgNode:
     """Return the config that the command line asks for, of a yml file or of a checkpoint.
 
-    That of a checkpoint says what to read, not where to write: results go beside the checkpoint,
-    and no data are made, unless the command line says so.
+    That of a checkpoint says what to read, not where to write: results go beside the checkpoint
+    and to no service, and no data are made, unless the command line says so.
     """
     overrides = overrides_of(args)
     if args.cfg:
@@ -49,8 +49,9 @@ def print_experiment(args: argparse.Namespace) -> None:
 
 
 def _places(checkpoint: str) -> dict[str, str]:
-    """Return what a test of a checkpoint sets: where to write, and that no data are made."""
-    return {"OUTPUT_DIR": str(Path(checkpoint).parent), "DATA.GENERATE_TOY": "False"}
+    """Return what a test of a checkpoint sets: where to write, nothing made, nothing sent."""
+    nowhere = {"DATA.GENERATE_TOY": "False", "LOG.WANDB": "", "LOG.MLFLOW": ""}
+    return {"OUTPUT_DIR": str(Path(checkpoint).parent), **nowhere}
 
 
 def choose_checkpoint(args: argparse.Namespace, cfg: CfgNode, world: World) -> str | None:

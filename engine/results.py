@@ -15,6 +15,7 @@ from engine.event_files import cut_events
 from engine.mean_scores import MeanScores, reliability_in_words
 from engine.run_log import NullRunLog, RunLog
 from engine.scores import Scores, in_words, shown_tops
+from engine.trackers import Tracker
 from engine.whole_file import whole_file
 
 _log = logging.getLogger(__name__)
@@ -125,6 +126,7 @@ def write_results(
     source: Mapping[str, Any],
     average_logits: bool = True,
     num_epochs: int = 0,
+    trackers: Sequence[Tracker] = (),
 ) -> None:
     """Write scores.npz, results.json, the confusion and TensorBoard's events; say the figures.
 
@@ -137,6 +139,7 @@ def write_results(
             said beside the figures.
         average_logits: Average logits over the views; False: probabilities.
         num_epochs: Of the tested checkpoint, as far as it says.
+        trackers: What gets the figures, too.
 
     Raises:
         UnwritableError: A file cannot be written.
@@ -172,6 +175,8 @@ def write_results(
         board.scalars(num_epochs, tagged)
         if picture is not None:
             board.picture(num_epochs, "test/confusion", picture)
+    for tracker in trackers:
+        tracker.scalars(num_epochs, tagged)
     for line in unreadable:
         _log.warning("left out: %s", line)
     _log.info(

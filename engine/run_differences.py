@@ -17,6 +17,8 @@ from engine.schedule import build_schedule
 FREE_KEYS = (
     "OUTPUT_DIR",
     "DATA.WORKERS",
+    "LOG.MLFLOW",
+    "LOG.WANDB",
     "TRAIN.CHECKPOINT_ASYNC",
     "TRAIN.CHECKPOINT_MINUTES",
     "TRAIN.CHECKPOINT_STEPS",

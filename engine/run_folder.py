@@ -17,6 +17,7 @@ _OF_A_RUN = (  # what a training or a test writes; a folder with any of these is
     *("ckpt_e*.pth", "best_ckpt_e*.pth", "config.yml", "test_config.yml", "log.jsonl", "train.log"),
     *("tensorboard", "bad_videos.txt", "results.json", "scores.npz"),
     *("confusion.csv", "confusion.png", "curves.png", "run_report.html", "run_comparison.html"),
+    "trackers",
 )
 
 _log = logging.getLogger(__name__)

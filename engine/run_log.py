@@ -19,6 +19,7 @@ from engine.confusion import write_confusion
 from engine.curves import write_curves
 from engine.kept_records import RecordedPart, cut_records
 from engine.run_folder import RunFolder
+from engine.trackers import Tracker, build_trackers
 from engine.whole_file import errors_told, sync_file, unwritable
 
 _log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class RunLog:
         self.folder = folder
         self._lines = folder / "log.jsonl"
         self._drawn_at = time.monotonic()
+        self._trackers: list[Tracker] = []
         self._board = Board(folder / "tensorboard")
         with errors_told(folder / "train.log"):
             self._console = _ConsoleFile(folder / "train.log", encoding="utf-8")
@@ -96,6 +98,8 @@ class RunLog:
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Record figures by tag in TensorBoard."""
         self._board.scalars(step, values)
+        for tracker in self._trackers:
+            tracker.scalars(step, values)
 
     def line(self, kind: str, **values: Any) -> None:
         """Append a line to log.jsonl: the kind, the time in seconds, the values.
@@ -112,8 +116,12 @@ class RunLog:
             file.write(json.dumps(entry) + "\n")
 
     def config(self, cfg: CfgNode) -> None:
-        """Record the config in TensorBoard, what differs from the defaults first."""
+        """Record the config in TensorBoard, what differs from the defaults first.
+
+        From here on the figures go to the services, too, that its LOG names.
+        """
         self._board.config(cfg)
+        self._trackers = build_trackers(cfg, self.folder)
 
     def clips(self, clips: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> None:
         """Show clips, (B, T, 3, H, W) in 0..255, each below the name of its class."""
@@ -152,6 +160,8 @@ class RunLog:
         """Close the files, and draw the curves."""
         self._board.close()
         write_curves(self.folder)
+        for tracker in self._trackers:
+            tracker.close()
         logging.getLogger().removeHandler(self._console)
         self._console.close()
 

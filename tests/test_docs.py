@@ -31,9 +31,8 @@ def without_diffs(text: str) -> str:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_config_keys_named_in_documents_exist(repository: Path, document: str) -> None:
     text = without_diffs((repository / document).read_text())
-    keys = re.findall(
-        r"\b(?:DATA|AUG|MODEL|LOSS|OPTIM|TRAIN|DISTILL|VAL|TEST)(?:\.[A-Z_][A-Z_0-9]*)+", text
-    )
+    sections = "DATA|AUG|MODEL|LOSS|OPTIM|TRAIN|DISTILL|VAL|TEST|LOG"
+    keys = re.findall(rf"\b(?:{sections})(?:\.[A-Z_][A-Z_0-9]*)+", text)
     assert [key for key in keys if not is_key(key)] == []
 
 
