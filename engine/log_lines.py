@@ -1,6 +1,7 @@
 """The lines of log.jsonl, read back, and where in the training each of them stands."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,21 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 def epochs_at(lines: Sequence[dict[str, Any]]) -> list[float | None]:
     """Return for each line how many epochs were done, with fraction; None where it does not say.
 
-    The first of our logs counted their epochs from 0 and had no ``step``.
+    The first of our logs counted their epochs from 0; where a run went on with a count from 1, one
+    number is missing.
     """
     of_train = [line for line in lines if line["kind"] == "train"]
     per_epoch = max((number_in(line, "iteration") or 0 for line in of_train), default=0)
-    first, places = 1, list[float | None]()
+    first, before = 1, math.inf
+    places: list[float | None] = []
     for line in lines:
         epoch = number_in(line, "epoch")
-        if line["kind"] == "train":
-            first = 1 if "step" in line else 0
+        if line["kind"] == "train" and epoch is not None:
+            if epoch == 0 or "step" not in line:
+                first = 0
+            elif epoch > before + 1:
+                first = 1
+            before = epoch
         if epoch is None:
             places.append(None)
         elif line["kind"] == "train":

@@ -37,13 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="OUT", help="write what is found there too")
     args = parser.parse_args(argv)
     try:
-        runs = [open_records(name) for name in args.runs]
+        first, second = runs = [open_records(name) for name in args.runs]
         check_places({"--json": args.json}, _files(runs))
         for letter, run in zip("AB", runs, strict=True):
             sys.stdout.write(f"{letter}: {run.name}\n")
         differences = record_differences(runs)
         _print_differences(differences)
-        found = compare_scores(*runs, only_common=args.common)
+        found = compare_scores(first, second, only_common=args.common)
     except ValueError as error:
         sys.stdout.flush()
         sys.stderr.write(f"error: {error}\n")

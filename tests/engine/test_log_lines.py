@@ -1,8 +1,6 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from engine.log_lines import epochs_at, read_log
 
 
@@ -27,7 +25,6 @@ def test_each_line_stands_where_its_epoch_was() -> None:
 def test_first_logs_count_their_epochs_from_0() -> None:
     lines = [{"kind": "train", "epoch": 0, "iteration": 4}, {"kind": "val", "epoch": 0}]
     assert epochs_at(lines) == [1.0, 1.0]
-    assert epochs_at([*lines, train(2, 4), {"kind": "val", "epoch": 2}])[2:] == [
-        pytest.approx(2.0),
-        2.0,
-    ]
+    assert epochs_at([*lines, train(1, 4), train(3, 2)])[2:] == [2.0, 2.5]  # went on from 1
+    assert epochs_at([train(0, 4), train(0, 8), {"kind": "val", "epoch": 0}]) == [0.5, 1.0, 1.0]
+    assert epochs_at([train(2, 2), train(3, 4)]) == [1.5, 3.0]  # of a run that went on elsewhere

@@ -78,7 +78,11 @@ def class_table(runs: Sequence[str], classes: Sequence[Classes]) -> str:
     rows = []
     for label, name in enumerate(first.names):
         tops = [_known(accuracy[label]) for accuracy in accuracies]
-        row = [named(name), number(label, digits=0), number(first.matrix[label].sum(), digits=0)]
+        row = [
+            named(name),
+            number(label, digits=0),
+            number(int(first.matrix[label].sum()), digits=0),
+        ]
         row += [number(top, digits=1) for top in tops]
         if len(runs) == 2:
             both = tops[0] is not None and tops[1] is not None
@@ -99,7 +103,7 @@ def confusion_picture(classes: Classes) -> str:
     rows = []
     for label, name in enumerate(classes.names):
         cells = [
-            f'<td style="--share:{share:.3f}"{" class=strong" if share > 0.5 else ""}>'
+            f'<td style="--share:{share:.3f}"{" class=strong" if share > 0.7 else ""}>'
             f"{count or ''}</td>"
             for count, share in zip(classes.matrix[label], shares[label], strict=True)
         ]
@@ -142,7 +146,7 @@ def _confused_pairs(classes: Classes) -> str:
     for place in np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSED]:
         row, column = np.unravel_index(place, wrong.shape)
         if wrong[row, column]:
-            counts = (wrong[row, column], classes.matrix[row].sum())
+            counts = (int(wrong[row, column]), int(classes.matrix[row].sum()))
             names = (classes.names[row], classes.names[column])
             rows.append([*map(named, names), *(number(count, digits=0) for count in counts)])
     return table(["true class", "taken for", "times", "of"], rows, is_sortable=True)
@@ -154,7 +158,7 @@ def _worst(classes: Classes, label: int) -> list[Cell]:
     wrong[label] = 0
     if not wrong.any():
         return [named(""), number(None)]
-    return [named(classes.names[wrong.argmax()]), number(wrong.max(), digits=0)]
+    return [named(classes.names[wrong.argmax()]), number(int(wrong.max()), digits=0)]
 
 
 def _known(value: Any) -> float | None:

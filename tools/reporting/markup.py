@@ -44,15 +44,13 @@ def table(
     headings: Sequence[str],
     rows: Iterable[Sequence[Cell]],
     is_sortable: bool = False,
-    has_row_names: bool = True,
 ) -> str:
-    """Return a table that scrolls in its own box.
+    """Return a table that scrolls in its own box; the first cell of a row names it.
 
     Args:
         headings: Of the columns, texts.
         rows: Cells.
-        is_sortable: Its headings are buttons that sort it.
-        has_row_names: The first cell of a row names it.
+        is_sortable: Its headings are buttons that sort it, and a long one scrolls.
     """
     named_columns = (
         f'<th scope="col"><button type="button">{text(heading)}</button></th>'
@@ -60,15 +58,14 @@ def table(
         else f'<th scope="col">{text(heading)}</th>'
         for heading in headings
     )
-    body = "\n".join(f"<tr>{_row(row, has_row_names)}</tr>" for row in rows)
+    body = "\n".join(f"<tr>{_row(row)}</tr>" for row in rows)
     head = f"<thead><tr>{''.join(named_columns)}</tr></thead>"
-    return f'<div class="box"><table>{head}<tbody>\n{body}\n</tbody></table></div>'
+    box = "box short" if is_sortable else "box"
+    return f'<div class="{box}"><table>{head}<tbody>\n{body}\n</tbody></table></div>'
 
 
-def _row(cells: Sequence[Cell], has_name: bool) -> str:
-    return "".join(
-        _cell(cell, "th" if has_name and not place else "td") for place, cell in enumerate(cells)
-    )
+def _row(cells: Sequence[Cell]) -> str:
+    return "".join(_cell(cell, "td" if place else "th") for place, cell in enumerate(cells))
 
 
 def _cell(cell: Cell, tag: str) -> str:

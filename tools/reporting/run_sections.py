@@ -69,8 +69,8 @@ def _rows(kind: str, figures: Sequence[Mapping[str, Any]]) -> Iterator[list[Cell
 
 def _figure(value: Any) -> Cell:
     if isinstance(value, tuple):  # an accuracy and its interval
-        return Cell(f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})", value[0], "number")
-    return number(value, digits=0 if isinstance(value, int) else 2)
+        return Cell(f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})")
+    return Cell(number(value, digits=0 if isinstance(value, int) else 2).markup)
 
 
 def _figures(found: Mapping[str, Any]) -> dict[str, Any]:
