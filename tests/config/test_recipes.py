@@ -1,3 +1,4 @@
+import math
 import re
 from pathlib import Path
 
@@ -79,6 +80,21 @@ def test_batch_of_the_recipe_is_the_product_that_its_opening_gives(name: str) ->
     set_whole = cfg.TRAIN.GLOBAL_BATCH // (gpus * clips)
     assert (clips, accumulated) == (cfg.TRAIN.CLIPS_PER_GPU, set_whole or cfg.TRAIN.ACCUMULATION)
     assert cfg.OPTIM.REFERENCE_LR == cfg.OPTIM.LR
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_batches_for_large_cards_are_as_large_as_the_recipes(name: str) -> None:
+    opening = RECIPES[name].read_text()
+    effective = re.search(r"# Batch: +(\d+) effective", opening)
+    if "/" not in name or not effective:
+        return
+    line = re.search(r"# 80 GB: +(.*) \((.*) GiB in bf16, computed\)", opening)
+    assert line is not None
+    batches = re.findall(r"(\d+) GPUs? x (\d+) x (\d+)", line[1])
+    assert [math.prod(map(int, batch)) for batch in batches] == [int(effective[1])] * len(batches)
+    gib = [int(number) for number in line[2].split(", ")]
+    assert len(gib) == len(batches)
+    assert max(gib) < 67  # of 74.5, the allocator's reserve and kernels aside
 
 
 @pytest.mark.parametrize("name", RELEASED)
