@@ -50,6 +50,7 @@ def load_model(
     checkpoint: str | Path,
     cfg: CfgNode | str | Path | None = None,
     overrides: Sequence[str] = (),
+    needs_head: bool = True,
 ) -> LoadedModel:
     """Open a checkpoint of ours, a release's or another library's, for everything but training.
 
@@ -58,13 +59,15 @@ def load_model(
         cfg: The experiment, or its yml file; None: the one in the checkpoint.
         overrides: A flat list KEY VALUE KEY=VALUE ... on top of it; none beside a config that is
             loaded already.
+        needs_head: False: features are asked for, not answers; then the head may be missing, and a
+            module along time, which an image model lacks.
 
     Raises:
         ValueError: The file cannot be read, is an exported model, holds no config and none was
             given, or does not fit the config; or the config names its classes otherwise. The text
             says what to do.
     """
-    experiment, content = read_experiment(checkpoint, cfg, overrides)
+    experiment, content = read_experiment(checkpoint, cfg, overrides, needs_head=needs_head)
     path = str(checkpoint)
     changes = changed_answers(content.get("config", ""), experiment)
     for key, (theirs, ours) in changes.items():
@@ -73,7 +76,7 @@ def load_model(
     model = build_model(experiment)
     # a file that describes itself was read for that, and is not read twice
     found = weights_of(content, path, model) if content else read_weights(path, model)
-    report = fit_weights(model, *found, head_may_differ=False)
+    report = fit_weights(model, *found, head_may_differ=not needs_head)
     report.pixels = report.pixels or backbone_pixels(experiment.MODEL.BACKBONE)
     pixels = report.pixel_remark(experiment.DATA.PIXEL_MEAN, experiment.DATA.PIXEL_STD)
     if pixels and not any(key.startswith("DATA.PIXEL_") for key in changes):
@@ -88,6 +91,7 @@ def read_experiment(
     cfg: CfgNode | str | Path | None = None,
     overrides: Sequence[str] = (),
     way_out: str = "--cfg",
+    needs_head: bool = True,
 ) -> tuple[CfgNode, dict[str, Any]]:
     """Return the config that a checkpoint is to be opened by, and what the file says of itself.
 
@@ -96,6 +100,7 @@ def read_experiment(
         cfg: As for `load_model`.
         overrides: As for `load_model`.
         way_out: What names a config where the file holds none.
+        needs_head: As for `load_model`.
 
     Raises:
         ValueError: As `load_model`.
@@ -123,7 +128,9 @@ def read_experiment(
     if not content.get("config"):
         raise ValueError(f"{path} does not hold its config; name one with {way_out}")
     if said:
-        said.check_complete(path, [key for key, _ in override_pairs(overrides)], way_out)
+        given = [key for key, _ in override_pairs(overrides)]
+        given += [] if needs_head else ["MODEL.NUM_CLASSES"]
+        said.check_complete(path, given, way_out)
     return load_cfg_text(content["config"], f"the config in {path}", overrides), content
 
 

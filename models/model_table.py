@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 from models.explain.grad_cam import STAGES
 from models.explain.seen_maps import SeenMaps, timesformer_maps, tsm_maps, vit_maps
 from models.freezing import freeze
+from models.layer_features import timesformer_layer, tsm_layer, vit_layer
 from models.online import OnlineModel, OnlineTSM, OnlineViT
 from models.resnet_tsm import ResNetTSM, TSMOptions
 from models.timesformer import TimeSformer
@@ -34,6 +35,8 @@ class ModelEntry:
         maps: From the model, clips, labels and a stage to where it looks, see
             `models.explain.seen_maps`; None where nothing can be shown.
         stages: Places that ``maps`` can look at, the last by default; empty for no choice.
+        layer_features: From the model, clips (B, T, 3, H, W) and the number of a layer to features
+            (B, S, C), see `models.layer_features`; None where only what the head sees is given.
         is_convolutional: On a GPU it runs channels last, as cuDNN's tensor cores take maps.
     """
 
@@ -43,6 +46,7 @@ class ModelEntry:
     image_keys: tuple[str, ...] = ()
     maps: Callable[[Any, Tensor, Tensor, str], SeenMaps] | None = None
     stages: tuple[str, ...] = ()
+    layer_features: Callable[[Any, Tensor, int], Tensor] | None = None
     is_convolutional: bool = False
 
 
@@ -158,6 +162,7 @@ MODELS = {
         online=OnlineViT,
         image_keys=("MODEL.NAME", "vit"),
         maps=vit_maps,
+        layer_features=vit_layer,
     ),
     "tokshift": ModelEntry(
         VisionTransformer,
@@ -165,8 +170,14 @@ MODELS = {
         online=OnlineViT,
         image_keys=("MODEL.NAME", "vit"),
         maps=vit_maps,
+        layer_features=vit_layer,
     ),
-    "timesformer": ModelEntry(TimeSformer, _build_timesformer, maps=timesformer_maps),
+    "timesformer": ModelEntry(
+        TimeSformer,
+        _build_timesformer,
+        maps=timesformer_maps,
+        layer_features=timesformer_layer,
+    ),
     "tsm": ModelEntry(
         ResNetTSM,
         _build_tsm,
@@ -174,6 +185,7 @@ MODELS = {
         image_keys=("MODEL.TSM.SHIFT", "False"),
         maps=tsm_maps,
         stages=STAGES,
+        layer_features=tsm_layer,
         is_convolutional=True,
     ),
 }

@@ -152,19 +152,29 @@ class ResNetTSM(nn.Module):
 
     def frame_logits(self, clips: Tensor) -> Tensor:
         """Return the logits before the average over frames, (B, T, K); T/2 if pooled in time."""
+        logits = self.classify(self.maps(clips))  # (B*T, K)
+        B, T = clips.shape[:2]
+        return logits.unflatten(0, (B, T // 2 if self.options.temporal_pool else T))  # (B, T, K)
+
+    def maps(self, clips: Tensor, num_stages: int = 4) -> Tensor:
+        """Return the maps of clips (B, T, C, H, W) behind the first stages, (B*T, C', H', W').
+
+        Raises:
+            ValueError: The clips are not (B, T, C, H, W) with the model's C.
+        """
         if clips.dim() != 5 or clips.shape[2] != self.in_channels:
             raise ValueError(
                 f"the model takes clips (B, T, {self.in_channels}, H, W) for "
                 f"{self.options.modality}, got {tuple(clips.shape)}"
             )
-        B, T = clips.shape[:2]
+        T = clips.shape[1]
         x = self.stem(clips.flatten(0, 1))  # (B*T, C, H/4, W/4)
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4)[:num_stages]:
             if stage is self.layer2 and self.options.temporal_pool:
                 x, T = temporal_pool(x, T), T // 2
             for block in stage:
                 x = block(x, T)
-        return self.classify(x).unflatten(0, (B, T))  # (B, T, K)
+        return x
 
     def stem(self, frames: Tensor) -> Tensor:
         """Turn frames (M, C, H, W) into the maps that layer1 takes, (M, 64, H/4, W/4)."""
