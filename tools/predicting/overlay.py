@@ -12,7 +12,8 @@ from datasets.decode.pyav_frames import require_av
 from datasets.readers import UnreadableVideoError, VideoReader
 from datasets.records import open_frames
 from engine.fonts import Font, drawn_names, font_for
-from tools.predicting.timeline import Timeline, numbered_frames
+from tools.predicting.sliding_windows import numbered_frames
+from tools.predicting.timeline import Timeline
 from tools.predicting.video_classifier import VideoClassifier
 
 CODEC = "libx264"

@@ -1,27 +1,33 @@
 """What a long video shows when: its classes' probabilities in windows that slide over it."""
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, starmap
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from yacs.config import CfgNode
 
 from datasets.annotations import VideoRecord
-from datasets.live import LiveFrame, video_frames
 from datasets.loaders import build_test_views
-from datasets.protocols import SAMPLINGS, build_test_sampling
-from datasets.readers import UnreadableVideoError, VideoFile, VideoReader
+from datasets.protocols import build_test_sampling
+from datasets.readers import UnreadableVideoError
 from datasets.records import open_frames
 from datasets.views import Views
 from engine.canvas import can_draw
 from engine.fonts import drawn_names
 from ops.metrics import ranked_classes
+from tools.predicting.sliding_windows import (
+    Pictures,
+    WindowReader,
+    at_rate,
+    clips_in_passing,
+    numbered_frames,
+    place_windows,
+)
 from tools.predicting.timeline_plot import NUM_ROWS, plot_timeline
 from tools.predicting.video_classifier import VideoClassifier
 
@@ -120,33 +126,6 @@ def table_and_picture(path: Path) -> tuple[Path, Path]:
     return path.with_suffix(".csv"), path.with_suffix(".png")
 
 
-class WindowReader:
-    """A part of a video whose frames are at hand, as a reader of a video of its own.
-
-    Args:
-        pictures: uint8 (H, W, 3) by number of the frame in the whole video.
-        first: Number of the part's first frame.
-        num_frames: Frames in it.
-        fps: Frames a second.
-    """
-
-    def __init__(
-        self, pictures: dict[int, np.ndarray], first: int, num_frames: int, fps: float
-    ) -> None:
-        self.pictures = pictures
-        self.first = first
-        self.num_frames = num_frames
-        self.fps = fps
-
-    def __len__(self) -> int:
-        """Count the frames."""
-        return self.num_frames
-
-    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return frames, uint8 (T, H, W, 3), by indices within the part."""
-        return np.stack([self.pictures[self.first + int(index)] for index in indices])
-
-
 def build_timeline(
     classifier: VideoClassifier,
     record: VideoRecord,
@@ -172,21 +151,19 @@ def build_timeline(
     num_frames = len(reader)
     if not num_frames:
         raise UnreadableVideoError(f"{record.path}: no frames")
-    cfg = _at_rate(classifier.cfg, reader.fps)
-    wanted = clip_span(cfg) if window is None else max(1, round(window * reader.fps))
-    length = min(wanted, num_frames)
-    step = max(1, round(hop * reader.fps)) if hop else max(1, length // 2)
-    firsts = window_firsts(num_frames, length, step)
+    cfg = at_rate(classifier.cfg, reader.fps)
+    firsts, length = place_windows(cfg, num_frames, window, hop)
     offsets = np.unique(build_test_sampling(cfg, "test")(length))
     times: list[float] = []
-    frames = numbered_frames(reader, {int(n) for n in np.add.outer(firsts, offsets).flat}, times)
+    clips = firsts[:, None] + offsets
+    frames = numbered_frames(reader, {*clips.ravel().tolist()}, times)
 
-    def views_of(pictures: dict[int, np.ndarray], place: int) -> Views:
+    def views_of(place: int, pictures: Pictures) -> Views:
         part = WindowReader(pictures, int(firsts[place]), length, reader.fps)
         whole = record._replace(num_frames=length)
         return build_test_views(cfg, [whole], "test", lambda _: part)[0]._replace(video=place)
 
-    views = _views_in_passing(frames, firsts, offsets, views_of)
+    views = starmap(views_of, clips_in_passing(frames, clips))
     probabilities = []
     while batch := list(islice(views, cfg.VAL.VIDEOS_PER_GPU)):
         for _, scores, _ in classifier.results(batch):
@@ -197,79 +174,3 @@ def build_timeline(
     seconds = np.array(times)
     starts, ends = seconds[firsts], seconds[firsts + length - 1]
     return Timeline(firsts, length, starts, ends, torch.stack(probabilities), 1 / reader.fps)
-
-
-def _at_rate(cfg: CfgNode, fps: float) -> CfgNode:
-    """Return the config for windows, which have no clock, of a video with this rate."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.DATA.FPS = fps
-    cfg.freeze()
-    return cfg
-
-
-def clip_span(cfg: CfgNode) -> int:
-    """Return the frames that a clip of the model spans.
-
-    Raises:
-        ValueError: Its frames are spread over whole videos.
-    """
-    span = SAMPLINGS[cfg.DATA.SAMPLING].span(cfg)
-    if span is None:
-        raise ValueError(
-            f"DATA.SAMPLING={cfg.DATA.SAMPLING!r} spread {cfg.DATA.NUM_FRAMES} frames over each "
-            "training video, so a clip has no length of its own; give --window SECONDS, about the "
-            "length of those videos"
-        )
-    return span
-
-
-def window_firsts(num_frames: int, length: int, hop: int) -> np.ndarray:
-    """Return the first frame of each window, (N,); the last window ends with the video."""
-    last = num_frames - length
-    return np.unique([*range(0, last, hop), last])
-
-
-def numbered_frames(
-    reader: VideoReader, wanted: set[int] | None, times: list[float]
-) -> Iterator[LiveFrame]:
-    """Yield frames of a whole video in order.
-
-    Args:
-        reader: Of a file or of a folder of frames.
-        wanted: Numbers of the frames to yield; None for all.
-        times: Filled with the time of every frame, in seconds since the first.
-
-    Raises:
-        UnreadableVideoError: A frame cannot be read; those before have been yielded.
-    """
-    if isinstance(reader, VideoFile):
-
-        def is_wanted(number: int, seconds: float) -> bool:
-            times.append(seconds)
-            return wanted is None or number in wanted
-
-        yield from video_frames(reader.path, is_wanted, reader.max_pixels)
-        return
-    times += (np.arange(len(reader)) / reader.fps).tolist()
-    for number in range(len(reader)) if wanted is None else sorted(wanted):
-        yield LiveFrame(number, times[number], reader.read([number])[0])
-
-
-def _views_in_passing(
-    frames: Iterable[LiveFrame],
-    firsts: np.ndarray,
-    offsets: np.ndarray,
-    views_of: Callable[[dict[int, np.ndarray], int], Views],
-) -> Iterator[Views]:
-    """Yield each window's views as soon as its last frame has come; keep only frames to come."""
-    pictures: dict[int, np.ndarray] = {}
-    place = 0
-    for frame in frames:
-        pictures[frame.number] = frame.picture
-        while place < len(firsts) and firsts[place] + offsets[-1] == frame.number:
-            yield views_of(pictures, place)
-            place += 1
-            if place < len(firsts):
-                needed = firsts[place] + offsets[0]
-                pictures = {number: p for number, p in pictures.items() if number >= needed}

@@ -10,12 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from config import load_cfg_text
 from datasets.annotations import VideoRecord
 from datasets.loaders import build_test_views
 from datasets.readers import UnreadableVideoError, VideoFile, open_reader
-from tests.tools.test_predict import NAMES, YML, run, write_checkpoint, write_frames
-from tools.predicting.timeline import Timeline, build_timeline, clip_span, window_firsts
+from tests.tools.test_predict import NAMES, run, write_checkpoint, write_frames
+from tools.predicting.timeline import Timeline, build_timeline
 from tools.predicting.video_classifier import ClassifierOptions, VideoClassifier, open_classifier
 
 av = pytest.importorskip("av")
@@ -35,12 +34,6 @@ def classifier(checkpoint: Path) -> VideoClassifier:
 
 def record_of(path: Path) -> VideoRecord:
     return VideoRecord(str(path), 0, -1, 1)
-
-
-def test_windows_follow_each_other_and_the_last_ends_with_the_video() -> None:
-    assert window_firsts(20, length=8, hop=4).tolist() == [0, 4, 8, 12]
-    assert window_firsts(21, length=8, hop=4).tolist() == [0, 4, 8, 12, 13]
-    assert window_firsts(8, length=8, hop=4).tolist() == [0]
 
 
 @pytest.mark.parametrize("name", ["x264.mp4", "x264_variable.mp4", "mpeg2.mpg", "folder"])
@@ -111,21 +104,6 @@ def test_nearest_middle_answers_for_a_time() -> None:
     starts = np.array([0.0, 1.0, 2.0])
     timeline = Timeline(np.array([0, 10, 20]), 20, starts, starts + 2, torch.eye(3))
     assert [int(timeline.at(t).argmax()) for t in (0.0, 1.4, 1.6, 2.6, 9.0)] == [0, 0, 1, 2, 2]
-
-
-@pytest.mark.parametrize(
-    ("keys", "span"),
-    [
-        ("SAMPLING: dense", 8),
-        ("SAMPLING: tsm_dense", 64),
-        ("SAMPLING: linspace, WINDOW: paddle, FPS: 15.0", 64),  # 32 * 4 / 30 seconds
-    ],
-)
-def test_window_is_the_span_of_a_clip(keys: str, span: int) -> None:
-    assert (
-        clip_span(load_cfg_text(YML.replace("NUM_FRAMES: 4", f"NUM_FRAMES: 4, {keys}"), "t"))
-        == span
-    )
 
 
 def test_clips_spread_over_whole_videos_need_a_window(
