@@ -1,5 +1,6 @@
 """Loaders of training clips and of test views, as the config says."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -104,7 +105,12 @@ def build_train_loader(
 
 
 def build_view_loader(
-    cfg: CfgNode, records: list[VideoRecord], split: str, rank: int, world_size: int
+    cfg: CfgNode,
+    records: list[VideoRecord],
+    split: str,
+    rank: int,
+    world_size: int,
+    open_video: OpenVideo | None = None,
 ) -> DataLoader[Views]:
     """Build the loader of one process's share of the videos, each once, with the split's views.
 
@@ -114,8 +120,9 @@ def build_view_loader(
         split: ``val`` or ``test``.
         rank: This process.
         world_size: Number of processes.
+        open_video: From a record to a reader, in place of that of the config.
     """
-    dataset = build_test_views(cfg, records, split, partial(open_frames, cfg))
+    dataset = build_test_views(cfg, records, split, open_video or partial(open_frames, cfg))
     workers = num_workers(cfg.DATA.WORKERS)
     return DataLoader(
         Subset(dataset, range(rank, len(records), world_size)),
@@ -130,13 +137,25 @@ def build_view_loader(
 
 
 def build_test_views(
-    cfg: CfgNode, records: list[VideoRecord], split: str, open_video: OpenVideo
+    cfg: CfgNode,
+    records: list[VideoRecord],
+    split: str,
+    open_video: OpenVideo,
+    sample: Callable[..., np.ndarray] | None = None,
 ) -> TestViews:
-    """Build the views of a split, ``val`` or ``test``, of videos that a function opens."""
+    """Build the views of a split, ``val`` or ``test``, of videos that a function opens.
+
+    Args:
+        cfg: The config.
+        records: The videos.
+        split: ``val`` or ``test``.
+        open_video: From a record to a reader.
+        sample: From the number of frames to indices, (num_clips, T), in place of the split's.
+    """
     return TestViews(
         records,
         open_video,
-        build_test_sampling(cfg, split),
+        sample or build_test_sampling(cfg, split),
         short_side=test_short_side(cfg, split),
         image_size=test_image_size(cfg, split),
         num_crops=cfg.VAL.NUM_CROPS if split == "val" else cfg.TEST.NUM_CROPS,

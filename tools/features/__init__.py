@@ -1,0 +1,1 @@
+"""The parts of `tools/extract_features.py` and `tools/probe.py`."""
