@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from datasets.changed_video import ChangedVideo
 from datasets.readers import VideoFile, VideoReader
 from datasets.sampling import Rng
 
@@ -52,6 +53,9 @@ class TimedSample:
         Raises:
             UnreadableVideoError: It is a file that cannot be read.
         """
+        if isinstance(video, ChangedVideo):
+            clock = self.clock_of(video.source)
+            return clock._replace(fps=clock.fps * video.rate)
         if not isinstance(video, VideoFile):
             return self.clock  # of frames: DATA.FPS says at what rate they were extracted
         return Clock(video.fps if self.needs_rate else self.clock.fps, video.ticks_per_frame)

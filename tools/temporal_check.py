@@ -29,8 +29,8 @@ from engine.run_log import set_up_console
 from engine.scores import Scores
 from engine.training import open_videos
 from engine.user_errors import user_errors_shown
-from main_ddp_shift import evaluate
 from models import LoadedModel, load_model
+from tools.spoiling.answers import figures_beside, score_readable
 from tools.writing.places import check_places
 
 MEANING = (
@@ -99,7 +99,7 @@ def check_order(loaded: LoadedModel, seed: int = 0) -> list[dict[str, Any]]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     world = World(rank=0, size=1, local_rank=0, device=device)
     in_all = InEveryOrder(loaded.model, list(orders.values())).to(device).eval()
-    scores, _ = evaluate(Run(cfg, world), in_all, open_videos(cfg, "test", world))
+    scores = score_readable(Run(cfg, world), in_all, open_videos(cfg, "test", world))
     assert scores is not None  # there is one process
     parts = np.split(scores.view_logits, len(orders), axis=-1)
     return compare(
@@ -136,12 +136,9 @@ def compare(scores: dict[str, Scores], average_logits: bool) -> list[dict[str, A
     """Return a row of figures for each order; the first is what the answers are compared with."""
     rows, answers = [], None
     for name, of_order in scores.items():
-        averaged = of_order.averaged(average_logits)
-        answers = averaged.argmax(-1) if answers is None else answers
-        figures = of_order.figures(averaged)
-        del figures["per_class_accuracy"]
-        same = 100 * float((averaged.argmax(-1) == answers).mean())
-        rows.append({"frames": name, **figures, "same_answer": same})
+        figures, found = figures_beside(of_order, average_logits, answers)
+        answers = found if answers is None else answers
+        rows.append({"frames": name, **figures})
     return rows
 
 

@@ -115,3 +115,12 @@ def test_a_missing_checkpoint_is_an_error(
     words = ["--checkpoint", "none.pth", "--cfg", experiment / "check.yml"]
     with pytest.raises(SystemExit):
         main([str(word) for word in words])
+
+
+def test_broken_videos_are_not_left_out_in_silence(
+    experiment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (experiment / "v1/img_00004.png").write_bytes(b"broken")
+    with pytest.raises(SystemExit):
+        run(experiment, "vit")
+    assert "1 of 4 videos are unreadable; mend them" in capsys.readouterr().out

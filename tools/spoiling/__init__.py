@@ -1,0 +1,1 @@
+"""The parts of `tools/robustness.py` and `tools/temporal_check.py`."""
