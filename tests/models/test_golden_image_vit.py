@@ -13,6 +13,7 @@ from torch import Tensor
 
 from config import load_cfg_text
 from models import build_model
+from models.feature_extractor import FeatureExtractor
 from models.loaded_model import load_model
 from models.pretrained import describe, fit_weights, weights_of
 from models.vit import VisionTransformer, ViTSize, encode, vit
@@ -172,6 +173,31 @@ def test_a_folder_is_opened_without_a_yml(golden_json: Read, golden: Read, tmp_p
     cfg = opened.cfg
     assert (cfg.MODEL.VIT.ACTIVATION, cfg.MODEL.VIT.NORM_EPS) == ("quick_gelu", 1e-5)
     assert pytest.approx(HUB[name]["mean"], abs=1e-7) == cfg.DATA.PIXEL_MEAN
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in HUB_CASES if not re.search("classification|projection", n)]
+)
+def test_a_folder_without_a_head_has_features(
+    name: str, golden: Read, golden_json: Read, tmp_path: Path
+) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    state = weights_by_rule(golden_json(f"other/hf/{name}.keys.json"))
+    safetensors.save_file(state, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(HUB[name]["config"]))
+    said = {"image_mean": HUB[name]["mean"], "image_std": HUB[name]["std"]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    with pytest.raises(ValueError, match=r"MODEL\.NUM_CLASSES"):
+        load_model(tmp_path)
+    model = load_model(tmp_path, needs_head=False).model
+    arrays = golden(f"other/hf/{name}.npz")
+    with torch.no_grad():
+        seen = FeatureExtractor(model)(pixels(HUB[name], arrays["images_u8"]))[:, 0]
+    kind = HUB[name]["config"]["model_type"]
+    expected = torch.from_numpy(arrays["last_hidden_state"][:, 0])
+    if kind == "clip_vision_model":
+        expected = torch.from_numpy(arrays["pooler_output"])
+    torch.testing.assert_close(seen, expected, atol=TOLERANCES.get(kind, 1e-5), rtol=0)
 
 
 def test_a_folder_that_does_not_tell_the_pixels_says_so(golden_json: Read, tmp_path: Path) -> None:
