@@ -317,9 +317,9 @@ def damaged_newest(chain: Chain, kind: str) -> bool:
     """Kill the run, then cut, overwrite or empty its newest checkpoint."""
     is_done = kill_at_random(chain, "kill all at random")
     last = chain.folder / "last.pth"
-    if is_done or not last.exists():
+    content = bytearray(last.read_bytes() if last.exists() else b"")
+    if is_done or not content:  # nothing, or what the fault before has emptied
         return is_done
-    content = bytearray(last.read_bytes())
     place = chain.rng.randrange(len(content))
     damage = chain.rng.choice(("cut", "zero", "flip", "empty"))
     if damage == "cut":
