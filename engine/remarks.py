@@ -26,12 +26,14 @@ def figure_remarks(
         checkpoint: The file that was tested.
         caveat: What the file says of its weights, see `LoadReport`.
     """
+    of_weights = f"{checkpoint} is {caveat}" if caveat else ""
+    first = [*filter(None, (smoke_remark(cfg), of_weights))]
+    if cfg.TRAIN.MAX_ITERATIONS:
+        return first
     lists = {split: _list_of(cfg, split) for split in ("train", "val")}
     if list_digest(lists["val"]) == list_digest(records):
         del lists["val"]
     chosen = [CHOSEN.format(checkpoint)] if _is_chosen_on(records, Path(checkpoint)) else []
-    of_weights = f"{checkpoint} is {caveat}" if caveat else ""
-    first = filter(None, (smoke_remark(cfg), of_weights))
     return [*first, *list_remarks({**lists, "test": records}, of=("test",)), *chosen]
 
 

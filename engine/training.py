@@ -181,7 +181,7 @@ def set_up_training(
     listed_records, val = read_records(cfg, "train", once), open_videos(cfg, "val", world)
     lists = {"train": listed_records, "val": val.records}
     if cfg.TEST.AFTER_TRAINING:  # a fault in it would show only when the training is done
-        lists["test"] = read_records(cfg, "test", once)
+        lists["test"] = part_to_use(read_records(cfg, "test", once), cfg, "test", world)
     check_lists(cfg, lists, world)
     records = part_to_use(listed_records, cfg, "train", world)
     class_names = read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES)

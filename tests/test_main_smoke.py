@@ -48,6 +48,8 @@ def test_everything_says_that_it_is_a_smoke_run(smoked: tuple[Experiment, str]) 
     assert results["protocol"].startswith("smoke run of 1 batch, 10x3 views, ")
     assert results["remarks"][0].startswith("a smoke run (--max-iterations): 1 batch of each list")
     assert "best.pth is of a smoke run (--max-iterations 1)" in results["remarks"][1]
+    assert len(results["remarks"]) == 2
+    assert "the test list: " not in text
     assert text.count("a smoke run (--max-iterations): 1 batch of each list; the figures say") == 2
     assert "run_smoke" in text
 
