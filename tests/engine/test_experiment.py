@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from config import load_cfg_text
 from config.command_line import parse_args
 from engine.distributed import World
-from engine.experiment import choose_checkpoint, load_experiment
+from engine.experiment import choose_checkpoint, load_experiment, print_experiment
 
 YML = """
 OUTPUT_DIR: {folder}/elsewhere
@@ -42,6 +43,25 @@ def test_config_that_the_user_names_is_obeyed(checkpoint: Path, tmp_path: Path) 
     cfg = load_experiment(parse_args(words))
     assert str(tmp_path / "elsewhere") == cfg.OUTPUT_DIR
     assert cfg.DATA.GENERATE_TOY
+
+
+def test_final_values_of_a_checkpoint_are_said_to_be_its_own(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--evaluate", "--resume", str(checkpoint), "--print-config", "--seed", "3"]
+    print_experiment(parse_args([*words, "OPTIM.LR=0.5", "LR_STEPS", "[3]"]))
+    text = capsys.readouterr().out
+    for line, source in (
+        ("  NUM_CLASSES: 3", f"the config in {checkpoint}"),
+        (f"OUTPUT_DIR: {checkpoint.parent}", "a test of a checkpoint"),
+        ("  LR: 0.5", "the command line"),
+        ("  MILESTONES: [3.0]", "the command line"),
+        ("SEED: 3", "--seed"),
+    ):
+        assert f"{line}  # {source}\n" in text
+    assert load_cfg_text(text, "text") == load_experiment(
+        parse_args([*words, "OPTIM.LR", "0.5", "LR_STEPS=[3]"])
+    )
 
 
 # Which checkpoint a run goes on from
