@@ -242,7 +242,7 @@ def test_page_in_place_of_the_file_is_refused(
 ) -> None:
     server.data, server.kind = PAGE, kind
     assert fetch() == 1
-    assert "/w.pth gives a web page, not the file: 'Sign in & go'; " in capsys.readouterr().err
+    assert "/w.pth gives a web page, 'Sign in & go', not the file; " in capsys.readouterr().err
     assert files_in(tmp_path) == []
 
 
@@ -310,7 +310,7 @@ def test_file_put_by_hand_is_verified_and_used(
     assert "w.pth is there; it is verified, and stays as it is" in capsys.readouterr().out
     place.write_bytes(PAGE)
     assert fetch() == 1
-    assert "w.pth" in capsys.readouterr().err
+    assert "w.pth is a web page, 'Sign in & go', not the file\n" in capsys.readouterr().err
     torch.save({"other.weight": torch.zeros(3)}, place)
     assert fetch() == 1
     assert "other.weight" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """One file over HTTP: what came before the connection broke is kept, and gone on from."""
 
-import html
 import http.client
 import json
 import logging
@@ -15,6 +14,7 @@ from urllib.request import Request, urlopen
 
 from engine.live_bar import LiveBar
 from engine.whole_file import errors_told, sync_file, whole_file
+from tools.fetching.web_page import page_of
 
 SECONDS = 30.0  # of silence after which a connection counts as broken
 PAUSES = (1.0, 3.0, 10.0)  # before each further try; one that brings something begins them anew
@@ -22,10 +22,6 @@ _CHUNK = 1 << 20
 _SPARE = 1 << 26  # bytes that stay free on the disk
 _HEADERS = {"User-Agent": "fetch-weights", "Accept-Encoding": "identity"}
 _LATER = (408, 425, 429, 500, 502, 503, 504)  # the server may give it the next time
-_PAGE = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|\?xml|!--|title|script)", re.I
-)
-_TITLE = re.compile(rb"<title[^>]*>([^<]{1,200})", re.I)
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 _log = logging.getLogger(__name__)
@@ -214,14 +210,9 @@ def _read(response: Any) -> bytes:
 
 
 def _check_is_no_page(chunk: bytes, response: Any, part: Part) -> None:
-    if response.headers.get_content_type() != "text/html" and not _PAGE.match(chunk):
-        return
-    part.drop()
-    title = _TITLE.search(chunk)
-    said = html.unescape(title[1].decode(errors="replace")).strip() if title else ""
-    raise ValueError(
-        f"{part.address} gives a web page, not the file" + (f": {said!r}" if said else "")
-    )
+    if page := page_of(chunk, is_said=response.headers.get_content_type() == "text/html"):
+        part.drop()
+        raise ValueError(f"{part.address} gives {page}, not the file")
 
 
 def _check_room(part: Part) -> None:

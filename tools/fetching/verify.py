@@ -4,8 +4,10 @@ import logging
 from pathlib import Path
 
 from config.weight_index import PublishedWeights
+from tools.fetching.web_page import page_of
 
 _log = logging.getLogger(__name__)
+_START = 1 << 16  # bytes that the title of a page is looked for in
 
 
 def verify(entry: PublishedWeights, path: Path) -> None:
@@ -16,12 +18,15 @@ def verify(entry: PublishedWeights, path: Path) -> None:
         path: Where it lies.
 
     Raises:
-        ValueError: Another hash, another kind of file, or tensors that the recipe's model does not
-            have; says which.
+        ValueError: A web page, another hash, another kind of file, or tensors that the recipe's
+            model does not have; says which.
     """
     from engine.provenance import file_sha256  # here: torch takes seconds, --list needs none
 
     if path.is_file():
+        with path.open("rb") as file:
+            if page := page_of(file.read(_START)):
+                raise ValueError(f"{path} is {page}, not the file")
         digest = file_sha256(path)
         if entry.sha256 and digest != entry.sha256.lower():
             raise ValueError(f"{path} has the SHA-256 {digest}, published is {entry.sha256}")
