@@ -41,8 +41,9 @@ def chart(title: str, lines: Sequence[Line], note: str = "") -> str:
     """
     xs = [x for line in lines for x in line.curve.epochs]
     ys = [y for line in lines for y in line.curve.values]
-    x_ticks, y_ticks = _ticks(min(0.0, *xs), max(xs)), _ticks(_floor(ys), max(ys))
-    across = _scale(x_ticks[0], max(x_ticks[-1], *xs), _LEFT, _WIDTH - _RIGHT)
+    y_ticks = _ticks(_floor(ys), max(ys))
+    x_ticks = [tick for tick in _ticks(0.0, max(xs)) if tick <= max(xs)] or [0.0]
+    across = _scale(0.0, max(xs), _LEFT, _WIDTH - _RIGHT)
     up = _scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, _TOP)
     parts = [
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(title)}">',

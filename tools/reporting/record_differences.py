@@ -46,8 +46,15 @@ def _of_results(runs: Sequence[RunRecords]) -> Iterator[Difference]:
     yield from _compared(PROTOCOL, "views of a video", runs, lambda r: r.get("num_views"))
     yield from _compared(DATA, "tested videos", runs, lambda r: r.get("num_videos"))
     yield from _compared(DATA, "videos in the tested list", runs, lambda r: r.get("num_listed"))
-    yield from _compared(DATA, "remarks", runs, lambda r: "; ".join(r.get("remarks", ())) or "none")
+    yield from _compared(DATA, "remarks", runs, _remarks)
     yield from _differing(DATA, "classes", _classes(runs))
+
+
+def _remarks(results: Mapping[str, Any]) -> str:
+    """Return what makes the figures mean something else, of whatever checkpoint."""
+    remarks = "; ".join(map(str, results.get("remarks", ()))) or "none"
+    checkpoint = str(results.get("checkpoint", ""))
+    return remarks.replace(checkpoint, "the checkpoint") if checkpoint else remarks
 
 
 def _classes(runs: Sequence[RunRecords]) -> list[str | None]:

@@ -82,3 +82,11 @@ def test_classes_differ_by_the_first_that_does(make_run: MakeRun) -> None:
     assert found(a, b)["classes"].values == ["3, label 1 is 'y'", "3, label 1 is 'w'"]
     c = make_run("c", names=["x", "y"])
     assert found(a, c)["classes"].values == ["3", "2"]
+
+
+def test_remark_on_its_own_checkpoint_is_the_same_remark(make_run: MakeRun) -> None:
+    told = "{}/best.pth was chosen on the list that is tested"
+    a, b = (make_run(name, remarks=[told.format(name)]) for name in "ab")
+    assert found(a, b) == {}
+    differ = found(a, make_run("c"))
+    assert differ["remarks"].values == [told.replace("{}/best.pth", "the checkpoint"), "none"]
