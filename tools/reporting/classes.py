@@ -94,6 +94,28 @@ def class_table(runs: Sequence[str], classes: Sequence[Classes]) -> str:
     return table(headings, rows, is_sortable=True)
 
 
+def told_table(results: Mapping[str, Any]) -> str:
+    """Return a sortable table of what results.json says of each class; empty where it says none.
+
+    It is all that there is of videos of several classes.
+    """
+    told = {
+        name: values
+        for name, values in results.items()
+        if name.startswith("per_class_") and isinstance(values, dict)
+    }
+    names = dict.fromkeys(name for values in told.values() for name in values)
+    if not names:
+        return ""
+    headings = [kind.removeprefix("per_class_").replace("_", " ") for kind in told]
+    rows = [
+        [named(name), number(place, digits=0)]
+        + [number(_known(values.get(name)), digits=1) for values in told.values()]
+        for place, name in enumerate(names)
+    ]
+    return table(["class", "number", *headings], rows, is_sortable=True)
+
+
 def confusion_picture(classes: Classes) -> str:
     """Return a confusion matrix, rows true: cells with counts, or a picture of many classes."""
     K = len(classes.names)

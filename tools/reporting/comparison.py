@@ -105,7 +105,8 @@ def compare_scores(first: RunRecords, second: RunRecords, only_common: bool = Fa
     lacking = [r.name for r, mean in zip((first, second), means, strict=True) if mean is None]
     if lacking:
         why = (
-            f"no scores.npz with {' and '.join(lacking)}: the videos cannot be compared one by one"
+            f"no scores.npz with one class a video in {' and '.join(lacking)}: the videos cannot "
+            "be compared one by one"
         )
         return Comparison([_accuracy_told(first), _accuracy_told(second)], None, why)
     a, b = means

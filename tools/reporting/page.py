@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.reporting.classes import Classes, class_table, classes_of, confusion_picture
+from tools.reporting.classes import (
+    Classes,
+    class_table,
+    classes_of,
+    confusion_picture,
+    told_table,
+)
 from tools.reporting.markup import text
 from tools.reporting.mistakes import mistakes_section
 from tools.reporting.record_differences import record_differences
@@ -52,7 +58,7 @@ def report_page(runs: Sequence[RunRecords], num_mistakes: int, root: str | None 
         mistakes = [
             mistakes_section(run, mean, own.names, num_mistakes, root)
             if mean is not None and own
-            else "<p>There is no scores.npz of a test.</p>"
+            else "<p>There is no scores.npz of a test with one class a video.</p>"
             for run, mean, own in zip(runs, means, classes, strict=True)
         ]
         sections.append(_section("Mistakes that it is surest of", _side_by_side(runs, mistakes)))
@@ -65,7 +71,8 @@ def _class_tables(runs: Sequence[RunRecords], classes: Sequence[Classes | None])
     """Return one table of runs with the same classes, else one of each."""
     known = [(run.name, own) for run, own in zip(runs, classes, strict=True) if own]
     if not known:
-        return "<p>There is neither a test nor a validation.</p>"
+        told = [told_table(run.results) or "<p>There is no table.</p>" for run in runs]
+        return _side_by_side(runs, told)
     if len({tuple(own.names) for _, own in known}) == 1:
         names = [name for name, _ in known] if len(known) > 1 else [""]
         return class_table(names, [own for _, own in known])

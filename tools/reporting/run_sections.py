@@ -13,6 +13,7 @@ from tools.reporting.run_records import RunRecords
 _WORDS = {
     "top1": "top-1, %",
     "top5": "top-5, %",
+    "map": "mAP, %",
     "mean_class_accuracy": "mean-class accuracy, %",
     "calibration_error": "calibration error, %",
     "loss_single_views": "loss of single views",

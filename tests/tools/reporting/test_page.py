@@ -80,7 +80,7 @@ def test_page_has_every_part(make_run: MakeRun) -> None:
     shown = Reader(page).shown
     for words in (
         *("Figures", "Curves", "Classes", "Confusion", "surest of", "What made it"),
-        *("top-1, %", "test: map", "12.50", "last validation: map", "77.2", "too <good>"),
+        *("top-1, %", "test: mAP, %", "12.50", "last validation: mAP, %", "77.2", "too <good>"),
         *("1x3 views, logits averaged", "abcdef0123456789", "torch 2.14.1", "SHA-256 abab"),
         *("SHA-256 7777", "MODEL.NUM_CLASSES: 4", "calibration error, %", "learning rate"),
     ):
@@ -113,7 +113,7 @@ def test_run_that_lacks_something_has_the_rest(make_run: MakeRun, lacking: list[
     for name in lacking:
         (folder / name).unlink()
     shown = Reader(page_of(folder)).shown
-    assert ("There is no scores.npz of a test." in shown) == ("scores.npz" in lacking)
+    assert ("There is no scores.npz of a test with" in shown) == ("scores.npz" in lacking)
     assert ("has not been tested yet" in shown) == ("results.json" in lacking)
     assert ("There is no log of a training." in shown) == ("log.jsonl" in lacking)
     assert "Of the last validation: 12 videos" in shown or "results.json" not in lacking
@@ -145,6 +145,15 @@ def test_many_classes_are_a_picture_and_a_table(make_run: MakeRun) -> None:
     assert page.count("data:image/png") == 1
     assert 'class="pixels"' in page
     assert Reader(page).shown.count("class 39") >= 1
+
+
+def test_classes_are_told_by_the_results_where_there_is_nothing_else(make_run: MakeRun) -> None:
+    folder = make_run("a", per_class_ap={"up": 12.25, "down": None})
+    for name in ("scores.npz", "confusion.csv"):
+        (folder / name).unlink()
+    shown = Reader(page_of(folder)).shown
+    assert "12.2" in shown
+    assert "ap" in shown
 
 
 def test_errors_are_one_line_and_write_nothing(
