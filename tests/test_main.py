@@ -181,7 +181,7 @@ def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_run_folder_holds_config_logs_and_checkpoints(trained: tuple[Experiment, str]) -> None:
     experiment, _ = trained
     names = {path.name for path in experiment.run_folder.iterdir()}
-    assert names - {"confusion.png"} == {  # that needs matplotlib
+    assert names - {"confusion.png", "curves.png"} == {  # those need matplotlib
         *("config.yml", "train.log", "log.jsonl", "tensorboard", "confusion.csv"),
         *("last.pth", "last.1.pth", "best.pth", "best.json"),
     }
