@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from datasets.annotations import list_digest
+from datasets.annotations import label_array, list_digest
 from datasets.loaders import describe_protocol, num_test_clips
 from datasets.toy import is_toy_missing, make_toy
 from datasets.view_chunks import classify_views, views_per_forward
@@ -249,7 +249,7 @@ def keep_best(run: Run, training: Training, checkpoints: CheckpointFolder, num_e
     top1 = validate(run, training.learner.evaluated, training, num_epochs)
     if run.world.is_main:
         best = max(training.start.best, checkpoints.record().top1, top1)
-        record_best(run.log, num_epochs, best)
+        record_best(run.log, num_epochs, best, checkpoints.metric)
         run.log.flush()
         training.patience.add(num_epochs, top1)
         checkpoints.keep_best(top1, num_epochs, list_digest(training.val.records))
@@ -308,7 +308,7 @@ def evaluate(run: Run, model: nn.Module, videos: Videos) -> tuple[Scores | None,
     return collect_scores(
         [result for part in gathered for result in part],
         paths,
-        [record.label for record in videos.records],
+        label_array(videos.records, cfg.MODEL.NUM_CLASSES if cfg.DATA.MULTI_LABEL else 0),
         num_clips=num_test_clips(cfg, videos.split),
         num_crops=cfg.VAL.NUM_CROPS if is_val else cfg.TEST.NUM_CROPS,
     )

@@ -12,6 +12,7 @@ from config.data_checks import data_faults
 from config.distillation_checks import distill_faults
 from config.limits import limit_faults
 from config.model_checks import MODEL_RULES, ModelRules
+from config.multi_label_checks import multi_label_faults
 from config.training_checks import training_faults
 from config.values import shown
 
@@ -138,7 +139,7 @@ def check_cfg(cfg: CfgNode, source: str, sources: Mapping[str, str] | None = Non
     faults = limit_faults(cfg)
     if not faults:  # of absurd numbers nothing else is worked out
         faults = _choice_faults(cfg) + _range_faults(cfg) + data_faults(cfg) + training_faults(cfg)
-        faults += distill_faults(cfg)
+        faults += distill_faults(cfg) + multi_label_faults(cfg)
     name = cfg.MODEL.NAME
     if name not in MODEL_RULES:
         faults.append(f"MODEL.NAME={shown(name)}; choose one of {sorted(MODEL_RULES)}")

@@ -27,6 +27,18 @@ def read_class_names(path: str | Path, num_classes: int) -> list[str]:
     return names
 
 
+def names_of(label: int | Sequence[float], names: Sequence[str]) -> str:
+    """Return the name of a class, or of several those that are above 0, joined by commas.
+
+    Args:
+        label: A class, or a number for each class.
+        names: By label.
+    """
+    if isinstance(label, int):
+        return names[label]
+    return ", ".join(name for name, value in zip(names, label, strict=True) if value > 0)
+
+
 def check_same_names(ours: Sequence[str], theirs: Sequence[str], source: str, way_out: str) -> None:
     """Reject class names that differ at a label, since a label would mean something else.
 

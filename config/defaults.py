@@ -42,6 +42,10 @@ _C.DATA.USE_SUBSET = False
 # The most pixels of a frame, width x height; a larger one is not decoded, as a small file can stand
 # for gigabytes. The default holds 8K.
 _C.DATA.MAX_FRAME_PIXELS = 33554432
+# A video may have several classes: a list's line is `path num_frames 3,7` or `path 3,7`. Each class
+# is decided on its own: the loss is binary cross-entropy of the sigmoids, its mean over clips and
+# classes; the figure that chooses the best epoch is mAP, the mean average precision.
+_C.DATA.MULTI_LABEL = False
 # Class balance of the training, 0 to 1: a class of n videos has a share of an epoch's draws in
 # proportion to n ** (1 - BALANCE). 0: every video once; 1: every class equally often. An epoch has
 # as many draws as the list has videos, whatever the balance.

@@ -42,6 +42,10 @@ def check_teacher(cfg: CfgNode, teacher_cfg: CfgNode) -> None:
             f"MODEL.NUM_CLASSES={cfg.MODEL.NUM_CLASSES}, the teacher has "
             f"{teacher_cfg.MODEL.NUM_CLASSES}; they must be equal"
         )
+    if theirs.MULTI_LABEL:
+        faults.append(
+            "DATA.MULTI_LABEL=False, the teacher has True; both must be for videos of one class"
+        )
     shared = ["NUM_FRAMES", "IMAGE_SIZE"] if distill.SEES == "student_clip" else []
     way_out = "equal where it sees the student's clip; DISTILL.SEES own_clip or DISTILL.LOGITS"
     if distill.LOSS == "dml":

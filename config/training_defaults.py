@@ -6,7 +6,8 @@ TRAINING_DEFAULTS = _C = CN()
 
 _C.LOSS = CN()
 # Share of the target spread over all classes. The release's yml says 0.01, but its code reads that
-# as "on" and smooths by 0.1; all published models are trained so.
+# as "on" and smooths by 0.1; all published models are trained so. Under DATA.MULTI_LABEL a share s
+# makes each class's target y (1 - s) y + s / K, as timm has it.
 _C.LOSS.LABEL_SMOOTHING = 0.1
 # Factor of each training clip's loss by its class: frequency: one over the class's share of the
 # clips, as DATA.BALANCE draws them; or a file with a number a line, line number = label. They are

@@ -23,7 +23,7 @@ class Clips(NamedTuple):
 
     Attributes:
         clips: uint8 (T, 3, H, W), in a batch (B, T, 3, H, W).
-        labels: Class; (B,).
+        labels: Class; (B,). Where a video may have several, multi-hot float32 (K,); (B, K).
         indices: Place in the list of records; (B,).
         are_mirrored: Whether the clip shows the video's mirror image, bool; (B,).
         teacher_clips: The view of a teacher that has its own, uint8 (T', 3, H', W'), mirrored as
@@ -63,25 +63,28 @@ class ClipMaker:
         self.transform = transform
         self.mirrored_labels = mirrored_labels
 
-    def make(self, record: VideoRecord, rng: Rng) -> tuple[Tensor, int, bool]:
+    def make(self, record: VideoRecord, rng: Rng) -> tuple[Tensor, int | tuple[int, ...], bool]:
         """Return a clip, uint8 (T, 3, H, W), its class, and whether it is mirrored.
 
-        Every draw comes from rng.
+        Every draw comes from rng. Where a video may have several classes, they come as a tuple.
 
         Raises:
             UnreadableVideoError: A frame that was drawn is missing or broken.
         """
         indices = pick_frames(record, self.sample, self.open_video, rng)
         frames = read_frames(record, indices, self.open_video)
-        mirrored_label = self._mirrored_label(record.label)
-        may_mirror = mirrored_label is not None
-        clip, is_mirrored = self.transform.augment(frames, rng, may_mirror=may_mirror)
-        if is_mirrored and mirrored_label is not None:
-            return clip, mirrored_label, True
-        return clip, record.label, False
+        mirrored = self._mirrored(record.classes)
+        clip, is_mirrored = self.transform.augment(frames, rng, may_mirror=bool(mirrored))
+        classes = mirrored if is_mirrored and mirrored else record.classes
+        return clip, classes if record.labels else classes[0], is_mirrored
 
-    def _mirrored_label(self, label: int) -> int | None:
-        return label if self.mirrored_labels is None else self.mirrored_labels[label]
+    def _mirrored(self, classes: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the classes of a mirror image; none where one of them has none."""
+        if self.mirrored_labels is None:
+            return classes
+        mirrored = [self.mirrored_labels[label] for label in classes]
+        found = tuple(label for label in mirrored if label is not None)
+        return found if len(found) == len(classes) else ()
 
 
 class TrainClips(Dataset[Clips]):
@@ -93,6 +96,7 @@ class TrainClips(Dataset[Clips]):
         seed: Of the run.
         teacher_views: Of the same records, for a teacher that has its own: it sees the first one
             of each; None: it sees the clips, or there is none.
+        num_classes: K, where a video may have several classes; else it is not needed.
     """
 
     def __init__(
@@ -101,11 +105,13 @@ class TrainClips(Dataset[Clips]):
         maker: ClipMaker,
         seed: int,
         teacher_views: TestViews | None = None,
+        num_classes: int = 0,
     ) -> None:
         self.records = records
         self.maker = maker
         self.seed = seed
         self.teacher_views = teacher_views
+        self.num_classes = num_classes
 
     def __len__(self) -> int:
         """Count the videos."""
@@ -126,12 +132,19 @@ class TrainClips(Dataset[Clips]):
             return Clips(nothing, nothing, nothing, nothing, nothing, {index: str(error)})
         return Clips(
             clip,
-            torch.tensor(label),
+            self._target(label),
             torch.tensor(index),
             torch.tensor(is_mirrored),
             teacher_clip,
             errors={},
         )
+
+    def _target(self, label: int | tuple[int, ...]) -> Tensor:
+        if isinstance(label, int):
+            return torch.tensor(label)
+        multi_hot = torch.zeros(self.num_classes)
+        multi_hot[list(label)] = 1
+        return multi_hot
 
     def _teacher_clip(self, index: int, is_mirrored: bool) -> Tensor:
         if self.teacher_views is None:

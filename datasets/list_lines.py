@@ -2,7 +2,7 @@
 
 ``path num_frames label``, ``path label`` or, where nothing is to be learned, ``path``: a path may
 hold spaces, and so a name that ends in a number can be read in two ways. What exists on the disk
-decides.
+decides. Where a video may have several labels, they are one field: ``path num_frames 3,7``.
 """
 
 import os
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from config.values import MAX_TEXT, shown
 
 INTEGER = re.compile(r"[+-]?[0-9]+")  # digits of other scripts belong to the path
+LABELS = re.compile(r"[+-]?[0-9]+(,[+-]?[0-9]+)*")  # of a video that may have several
 MAX_DIGITS = 18
 QUOTES = ("'", '"')
 
@@ -92,23 +93,30 @@ def readings(line: str) -> list[Fields]:
     return [*found, Fields(line)]
 
 
-def split_line(line: str, disk: Disk | None = None) -> Fields:
+def split_line(line: str, disk: Disk | None = None, takes_several: bool = False) -> Fields:
     """Split a stripped line with a label from the right, as the disk says where there are two ways.
 
+    Args:
+        line: Of a list.
+        disk: What decides.
+        takes_several: The label may be several, as ``3,7``.
+
     Raises:
-        ValueError: It has fewer than two fields, or they are separated by commas, in quotes, or
-            written with backslashes.
+        ValueError: It has fewer than two fields, or several labels without `takes_several`; or the
+            fields are separated by commas, in quotes, or written with backslashes.
     """
     *found, whole = readings(line)
     if not found:
-        raise ValueError(_comma_fault(line) or "fewer than two fields")
+        raise ValueError(_comma_fault(line, takes_several) or "fewer than two fields")
     with_count, with_label = found[0], found[-1]
-    if disk is None or not INTEGER.fullmatch(with_label.label):
-        has_commas = with_label.path.endswith((",", ";")) or "," in with_label.label
-        fault = _comma_fault(line) if has_commas or ";" in with_label.label else ""
+    is_label = (LABELS if takes_several else INTEGER).fullmatch(with_label.label)
+    if disk is None or not is_label:
+        has_commas = with_label.path.endswith((",", ";"))
+        has_commas |= not is_label and any(letter in with_label.label for letter in ",;")
+        fault = _comma_fault(line, takes_several) if has_commas else ""
     else:
         there = [fields for fields in found if disk.holds(fields.path)]
-        fault = "" if there else _fault(line, whole, disk)
+        fault = "" if there else _fault(line, whole, disk, takes_several)
         if there == [with_label]:
             return with_label
         count = int(with_count.num_frames[:MAX_DIGITS] or 0)
@@ -117,6 +125,18 @@ def split_line(line: str, disk: Disk | None = None) -> Fields:
     if fault:
         raise ValueError(fault)
     return with_count
+
+
+def as_labels(text: str) -> tuple[int, ...]:
+    """Return the labels of a field that may hold several.
+
+    Raises:
+        ValueError: One is no integer, or there twice.
+    """
+    labels = tuple(as_integer(word, "the label") for word in text.split(","))
+    if len({*labels}) < len(labels):
+        raise ValueError(f"the labels {shown(text)} name a class twice")
+    return labels
 
 
 def as_integer(text: str, what: str) -> int:
@@ -137,10 +157,10 @@ def syntax_fault(line: str, disk: Disk) -> str:
     return _fault(line, Fields(line), disk)
 
 
-def _fault(line: str, whole: Fields, disk: Disk) -> str:
+def _fault(line: str, whole: Fields, disk: Disk, takes_several: bool = False) -> str:
     mended = _without_commas(line)
     if mended and any(disk.holds(fields.path) for fields in readings(mended)):
-        return _comma_fault(line)
+        return _comma_fault(line, takes_several)
     paths = [fields.path for fields in readings(line)]
     if any(path[:1] in QUOTES and disk.holds(path.strip(path[:1])) for path in paths):
         mended = re.sub(r"^(['\"])(.*)\1", r"\2", line)
@@ -150,10 +170,18 @@ def _fault(line: str, whole: Fields, disk: Disk) -> str:
     return ""
 
 
-def _comma_fault(line: str) -> str:
+def _comma_fault(line: str, takes_several: bool = False) -> str:
     mended = _without_commas(line)
     if not mended:
         return ""
+    if takes_several:
+        return "fields are separated by spaces, labels by commas alone, as in `path num_frames 3,7`"
+    *path, last = line.rsplit(maxsplit=1)
+    if "," in last and LABELS.fullmatch(last) and path and not path[0].endswith((",", ";")):
+        is_count = last.count(",") == 1 and not INTEGER.fullmatch(path[0].split()[-1])
+        return f"several labels, {last}, which DATA.MULTI_LABEL True takes" + (
+            f"; or, of a count and a label, write {shown(mended)}" if is_count else ""
+        )
     return f"fields are separated by spaces, not by commas: write {shown(mended)}"
 
 

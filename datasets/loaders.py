@@ -90,7 +90,7 @@ def build_train_loader(
     teacher_views = _build_teacher_views(cfg, teacher_cfg, records)
     workers = num_workers(cfg.DATA.WORKERS)
     return DataLoader(
-        TrainClips(records, build_clip_maker(cfg), cfg.SEED, teacher_views),
+        TrainClips(records, build_clip_maker(cfg), cfg.SEED, teacher_views, cfg.MODEL.NUM_CLASSES),
         batch_size=batch,
         sampler=sampler,
         num_workers=workers,

@@ -71,6 +71,7 @@ def describe_protocol(cfg: CfgNode) -> str:
     chosen = SAMPLINGS[data.SAMPLING]
     frames = f"{data.NUM_FRAMES}" + (f"x{data.FRAME_STRIDE}" if chosen.reads_stride else "")
     seconds = paddle_sampling.window_seconds(data.NUM_FRAMES)
+    averaged = "sigmoids" if data.MULTI_LABEL else "probabilities"
     window = f" of the first {seconds:.2f} s" if data.WINDOW == "paddle" else ""
     num_batches = cfg.TRAIN.MAX_ITERATIONS
     smoke = f"smoke run of {counted(num_batches, 'batch', 'batches')}, " if num_batches else ""
@@ -79,7 +80,7 @@ def describe_protocol(cfg: CfgNode) -> str:
         f"{smoke}{clips}x{cfg.TEST.NUM_CROPS} views{mirrored}, "
         f"{data.SAMPLING} {frames}{window}, short side {data.TEST_SHORT_SIDE}, "
         f"crop {test_image_size(cfg, 'test')}, "
-        f"{'logits' if cfg.TEST.AVERAGE_LOGITS else 'probabilities'} averaged"
+        f"{'logits' if cfg.TEST.AVERAGE_LOGITS else averaged} averaged"
         f"{', clips spread evenly' if cfg.TEST.EVEN_STARTS and chosen.reads_even_starts else ''}"
         f"{f', videos of {data.MIN_FRAMES} frames or more' if data.MIN_FRAMES > 1 else ''}"
     )

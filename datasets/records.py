@@ -49,7 +49,7 @@ def read_records(
     check_takes_rgb(cfg)
     if not Path(cfg.DATA.ROOT or ".").is_dir():
         raise ValueError(f"DATA.ROOT={cfg.DATA.ROOT!r} is not a folder")
-    records = read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET, disk_of(cfg))
+    records = read_listed(cfg, path)
 
     def ask_disk() -> tuple[str, dict[int, int]]:
         contradiction = contradicted_counts(records, partial(open_frames, cfg))
@@ -73,6 +73,17 @@ def read_records(
     if not long_enough:
         raise ValueError(f"{path}: no video has DATA.MIN_FRAMES={cfg.DATA.MIN_FRAMES} frames")
     return long_enough
+
+
+def read_listed(cfg: CfgNode, path: str) -> list[VideoRecord]:
+    """Read a list file as a config has it; frames stay uncounted.
+
+    Raises:
+        ValueError: See `datasets.annotations.read_list`.
+    """
+    data = cfg.DATA
+    several = data.MULTI_LABEL
+    return read_list(path, cfg.MODEL.NUM_CLASSES, data.USE_SUBSET, disk_of(cfg), several)
 
 
 def disk_of(cfg: CfgNode) -> Disk:
@@ -110,7 +121,7 @@ def contradicted_counts(records: Sequence[VideoRecord], open_video: OpenVideo) -
     record, number = wrong[0]
     labels = ""
     if max(record.num_frames for record, _ in wrong) < max(number for _, number in wrong) // 2:
-        labels = "; `path label label` is not read: a video has one label"
+        labels = "; `path label label` is not read, `path label,label` under DATA.MULTI_LABEL True"
     return (
         f"the counts differ from the videos in {len(wrong)} of {len(found)} looked at; line "
         f"{record.line} says {record.num_frames} frames, {record.path!r} holds {number}; a line is "

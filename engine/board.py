@@ -15,7 +15,7 @@ from config.loading import KEYS, all_leaves
 from engine.event_files import EventFile
 from engine.fonts import drawn_names, font_for
 
-METRICS = ("val/best_top1", "val/top1", "test/top1")  # of the tab of hyper-parameters
+METRICS = ("val/best_{}", "val/{}", "test/{}")  # of the tab of hyper-parameters
 _LEAST_SIDE = 64  # of a shown frame, pixels
 _CAPTION = 16  # height of a line, pixels
 _TEXT_SIZE = 12
@@ -80,7 +80,9 @@ class Board:
         text = "\n".join(["differs from the defaults:", *lines, "", "all:", cfg.dump()])
         self._events.add(0, summary.text("config", f"```\n{_writable(text)}\n```"))
         shown = {key: _plain(value) for key, value in {**changed, **values}.items()}
-        experiment, start, _ = summary.hparams(shown, dict.fromkeys(METRICS, 0.0))
+        figure = "map" if cfg.DATA.MULTI_LABEL else "top1"
+        metrics = {metric.format(figure): 0.0 for metric in METRICS}
+        experiment, start, _ = summary.hparams(shown, metrics)
         for part in (experiment, start):  # the end would have to be known
             self._events.add(0, part)
 

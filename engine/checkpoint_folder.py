@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from engine.scores import chosen_by
 from engine.whole_file import link_or_copy, whole_file
 from models.weights.checkpoint_file import read_checkpoint
 
@@ -28,12 +29,14 @@ class BestRecord:
     """What the validations of a run have given so far.
 
     Attributes:
-        top1: Best validation top-1, percent; -1 before the first.
+        top1: Best validation top-1, or what `metric` names, percent; -1 before the first.
         epoch: Number of epochs after which it was reached.
         validated: Number of epochs after which the last validation was.
         validated_on: Digest of the validation's list; see `datasets.annotations.list_digest`.
         top1s: What each validation gave, percent, by number of epochs; those of files that were
             written before it was kept are missing.
+        metric: The figure that chooses: ``top1``, or ``map`` where a video may have several
+            classes.
     """
 
     top1: float = -1.0
@@ -41,6 +44,7 @@ class BestRecord:
     validated: int = 0
     validated_on: str = ""
     top1s: Mapping[int, float] = field(default_factory=dict)
+    metric: str = "top1"
 
 
 class CheckpointFolder:
@@ -59,6 +63,7 @@ class CheckpointFolder:
         keep_last: Number of newest checkpoints that stay, so that one is left if one is damaged.
         keep_every: Keep the checkpoint of every so many epochs; 0 for none.
         is_async: Write beside the training, from a copy in memory.
+        metric: See `BestRecord`.
     """
 
     def __init__(
@@ -68,8 +73,10 @@ class CheckpointFolder:
         keep_last: int = 2,
         keep_every: int = 0,
         is_async: bool = False,
+        metric: str = "top1",
     ) -> None:
         self.folder = folder
+        self.metric = metric
         self.layout = layout
         self.keep_last = keep_last
         self.keep_every = keep_every
@@ -132,7 +139,7 @@ class CheckpointFolder:
         reached = (top1, epoch) if is_best else (record.top1, record.epoch)
         top1s = {before: value for before, value in record.top1s.items() if before < epoch}
         top1s[epoch] = top1
-        new = BestRecord(*reached, validated=epoch, validated_on=validated_on, top1s=top1s)
+        new = BestRecord(*reached, epoch, validated_on, top1s, self.metric)
         with whole_file(self._record) as file:  # last: without it the epoch is validated once more
             file.write(json.dumps(asdict(new)).encode() + b"\n")
         return is_best
@@ -274,6 +281,7 @@ def build_checkpoint_folder(cfg: CfgNode) -> CheckpointFolder:
         train.KEEP_LAST,
         train.KEEP_EVERY,
         train.CHECKPOINT_ASYNC,
+        chosen_by(cfg.DATA.MULTI_LABEL),
     )
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from engine.canvas import INK, can_draw, new_figure, pixels_of, shortened, text_style
 from engine.fonts import drawn_names
-from engine.whole_file import whole_file
+from engine.whole_file import errors_told, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,6 +55,17 @@ def write_confusion(
     with whole_file(picture) as file:
         Image.fromarray(pixels).save(file, "PNG")
     return pixels
+
+
+def remove_confusion(folder: Path) -> None:
+    """Remove what an earlier test left of the kind, where this one has none.
+
+    Raises:
+        UnwritableError: A file cannot be removed.
+    """
+    for path in (folder / name for name in FILES):
+        with errors_told(path):
+            path.unlink(missing_ok=True)
 
 
 def draw_confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> np.ndarray:

@@ -48,7 +48,7 @@ class RecordedPart:
         if group in _BY_EPOCH:
             validation = name.removeprefix("best_").partition("_")[0].replace("test", "val")
             return step < self._epochs_of_validations().get(validation, self.epochs)
-        kind = group.removesuffix("_top1_of_class")
+        kind = group.removesuffix("_top1_of_class").removesuffix("_ap_of_class")
         return kind not in ends or step <= ends[kind]
 
     def _epochs_of_validations(self) -> dict[str, int]:

@@ -22,7 +22,8 @@ class MeanScores:
 
     Attributes:
         videos: Paths as in the list, (N,).
-        labels: (N,), int64.
+        labels: (N,), int64; multi-hot (N, K) where a video may have several classes, of which
+            `load` reads none.
         values: (N, K), float32.
         are_logits: They are logits; False: probabilities.
     """
@@ -47,8 +48,10 @@ class MeanScores:
 
         Returns:
             top1_interval, Wilson's at 95 %, lower and upper end; calibration_error, the expected
-            one in 15 bins.
+            one in 15 bins. Nothing where a video may have several classes.
         """
+        if self.labels.ndim > 1:
+            return {}
         ends = wilson_interval(int(self.hits().sum()), len(self.labels))
         error = calibration_error(self.probabilities(), self.labels)
         return {"top1_interval": [100 * end for end in ends], "calibration_error": 100 * error}
@@ -68,10 +71,12 @@ class MeanScores:
             average_logits: Average logits over the views; False: probabilities.
 
         Raises:
-            ValueError: The file is missing, damaged or no such file.
+            ValueError: The file is missing, damaged or no such file, or a video may have several
+                classes.
         """
         if not average_logits:
             scores = Scores.load(path)
+            _check_one_class(scores.labels, path)
             return cls(scores.videos, scores.labels, scores.averaged(False), are_logits=False)
         names = ("videos", "labels", "mean_logits")
         try:
@@ -79,6 +84,7 @@ class MeanScores:
             _check(arrays)
         except ValueError as error:
             raise ValueError(f"{path} is not a scores.npz of the test: {error}") from error
+        _check_one_class(arrays["labels"], path)
         labels = arrays["labels"].astype(np.int64)
         return cls(arrays["videos"], labels, arrays["mean_logits"], are_logits=True)
 
@@ -159,6 +165,14 @@ def _numbered(videos: np.ndarray) -> list[tuple[str, int]]:
         numbered.append((path, seen[path]))
         seen[path] += 1
     return numbered
+
+
+def _check_one_class(labels: np.ndarray, path: str | Path) -> None:
+    if labels.ndim > 1:
+        raise ValueError(
+            f"{path} is of videos of several classes (DATA.MULTI_LABEL), which are rescored one "
+            "file at a time, and are neither averaged over models nor compared"
+        )
 
 
 def _check(arrays: dict[str, np.ndarray]) -> None:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from ops.losses import dml_loss, kd_loss
+from ops.losses import dml_loss, kd_loss, multi_label_loss
 from ops.metrics import topk_hits
 from ops.mixing import Mix, Mixer
 
@@ -42,11 +42,7 @@ class Target:
 
     def hits(self, logits: Tensor) -> Tensor:
         """Count top-1 and top-5 hits, (2,); a mixed clip scores each label's share."""
-        hits = topk_hits(logits, self.labels)
-        if self.mix is None:
-            return hits
-        other = topk_hits(logits, self.mix.other_labels(self.labels))
-        return self.mix.share * hits + (1 - self.mix.share) * other
+        return _hits(logits, self.labels, self.mix)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         smoothing = self.label_smoothing
@@ -56,6 +52,34 @@ class Target:
             logits, labels, label_smoothing=smoothing, reduction="none"
         )  # (B,)
         return (self.class_weights[labels] * losses).mean()
+
+
+@dataclass(frozen=True)
+class MultiLabelTarget:
+    """The target of one batch of clips that may have several classes.
+
+    Attributes:
+        labels: Multi-hot, (B, K), float32, on the device.
+        label_smoothing: See `ops.losses.multi_label_loss`.
+        mix: How the clips were mixed; None: not at all. A mixed clip has the classes of both, by
+            their shares; the loss is linear in them, so it is also that of the two targets.
+    """
+
+    labels: Tensor
+    label_smoothing: float = 0.0
+    mix: Mix | None = None
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """Return the mean loss of logits (B, K)."""
+        labels = self.labels
+        if self.mix:
+            others = self.mix.other_labels(labels)
+            labels = self.mix.share * labels + (1 - self.mix.share) * others
+        return multi_label_loss(logits, labels, self.label_smoothing)
+
+    def hits(self, logits: Tensor) -> Tensor:
+        """Count the clips with one of their classes first, and among the first five, (2,)."""
+        return _hits(logits, self.labels, self.mix)
 
 
 @dataclass(frozen=True)
@@ -117,6 +141,8 @@ class Objective:
         temperature: That a teacher's answers are softened by.
         class_weights: How much the labels' loss of a clip counts by its class, (K,), on the device;
             what a teacher or the other model says counts alike. None: all do.
+        is_multi_label: A clip may have several classes; then there are neither weights nor
+            teachers.
     """
 
     def __init__(
@@ -126,23 +152,27 @@ class Objective:
         teacher_weight: float = 0.0,
         temperature: float = 1.0,
         class_weights: Tensor | None = None,
+        is_multi_label: bool = False,
     ) -> None:
         self.label_smoothing = label_smoothing
         self.is_mutual = is_mutual
         self.teacher_weight = teacher_weight
         self.temperature = temperature
         self.class_weights = class_weights
+        self.is_multi_label = is_multi_label
 
     def __call__(
         self, labels: Tensor, mix: Mix | None = None, answers: Tensor | None = None
-    ) -> Target | TaughtTarget | MutualTarget:
+    ) -> Target | MultiLabelTarget | TaughtTarget | MutualTarget:
         """Return the target of a batch.
 
         Args:
-            labels: Of the clips, (B,).
+            labels: Of the clips, (B,), or multi-hot (B, K).
             mix: How the clips were mixed, as `Mixer.draw` said.
             answers: Softened probabilities of a teacher, (B, K); None: there is none.
         """
+        if self.is_multi_label:
+            return MultiLabelTarget(labels, self.label_smoothing, mix)
         own = Target(labels, self.label_smoothing, mix, self.class_weights)
         if self.is_mutual:
             return MutualTarget(own, self.teacher_weight)
@@ -165,6 +195,7 @@ def build_objective(cfg: CfgNode, class_weights: Tensor | None = None) -> Object
         teacher_weight=distill.WEIGHT,
         temperature=distill.TEMPERATURE,
         class_weights=class_weights,
+        is_multi_label=cfg.DATA.MULTI_LABEL,
     )
 
 
@@ -174,3 +205,12 @@ def build_mixer(cfg: CfgNode) -> Mixer:
     return Mixer(
         aug.MIXUP_ALPHA, aug.CUTMIX_ALPHA, aug.MIX_PROB, aug.CUTMIX_SHARE, box=aug.CUTMIX_BOX
     )
+
+
+def _hits(logits: Tensor, labels: Tensor, mix: Mix | None) -> Tensor:
+    """Count top-1 and top-5 hits, (2,); a mixed clip scores the shares of the labels that hit."""
+    hits = topk_hits(logits, labels)
+    if mix is None:
+        return hits
+    other = topk_hits(logits, mix.other_labels(labels))
+    return mix.share * hits + (1 - mix.share) * other

@@ -107,7 +107,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def _list(cfg: CfgNode, split: str, records: Sequence[VideoRecord]) -> dict[str, Any]:
-    per_class = Counter(record.label for record in records).values()
+    per_class = Counter(label for record in records for label in record.classes).values()
     return {
         "file": cfg.DATA[f"{split.upper()}_LIST"] or cfg.DATA.VAL_LIST,
         "sha256": list_digest(records),

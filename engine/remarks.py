@@ -5,8 +5,8 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from datasets.annotations import VideoRecord, list_digest, read_list
-from datasets.records import disk_of
+from datasets.annotations import VideoRecord, list_digest
+from datasets.records import read_listed
 from datasets.repeated_videos import list_remarks
 from engine.checkpoint_folder import CheckpointFolder
 from engine.smoke_part import smoke_remark
@@ -46,7 +46,7 @@ CHOSEN = (
 def _list_of(cfg: CfgNode, split: str) -> list[VideoRecord]:
     path = cfg.DATA[f"{split.upper()}_LIST"]
     try:
-        return read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET, disk_of(cfg))
+        return read_listed(cfg, path)
     except ValueError:
         return []
 

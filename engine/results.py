@@ -10,11 +10,11 @@ import numpy as np
 
 from config.values import counted
 from engine.board import Board, class_tag
-from engine.confusion import write_confusion
+from engine.confusion import remove_confusion, write_confusion
 from engine.event_files import cut_events
 from engine.mean_scores import MeanScores, reliability_in_words
 from engine.run_log import NullRunLog, RunLog
-from engine.scores import Scores, in_words, shown_tops
+from engine.scores import Scores, chosen_by, class_figures, in_words, shown_tops
 from engine.trackers import Tracker
 from engine.whole_file import whole_file
 
@@ -46,10 +46,12 @@ def record_epoch(
     _log.info("epoch %d trained: loss %.4f %s", num_epochs, means["loss"], in_words(tops))
 
 
-def record_best(runlog: RunLog | NullRunLog, num_epochs: int, top1: float) -> None:
-    """Record the best top-1 of the validations so far, percent."""
-    runlog.scalars(num_epochs - 1, {"Accuracy/best_test_top1": top1})  # the release's steps
-    runlog.scalars(num_epochs, {"val/best_top1": top1})
+def record_best(
+    runlog: RunLog | NullRunLog, num_epochs: int, best: float, name: str = "top1"
+) -> None:
+    """Record the best figure of the validations so far, percent; see `engine.scores.chosen_by`."""
+    runlog.scalars(num_epochs - 1, {f"Accuracy/best_test_{name}": best})  # the release's steps
+    runlog.scalars(num_epochs, {f"val/best_{name}": best})
 
 
 def record_validation(
@@ -62,7 +64,7 @@ def record_validation(
     class_names: Sequence[str],
     unreadable: Sequence[str] = (),
 ) -> float:
-    """Record and say the figures of a validation; return its top-1, percent.
+    """Record and say the figures of a validation; return what chooses the best, percent.
 
     Args:
         runlog: Of the run.
@@ -78,11 +80,14 @@ def record_validation(
     shown = scores.shown_figures(figures)
     released = "test" if kind == "val" else kind  # the release's word, and its steps from 0
     tops = {
-        f"Accuracy/{released}_{name}": shown[name] for name in ("top1", "top5") if name in shown
+        f"Accuracy/{released}_{name}": shown[name]
+        for name in ("map", "top1", "top5")
+        if name in shown
     }
     runlog.scalars(num_epochs - 1, {f"Loss/{released}": loss} | tops)
     runlog.scalars(num_epochs, {f"{kind}/loss": loss} | by_tag(kind, figures, shown, class_names))
-    runlog.confusion(num_epochs, scores.confusion(mean_scores), class_names, kind)
+    if not scores.is_multi_label:
+        runlog.confusion(num_epochs, scores.confusion(mean_scores), class_names, kind)
     num_videos, num_views = scores.view_logits.shape[:2]
     coverage = {"num_videos": num_videos, "num_listed": num_videos + len(unreadable)}
     runlog.line(kind, epoch=num_epochs, loss_single_views=loss, **shown, **coverage)
@@ -95,13 +100,13 @@ def record_validation(
         "{num_videos} of {num_listed} videos, ".format(**coverage) if unreadable else "",
         *(counted(num_views, "view"), in_words(shown), loss),
     )
-    return figures["top1"]
+    return figures[chosen_by(scores.is_multi_label)]
 
 
 def by_tag(
     kind: str, figures: Mapping[str, Any], shown: Mapping[str, float], class_names: Sequence[str]
 ) -> dict[str, float]:
-    """Return figures by tags of TensorBoard: the shown ones, and the top-1 of each class.
+    """Return figures by tags of TensorBoard: the shown ones, and the one of each class.
 
     Args:
         kind: ``val``, ``swa`` or ``test``: the group of the tags.
@@ -109,11 +114,12 @@ def by_tag(
         shown: Of `Scores.shown_figures`.
         class_names: By label.
     """
-    per_class = enumerate(figures["per_class_accuracy"].values())
+    name, values = class_figures(figures)
+    of_class = "ap_of_class" if name == "per_class_ap" else "top1_of_class"
     K = len(class_names)
     return {f"{kind}/{name}": value for name, value in shown.items()} | {
-        f"{kind}_top1_of_class/{class_tag(label, class_names[label], K)}": value
-        for label, value in per_class
+        f"{kind}_{of_class}/{class_tag(label, class_names[label], K)}": value
+        for label, value in enumerate(values.values())
         if value is not None
     }
 
@@ -129,6 +135,8 @@ def write_results(
     trackers: Sequence[Tracker] = (),
 ) -> None:
     """Write scores.npz, results.json, the confusion and TensorBoard's events; say the figures.
+
+    Of videos of several classes there is no confusion.
 
     Args:
         folder: Run folder.
@@ -151,7 +159,8 @@ def write_results(
     figures = scores.figures(mean_scores)
     shown = scores.shown_figures(figures)
     tagged = by_tag("test", figures, shown, class_names)
-    per_class = zip(class_names, figures.pop("per_class_accuracy").values(), strict=True)
+    name, values = class_figures(figures)
+    del figures[name]
     num_videos, num_views = scores.view_logits.shape[:2]
     num_listed = num_videos + len(unreadable)
     mean = MeanScores(scores.videos, scores.labels, mean_scores, are_logits=average_logits)
@@ -164,12 +173,17 @@ def write_results(
         "unreadable": list(unreadable),
         "num_views": num_views,
         **source,
-        "per_class_accuracy": dict(per_class),
+        name: dict(zip(class_names, values.values(), strict=True)),
     }
     with whole_file(folder / "results.json") as file:
         file.write((json.dumps(results, indent=2) + "\n").encode())
-    title = f"test, {source['protocol']}: {counted(num_videos, 'video')}, top-1 {shown['top1']:.2f}"
-    picture = write_confusion(folder, scores.confusion(mean_scores), class_names, title)
+    picture = None
+    if scores.is_multi_label:
+        remove_confusion(folder)
+    else:
+        what = f"{counted(num_videos, 'video')}, top-1 {shown['top1']:.2f}"
+        title = f"test, {source['protocol']}: {what}"
+        picture = write_confusion(folder, scores.confusion(mean_scores), class_names, title)
     cut_events(folder / "tensorboard", lambda tag, _: not tag.startswith("test"))
     with Board(folder / "tensorboard") as board:
         board.scalars(num_epochs, tagged)
@@ -180,9 +194,9 @@ def write_results(
     for line in unreadable:
         _log.warning("left out: %s", line)
     _log.info(
-        "test of %d of %d videos, %s each: %s; %s",
+        "test of %d of %d videos, %s each: %s%s",
         *(num_videos, num_listed, counted(num_views, "view"), in_words(shown)),
-        reliability_in_words(reliability),
+        f"; {reliability_in_words(reliability)}" if reliability else "",
     )
     for remark in source.get("remarks", ()):
         _log.warning("of these figures: %s", remark)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
+from config.changes import value_before
 from config.class_names import check_same_names
 from config.smoke_run import FLAG, smoke_iterations
 from engine.checkpoint_folder import BestRecord
@@ -116,6 +117,7 @@ def find_start(
         "--resume goes on with the same classes in the same order, --tune_from with "
         "TRAIN.TUNE_DROPS_HEAD True starts a run for others",
     )
+    _check_kind_of_labels(content, cfg)
     for line in differences(content, cfg, training_list, world):
         _log.warning("goes on with a difference: %s", line)
     position = Position.of(content, batches_per_epoch)
@@ -140,6 +142,17 @@ def find_start(
         content.get("bad_videos", {}) if same_list else {},
         {epoch: top1 for epoch, top1 in top1s.items() if epoch <= position.epoch},
     )
+
+
+def _check_kind_of_labels(content: Mapping[str, Any], cfg: CfgNode) -> None:
+    """Reject a run whose loss and best figure are of the other kind of labels."""
+    theirs = value_before(content.get("config", ""), "DATA.MULTI_LABEL")
+    if theirs != cfg.DATA.MULTI_LABEL:
+        raise ValueError(
+            f"the checkpoint is of a run with DATA.MULTI_LABEL {theirs}, now it is "
+            f"{cfg.DATA.MULTI_LABEL}: --resume goes on with the same run, --tune_from starts "
+            "another from its weights"
+        )
 
 
 def read_training_checkpoint(path: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from yacs.config import CfgNode
 
+from config.class_names import names_of
 from config.console import show_every_name
 from engine.board import Board
 from engine.confusion import write_confusion
@@ -123,9 +124,18 @@ class RunLog:
         self._board.config(cfg)
         self._trackers = build_trackers(cfg, self.folder)
 
-    def clips(self, clips: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> None:
-        """Show clips, (B, T, 3, H, W) in 0..255, each below the name of its class."""
-        self._board.clips(clips.round().astype(np.uint8), [names[label] for label in labels])
+    def clips(
+        self, clips: np.ndarray, labels: Sequence[int | list[float]], names: Sequence[str]
+    ) -> None:
+        """Show clips, (B, T, 3, H, W) in 0..255, each below the name of its class or classes.
+
+        Args:
+            clips: What is shown.
+            labels: A class each, or what is 1 for each of its classes.
+            names: Of the classes.
+        """
+        named = [names_of(label, names) for label in labels]
+        self._board.clips(clips.round().astype(np.uint8), named)
 
     def confusion(self, step: int, matrix: np.ndarray, names: Sequence[str], kind: str) -> None:
         """Write a confusion matrix (K, K), rows true, into the folder and show it in TensorBoard.
@@ -178,7 +188,9 @@ class NullRunLog:
     def config(self, cfg: CfgNode) -> None:
         """Do nothing."""
 
-    def clips(self, clips: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> None:
+    def clips(
+        self, clips: np.ndarray, labels: Sequence[int | list[float]], names: Sequence[str]
+    ) -> None:
         """Do nothing."""
 
     def confusion(self, step: int, matrix: np.ndarray, names: Sequence[str], kind: str) -> None:

@@ -11,10 +11,19 @@ import torch.nn.functional as F
 
 from engine.whole_file import whole_file
 from models.weights.npz_file import NUMBERS, TEXTS, read_arrays
-from ops.metrics import class_accuracy, confusion_matrix, topk_hits
+from ops.losses import multi_label_loss
+from ops.metrics import (
+    average_precision,
+    class_accuracy,
+    confusion_matrix,
+    to_probabilities,
+    topk_hits,
+)
 
 TRIVIAL_TOP5 = 5  # classes up to which top-5 is 100 whatever the model, and is not shown
 NUM_SHOWN = 10  # of the reasons why videos are unreadable
+WORDS = {"map": "mAP", "mean_class_accuracy": "mean class accuracy"}
+COLUMNS = {"map": "mAP", "top1": "top1", "top5": "top5", "mean_class_accuracy": "mean class"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,7 @@ class Scores:
 
     Attributes:
         videos: Paths as in the list, (N,).
-        labels: (N,), int64.
+        labels: (N,), int64; where a video may have several classes multi-hot, (N, K), uint8.
         view_logits: (N, V, K), float32; V runs over clips, then mirrorings, then crops.
         num_clips: Clips in time of each video.
         num_crops: Crops of each clip, the centre first.
@@ -35,13 +44,18 @@ class Scores:
     num_clips: int
     num_crops: int
 
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a video may have several classes."""
+        return self.labels.ndim == 2
+
     def averaged(
         self, average_logits: bool = True, num_clips: int = 0, num_crops: int = 0
     ) -> np.ndarray:
         """Average the views of each video, (N, K).
 
         Args:
-            average_logits: Average logits; False: probabilities.
+            average_logits: Average logits; False: probabilities, of several classes sigmoids.
             num_clips: Use the first so many clips; 0 = all.
             num_crops: Use the first so many crops; 0 = all.
         """
@@ -50,41 +64,52 @@ class Scores:
         views = views[:, : num_clips or None, :, : num_crops or None].reshape(N, -1, K)
         if average_logits:
             return views.mean(1, dtype=np.float32)
-        return torch.from_numpy(views).softmax(-1).mean(1).numpy()  # (N, K)
+        probabilities = to_probabilities(torch.from_numpy(views), self.is_multi_label)
+        return probabilities.mean(1).numpy()  # (N, K)
 
     def figures(self, mean_scores: np.ndarray) -> dict[str, Any]:
         """Count accuracies, in percent, of averaged scores (N, K).
 
         Returns:
             top1, top5, mean_class_accuracy (over the classes that have videos) and
-            per_class_accuracy (class to percent, None without videos).
+            per_class_accuracy (class to percent, None without videos). Where a video may have
+            several classes: map, the mean over the classes that have videos of per_class_ap, and
+            top1, for which any class of a video counts.
         """
         scores, labels = torch.from_numpy(mean_scores), torch.from_numpy(self.labels)
+        if self.is_multi_label:
+            per_class = 100 * average_precision(mean_scores, self.labels)
+            return {
+                "map": float(np.nanmean(per_class)),
+                "top1": float(100 * topk_hits(scores, labels, ks=(1,)) / len(labels)),
+                "per_class_ap": _by_label(per_class),
+            }
         top1, top5 = (100 * topk_hits(scores, labels) / len(labels)).tolist()
         per_class = class_accuracy(self.confusion(mean_scores))
         return {
             "top1": top1,
             "top5": top5,
             "mean_class_accuracy": float(np.nanmean(per_class)),
-            "per_class_accuracy": {
-                str(label): None if np.isnan(value) else float(value)
-                for label, value in enumerate(per_class)
-            },
+            "per_class_accuracy": _by_label(per_class),
         }
 
     def shown_figures(self, figures: Mapping[str, Any]) -> dict[str, float]:
-        """Return of the figures top1, top5 and mean_class_accuracy; top5 only where it can vary."""
+        """Return the figures of all classes together; top5 only where it can vary."""
+        if self.is_multi_label:
+            return {name: figures[name] for name in ("map", "top1")}
         names = (*shown_tops(self.view_logits.shape[-1]), "mean_class_accuracy")
         return {name: figures[name] for name in names}
 
     def confusion(self, mean_scores: np.ndarray) -> np.ndarray:
-        """Count videos by true (row) and predicted class (column), (K, K)."""
+        """Count videos of one class each by it (row) and the predicted one (column), (K, K)."""
         return confusion_matrix(mean_scores.argmax(-1), self.labels, mean_scores.shape[-1])
 
     def loss(self, label_smoothing: float) -> float:
         """Return the mean loss over single views, as the release reports it in validation."""
         logits = torch.from_numpy(self.view_logits).flatten(0, 1)  # (N*V, K)
-        labels = torch.from_numpy(self.labels).repeat_interleave(self.view_logits.shape[1])
+        labels = torch.from_numpy(self.labels).repeat_interleave(self.view_logits.shape[1], dim=0)
+        if self.is_multi_label:
+            return multi_label_loss(logits, labels.float(), label_smoothing).item()
         return F.cross_entropy(logits, labels, label_smoothing=label_smoothing).item()
 
     def save(self, path: Path, mean_logits: np.ndarray) -> None:
@@ -115,11 +140,22 @@ class Scores:
             raise ValueError(f"{path} is not a scores.npz of the test: {error}") from error
         return cls(
             arrays["videos"],
-            arrays["labels"].astype(np.int64),
+            arrays["labels"].astype(np.int64 if arrays["labels"].ndim == 1 else np.uint8),
             arrays["view_logits"],
             int(arrays["num_clips"]),
             int(arrays["num_crops"]),
         )
+
+
+def chosen_by(is_multi_label: bool) -> str:
+    """Name the figure that chooses the best epoch."""
+    return "map" if is_multi_label else "top1"
+
+
+def class_figures(figures: Mapping[str, Any]) -> tuple[str, dict[str, float | None]]:
+    """Return what each class has, by label, and the figure's name among those of `Scores`."""
+    name = "per_class_ap" if "per_class_ap" in figures else "per_class_accuracy"
+    return name, figures[name]
 
 
 def shown_tops(num_classes: int) -> tuple[str, ...]:
@@ -129,16 +165,38 @@ def shown_tops(num_classes: int) -> tuple[str, ...]:
 
 def in_words(figures: Mapping[str, float]) -> str:
     """Say accuracies, as ``top1 99.25 mean class accuracy 98.00``."""
-    return " ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in figures.items())
+    return " ".join(f"{WORDS.get(name, name)} {value:.2f}" for name, value in figures.items())
+
+
+def table_head(figures: Mapping[str, Any]) -> str:
+    """Return the heads of columns for `table_row`, of the figures of all classes together."""
+    return " ".join(f"{COLUMNS[name]:>{_width(name)}}" for name in COLUMNS if name in figures)
+
+
+def table_row(figures: Mapping[str, Any]) -> str:
+    """Return the figures below their heads."""
+    return " ".join(f"{figures[name]:{_width(name)}.2f}" for name in COLUMNS if name in figures)
+
+
+def _width(name: str) -> int:
+    return max(7, len(COLUMNS[name]) + 1)
+
+
+def _by_label(values: np.ndarray) -> dict[str, float | None]:
+    return {str(k): None if np.isnan(value) else float(value) for k, value in enumerate(values)}
 
 
 def check_labelled(arrays: Mapping[str, np.ndarray], num_videos: int, num_classes: int) -> None:
     """Raise ``ValueError`` for arrays whose paths and labels are not those of so many videos."""
     N, K = num_videos, num_classes
     labels, videos = arrays["labels"], arrays["videos"]
-    if any(array.shape != (N,) for array in (labels, videos)) or videos.dtype.kind != "U":
+    fits = labels.shape in ((N,), (N, K)) and videos.shape == (N,)
+    if not fits or videos.dtype.kind != "U":
         raise ValueError(f"labels and videos are {labels.shape} and {videos.shape}, not ({N},)")
-    if labels.dtype.kind != "i" or labels.min() < 0 or labels.max() >= K:
+    if labels.ndim == 2:
+        if labels.dtype != np.uint8 or labels.max() != 1:
+            raise ValueError(f"labels of several classes are {labels.dtype}, not 0 and 1 in uint8")
+    elif labels.dtype.kind != "i" or labels.min() < 0 or labels.max() >= K:
         raise ValueError(f"labels are {labels.dtype} and not all in 0..{K - 1}")
 
 
@@ -162,7 +220,7 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
 def collect_scores(
     results: Sequence[tuple[str, int, np.ndarray | None, str]],
     videos: Sequence[str],
-    labels: Sequence[int],
+    labels: Sequence[int] | np.ndarray,
     num_clips: int,
     num_crops: int,
 ) -> tuple[Scores, list[str]]:
@@ -172,7 +230,7 @@ def collect_scores(
         results: For each video its path, its place in the list and its views' logits (V, K), or
             None and why it is unreadable.
         videos: Paths as in the list.
-        labels: Of the videos.
+        labels: Of the videos, (N,) or multi-hot (N, K).
         num_clips: Clips in time of each video.
         num_crops: Crops of each clip.
 

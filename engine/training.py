@@ -298,10 +298,10 @@ def _find_start(
         torch.manual_seed(cfg.SEED + world.rank + world.size * (1 + start.position.iterations))
     offset = start.position.offset
     _log.info(
-        "resumed %s after %d epochs%s, best top-1 %.2f",
+        "resumed %s after %d epochs%s, best %s %.2f",
         *(args.resume, start.position.epoch),
         f" and {offset} clips of the next" if offset else "",
-        start.best,
+        *("mAP" if cfg.DATA.MULTI_LABEL else "top-1", start.best),
     )
     return start
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ops.metrics import to_probabilities
 from ops.pixels import normalize
 
 
@@ -17,6 +18,7 @@ class ClipClassifier(nn.Module):
         takes_normalized: The clips are normalised already; False: they are uint8.
         num_views: V, views of each video, whose scores are averaged; 0: single clips.
         averages_logits: The mean over the views is that of the logits; False: of probabilities.
+        is_multi_label: The probability of a class is its own sigmoid.
     """
 
     def __init__(
@@ -27,6 +29,7 @@ class ClipClassifier(nn.Module):
         takes_normalized: bool = False,
         num_views: int = 0,
         averages_logits: bool = True,
+        is_multi_label: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -35,6 +38,7 @@ class ClipClassifier(nn.Module):
         self.takes_normalized = takes_normalized
         self.num_views = num_views
         self.averages_logits = averages_logits
+        self.is_multi_label = is_multi_label
 
     def forward(self, clips: Tensor) -> Tensor:
         """Classify clips (B, T, 3, H, W), or with views (B, V, T, 3, H, W); returns (B, K)."""
@@ -43,5 +47,5 @@ class ClipClassifier(nn.Module):
         if not self.num_views:
             return self.model(clips)  # (B, K)
         logits = self.model(clips.flatten(0, 1))  # (B*V, K)
-        scores = logits if self.averages_logits else logits.softmax(-1)
+        scores = logits if self.averages_logits else to_probabilities(logits, self.is_multi_label)
         return scores.unflatten(0, (-1, self.num_views)).mean(1)  # (B, K)

@@ -47,6 +47,8 @@ class ExportMetadata:
         torch_version: That exported the file.
         opset: Of an ONNX file; 0 in a ``.pt2``.
         quantization: ``none`` or ``int8``.
+        activation: What makes probabilities of logits: ``softmax``, or ``sigmoid`` where a video
+            may have several classes.
     """
 
     class_names: list[str]
@@ -60,6 +62,7 @@ class ExportMetadata:
     torch_version: str
     opset: int = 0
     quantization: str = "none"
+    activation: str = "softmax"
 
     def texts(self) -> dict[str, str]:
         """Return all of it as texts by name: JSON, but for what is text already."""
@@ -75,6 +78,7 @@ class ExportMetadata:
         Raises:
             ValueError: Something is missing or no JSON.
         """
+        texts = {**texts, "activation": texts.get("activation") or "softmax"}  # older files lack it
         missing = [field.name for field in fields(cls) if not texts.get(field.name)]
         if missing:
             raise ValueError(

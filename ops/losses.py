@@ -1,4 +1,4 @@
-"""Losses between the answers of two models: of a student and of what teaches it."""
+"""Losses: of several classes at once, and between the answers of a student and its teacher."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +9,18 @@ MUTUAL_EPSILON = 1e-12  # of PaddleVideo's distillation head, inside the logarit
 def soften(logits: Tensor, temperature: float) -> Tensor:
     """Return the probabilities of logits (B, K) divided by a temperature, in float32 or float64."""
     return (_at_least_float32(logits) / temperature).softmax(-1)
+
+
+def multi_label_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Return the binary cross-entropy of each class's sigmoid, its mean over clips and classes.
+
+    Args:
+        logits: (B, K).
+        targets: Shares of the classes, 0 to 1, (B, K).
+        label_smoothing: s; a target y becomes (1 - s) y + s / K.
+    """
+    smoothed = (1 - label_smoothing) * targets + label_smoothing / targets.shape[-1]
+    return F.binary_cross_entropy_with_logits(_at_least_float32(logits), smoothed)
 
 
 def kd_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Accuracy, counted exactly."""
+"""Accuracy and precision, counted exactly, and the probabilities that logits stand for."""
 
 import numpy as np
 import torch
@@ -26,13 +26,14 @@ def topk_hits(logits: Tensor, labels: Tensor, ks: tuple[int, ...] = (1, 5)) -> T
 
     Args:
         logits: (B, K).
-        labels: (B,).
+        labels: (B,); or multi-hot (B, K), of which any label counts.
         ks: Ranks; a k above K counts every label.
 
     Returns:
         Counts, (len(ks),), int64.
     """
-    is_hit = ranked_classes(logits, max(ks)) == labels[:, None]  # (B, k)
+    ranked = ranked_classes(logits, max(ks))  # (B, k)
+    is_hit = labels.gather(-1, ranked) > 0 if labels.dim() > 1 else ranked == labels[:, None]
     return torch.stack([is_hit[:, :k].any(-1).sum() for k in ks])
 
 
@@ -54,6 +55,33 @@ def top_predictions(
     classes = ranked_classes(scores, k)  # of logits, which are further apart
     scores = scores.softmax(-1) if applies_softmax else scores
     return classes, scores.gather(-1, classes)
+
+
+def to_probabilities(logits: Tensor, is_multi_label: bool = False) -> Tensor:
+    """Return the probabilities of logits (..., K): the softmax, or each class's own sigmoid."""
+    return logits.sigmoid() if is_multi_label else logits.softmax(-1)
+
+
+def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return each class's average precision, (K,), 0 to 1; NaN for a class without a positive.
+
+    It is the sum over the distinct scores, from the highest, of the precision among the videos
+    down to that score, times the recall that this score adds: the area below the stairs of
+    precision over recall, without interpolation, as scikit-learn's `average_precision_score`.
+    Videos of equal scores count together, so that their order does not matter.
+
+    Args:
+        scores: (N, K).
+        labels: Multi-hot, (N, K).
+    """
+    found = np.full(scores.shape[1], np.nan)
+    for label in np.flatnonzero(labels.any(0)):
+        order = scores[:, label].argsort()[::-1]
+        ranked = scores[order, label]
+        ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # last of equal scores
+        hits = labels[order, label].astype(np.int64).cumsum()[ends]
+        found[label] = np.diff(hits, prepend=0) @ (hits / (ends + 1)) / hits[-1]
+    return found
 
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -180,6 +180,7 @@ def describe(loaded: LoadedModel, options: ExportOptions) -> ExportMetadata:
         views=options.views,
         consensus="logits" if cfg.TEST.AVERAGE_LOGITS else "probabilities",
         torch_version=torch.__version__,
+        activation="sigmoid" if cfg.DATA.MULTI_LABEL else "softmax",
     )
 
 
@@ -193,6 +194,7 @@ def build_classifier(loaded: LoadedModel, metadata: ExportMetadata) -> ClipClass
         takes_normalized=metadata.input == "normalized",
         num_views=metadata.input_shape[0] if metadata.views != "none" else 0,
         averages_logits=metadata.consensus == "logits",
+        is_multi_label=metadata.activation == "sigmoid",
     ).eval()
 
 

@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from config import load_cfg
+from config.multi_label_checks import check_one_class
 from datasets.annotations import read_class_names
 from datasets.loaders import build_view_loader, read_records
 from datasets.view_chunks import classify_views, views_per_forward
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with user_errors_shown(is_common_shown=True):
         check_places({"--output": args.output}, [args.cfg, args.tune_from])
         cfg = load_cfg(args.cfg, args.overrides)
+        check_one_class(cfg, "tools/linear_probe.py")
         probe(cfg, args.tune_from, args.output, args.l2, torch.device(args.device))
 
 

@@ -24,6 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from config import load_cfg
+from config.multi_label_checks import check_one_class
 from config.option_numbers import whole_number
 from datasets.live import Every, LiveFrame
 from datasets.loaders import open_frames, read_records
@@ -110,6 +111,7 @@ def without_shift(cfg: CfgNode) -> CfgNode:
 
 def measure_accuracy(loaded: LoadedModel, pace: Every) -> dict[str, float]:
     """Return the top-1, in percent, of the last running answer to each test video, by its mean."""
+    check_one_class(loaded.cfg, "the accuracy of tools/online_check.py")
     cfg, records = loaded.cfg, read_records(loaded.cfg, "test")
     model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
     means: list[Callable[[], RunningMean]] = [WholeMean, lambda: WindowMean(cfg.DATA.NUM_FRAMES)]

@@ -11,8 +11,9 @@ DATA.ROOT); a glob; or several of these. A checkpoint of ours and an exported fi
 describe themselves; other checkpoints take --cfg, and --class-names.
 
 The views are those of the config's test, or --views. The score is the softmax, taken once, of the
-mean of the views' logits, or the mean of their softmaxes, as TEST.AVERAGE_LOGITS says. Under
-torchrun the processes share the videos.
+mean of the views' logits, or the mean of their softmaxes, as TEST.AVERAGE_LOGITS says; under
+DATA.MULTI_LABEL it is each class's sigmoid. --threshold names every class with such a score.
+Under torchrun the processes share the videos.
 
 --timeline and --overlay slide a window over one video, as long as a clip of the model. --timeline
 writes OUT.csv, a line for each window, and OUT.png (needs matplotlib); --json has a line for each
@@ -40,7 +41,6 @@ sys.path.insert(0, str(REPOSITORY))
 
 from config import begins_override
 from config.option_numbers import positive_number, whole_number
-from config.values import counted
 from datasets.loaders import build_view_loader, describe_protocol
 from datasets.views import Views
 from engine.distributed import LaunchOptions, World, gather_objects, launch
@@ -49,6 +49,7 @@ from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
 from tools.predicting.find_videos import NO_LABEL, FoundVideo, find_videos, is_list
 from tools.predicting.overlay import check_overlay, write_overlay
+from tools.predicting.predictions import TOPK, Predictions
 from tools.predicting.timeline import build_timeline, table_and_picture
 from tools.predicting.video_classifier import (
     ClassifierOptions,
@@ -104,7 +105,7 @@ def run(world: World, args: argparse.Namespace) -> None:
     num_unreadable = 0
     with ExitStack() as stack:
         file = stack.enter_context(_open(args.json)) if args.json and world.is_main else None
-        report = Predictions(classifier, videos, args.topk, file)
+        report = Predictions(classifier, videos, args.topk, file, args.threshold)
         bar = stack.enter_context(
             LiveBar(len(videos), "video", "predict", say=_to_stderr, is_shown=world.is_main)
         )
@@ -138,79 +139,6 @@ def classify(
             yield sorted((result for part in gathered for result in part), key=lambda r: r[0])
 
 
-class Predictions:
-    """Shows what is found, and keeps it for machines.
-
-    Args:
-        classifier: Of the results.
-        videos: All of them.
-        topk: Classes to name.
-        file: A JSON line for each video; None for none.
-    """
-
-    def __init__(
-        self,
-        classifier: VideoClassifier,
-        videos: Sequence[FoundVideo],
-        topk: int,
-        file: TextIO | None,
-    ) -> None:
-        self.classifier = classifier
-        self.videos = videos
-        self.topk = topk
-        self.file = file
-        self._unreadable: list[str] = []
-        self._are_right: list[bool] = []
-
-    def add(self, result: Result) -> None:
-        """Show the result of a video."""
-        place, view_scores, error = result
-        name, record = self.videos[place]
-        row: dict[str, Any] = {"file": name, "path": record.path}
-        lines = [f"Current video file: {name}"]
-        if view_scores is None:
-            self._unreadable.append(name)
-            row["error"] = error
-            lines.append(f"\tunreadable: {error}")
-        else:
-            probabilities = self.classifier.probabilities(view_scores, name)
-            row["ranks"] = ranks = self.classifier.ranks(probabilities, self.topk)
-            for number, rank in enumerate(ranks, start=1):
-                lines.append(f"\ttop-{number} class: {rank['class']} {rank['name']}")
-                lines.append(f"\ttop-{number} score: {rank['score']:.4f}")
-            if record.label != NO_LABEL:
-                is_right = ranks[0]["class"] == record.label
-                true_name = self.classifier.class_names[record.label]
-                row |= {"label": record.label, "label_name": true_name, "is_right": is_right}
-                lines.append(
-                    f"\ttrue class: {record.label} {true_name}, {'right' if is_right else 'wrong'}"
-                )
-                self._are_right.append(is_right)
-        sys.stdout.write("\n".join(lines) + "\n")
-        sys.stdout.flush()
-        if self.file:
-            self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            self.file.flush()
-
-    def end(self) -> int:
-        """Show the figures of all videos; return how many were unreadable."""
-        count = len(self._are_right)
-        if count:
-            num_right = sum(self._are_right)
-            sys.stdout.write(
-                f"{num_right} right, {count - num_right} wrong\n"
-                f"top-1 of {counted(count, 'labelled video')}: {100 * num_right / count:.2f}\n"
-            )
-        if self._unreadable:
-            shown = ", ".join(self._unreadable[:10])
-            more = ", ..." if len(self._unreadable) > 10 else ""
-            sys.stderr.write(
-                f"{len(self._unreadable)} of {len(self.videos)} videos are unreadable: "
-                f"{shown}{more}\n"
-            )
-        return len(self._unreadable)
-
-
 def predict_over_time(
     videos: Sequence[FoundVideo], classifier: VideoClassifier, args: argparse.Namespace
 ) -> None:
@@ -226,15 +154,17 @@ def predict_over_time(
     timeline = build_timeline(classifier, record, args.window, args.hop)
     sys.stdout.write(f"{name}: {timeline}\n")
     if args.timeline:
-        for path in timeline.write(args.timeline, classifier, args.topk, title=name):
+        for path in timeline.write(args.timeline, classifier, args.topk or TOPK, title=name):
             sys.stdout.write(f"wrote {path}\n")
     if args.json:
         of_video: dict[str, Any] = {"file": name, "path": record.path}
         if record.label != NO_LABEL:
-            names = classifier.class_names
-            of_video |= {"label": record.label, "label_name": names[record.label]}
+            names = [classifier.class_names[label] for label in record.classes]
+            of_video |= {"label": record.label, "label_name": names[0]}
+            if classifier.cfg.DATA.MULTI_LABEL:
+                of_video |= {"labels": list(record.classes), "label_names": names}
         with _open(args.json) as file:
-            for window in timeline.windows(classifier, args.topk):
+            for window in timeline.windows(classifier, args.topk or TOPK):
                 file.write(json.dumps(of_video | window, ensure_ascii=False) + "\n")
         sys.stdout.write(f"wrote {args.json}\n")
     if args.overlay:
@@ -254,7 +184,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--input", required=True, nargs="+", metavar="VIDEO|FOLDER|LIST|GLOB", help="see above")
     add("--cfg", default="", help="yml of the experiment, for a file that does not hold it")
     add("--class-names", default="", metavar="FILE", help="a name a line; ours hold them")
-    add("--topk", type=whole_number(least=1), default=5, help="classes to name (5)")
+    add("--topk", type=whole_number(least=1), help=f"classes to name ({TOPK})")
+    add("--threshold", type=_share, metavar="T", help="name every class with a score of T or more")
     add("--views", default="", metavar="NxC", help="clips x crops: 1x1, 1x3, 10x3 (the config's)")
     add(
         "--json",
@@ -272,18 +203,27 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args.input, args.overrides = inputs, args.input[len(inputs) :] + args.overrides
     if not args.input:
         parser.error("--input names no video")
-    if (args.hop or args.window) and not (args.timeline or args.overlay):
+    over_time = args.timeline or args.overlay
+    if (args.hop or args.window) and not over_time:
         parser.error("--hop and --window are for --timeline and --overlay")
+    if args.threshold is not None and over_time:
+        parser.error("--threshold is not for --timeline and --overlay, which have every score")
     return args
 
 
 def _check_labels(videos: Sequence[FoundVideo], classifier: VideoClassifier) -> None:
     num_classes = classifier.cfg.MODEL.NUM_CLASSES
     for name, record in videos:
-        if record.label >= num_classes:
+        if record.labels and not classifier.cfg.DATA.MULTI_LABEL:
             raise ValueError(
-                f"line {record.line} of the list: label {record.label} of {name!r} is not in "
-                f"0..{num_classes - 1} (MODEL.NUM_CLASSES)"
+                f"line {record.line} of the list: {name!r} has several labels, "
+                f"{','.join(map(str, record.labels))}; the model was trained with "
+                "DATA.MULTI_LABEL False, on one class a video"
+            )
+        if max(record.classes) >= num_classes:
+            raise ValueError(
+                f"line {record.line} of the list: label {max(record.classes)} of {name!r} is not "
+                f"in 0..{num_classes - 1} (MODEL.NUM_CLASSES)"
             )
 
 
@@ -302,6 +242,13 @@ def _check_places(args: argparse.Namespace) -> None:
     if args.overlay:
         check_overlay(args.overlay)
     check_places(_places(args), [*args.input, args.checkpoint, args.cfg, args.class_names])
+
+
+def _share(word: str) -> float:
+    share = float(word)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{word} is not from 0 to 1")
+    return share
 
 
 def _to_stderr(line: str) -> None:

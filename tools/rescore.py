@@ -5,15 +5,16 @@
 
 Of one file, 1x1 is the first clip's centre crop; 1xC all crops of the first clip; Nx1 the centre
 crops of all clips; NxC everything. Each is shown with logits and with probabilities averaged over
-the views. Of several files, each model is averaged over all its views, and then the models are
-averaged: their logits, or their probabilities, as the TSM release does with --softmax. The interval
-is Wilson's at 95 %, the calibration error the expected one in 15 bins.
+the views; where a video may have several classes the probabilities are sigmoids, and there is mAP.
+Of several files, each model is averaged over all its views, and then the models are averaged: their
+logits, or their probabilities, as the TSM release does with --softmax. The interval is Wilson's at
+95 %, the calibration error the expected one in 15 bins.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ sys.path.insert(0, str(REPOSITORY))
 
 from config.console import show_every_name
 from engine.mean_scores import MeanScores
-from engine.scores import Scores
+from engine.scores import Scores, table_head, table_row
 from tools.rescoring.ensembles import WAYS, ensemble_rows, figures_of
 from tools.writing.places import check_places
 
-_FIGURES = "   top1    top5  mean class  95 % of top1  calibration\n"
+_RELIABILITY = "  95 % of top1  calibration"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,14 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [name for name in ("model", "views", "models", "averaged") if name in rows[0]]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
     labels = "  ".join(f"{name:<{width}}" for name, width in widths.items())
-    sys.stdout.write(f"{labels}{_FIGURES}")
+    is_told = "top1_interval" in rows[0]
+    sys.stdout.write(f"{labels}{table_head(rows[0])}{_RELIABILITY if is_told else ''}\n")
     for row in rows:
         labels = "  ".join(f"{row[name]:<{width}}" for name, width in widths.items())
-        low, high = row["top1_interval"]
-        sys.stdout.write(
-            f"{labels}{row['top1']:7.2f} {row['top5']:7.2f} {row['mean_class_accuracy']:11.2f}"
-            f"  {f'{low:.2f}-{high:.2f}':>12}  {row['calibration_error']:11.2f}\n"
-        )
+        sys.stdout.write(f"{labels}{table_row(row)}{_reliability(row) if is_told else ''}\n")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0
@@ -60,12 +58,17 @@ def rescore(scores: Scores) -> list[dict[str, Any]]:
     grids = [(clips, crops) for clips in (1, scores.num_clips) for crops in (1, scores.num_crops)]
     rows = []
     for clips, crops in dict.fromkeys(grids):
-        for kind in ("logits", "probabilities"):
+        for kind in ("logits", "sigmoids" if scores.is_multi_label else "probabilities"):
             are_logits = kind == "logits"
             averaged = scores.averaged(are_logits, num_clips=clips, num_crops=crops)
             mean = MeanScores(scores.videos, scores.labels, averaged, are_logits)
             rows.append({"views": f"{clips}x{crops}", "averaged": kind, **figures_of(mean)})
     return rows
+
+
+def _reliability(row: Mapping[str, Any]) -> str:
+    low, high = row["top1_interval"]
+    return f"  {f'{low:.2f}-{high:.2f}':>12}  {row['calibration_error']:11.2f}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ from datasets.loaders import describe_protocol
 from engine.distributed import World
 from engine.run import Run
 from engine.run_log import set_up_console
-from engine.scores import Scores
+from engine.scores import Scores, table_head, table_row
 from engine.training import open_videos
 from engine.user_errors import user_errors_shown
 from models import LoadedModel, load_model
@@ -144,12 +144,8 @@ def compare(scores: dict[str, Scores], average_logits: bool) -> list[dict[str, A
 
 def show(rows: Sequence[dict[str, Any]], protocol: str) -> None:
     """Print the table and what it means."""
-    lines = [protocol, "frames                  top1    top5  mean class  same answer"]
-    lines += [
-        f"{row['frames']:<19}{row['top1']:9.2f} {row['top5']:7.2f} "
-        f"{row['mean_class_accuracy']:11.2f} {row['same_answer']:12.2f}"
-        for row in rows
-    ]
+    lines = [protocol, f"{'frames':<21}{table_head(rows[0])}  same answer"]
+    lines += [f"{row['frames']:<21}{table_row(row)} {row['same_answer']:12.2f}" for row in rows]
     sys.stdout.write("\n".join([*lines, MEANING]) + "\n")
 
 

@@ -52,6 +52,7 @@ from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
 from models import MODELS, LoadedModel, load_model
 from models.explain.grad_cam import STAGES
+from ops.metrics import to_probabilities
 from ops.pixels import to_levels
 from tools.looking.animations import write_gif, write_mp4
 from tools.looking.looks import Look, look
@@ -239,15 +240,17 @@ def write_pictures(
     """Write strips as they come, and GIF and mp4 of all; print what is seen and what is written."""
     pictures, logits, drawn = [], [], drawn_names(names)
     for k, seen in looks:
-        answer = best_of(seen.logits.softmax(-1), names)
+        probabilities = to_probabilities(seen.logits, cfg.DATA.MULTI_LABEL)
+        answer = best_of(probabilities, names)
         place = f"clip {k}, frames {seen.indices[0]} to {seen.indices[-1]}"
         sys.stdout.write(f"{place}: {answer}\n")
-        answer = best_of(seen.logits.softmax(-1), drawn)
+        answer = best_of(probabilities, drawn)
         pictures += draw_clip(seen, answer, place, folder / f"clip_{k:03d}.png")
         logits.append(seen.logits)
     stacked = torch.stack(logits)  # (clips, K)
     is_of_logits = cfg.TEST.AVERAGE_LOGITS
-    scores = stacked.mean(0).softmax(-1) if is_of_logits else stacked.softmax(-1).mean(0)
+    kept = stacked.mean(0, keepdim=True) if is_of_logits else stacked
+    scores = to_probabilities(kept, cfg.DATA.MULTI_LABEL).mean(0)  # (K,)
     kind = "logits" if is_of_logits else "probabilities"
     sys.stdout.write(f"{best_of(scores, names)} by the mean {kind} of {_number(logits, 'clip')}\n")
     if any(values[0].numel() == 1 for values in seen.maps.values()):

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from datasets.annotations import VideoRecord, list_digest, read_class_names, read_list
+from datasets.annotations import (
+    VideoRecord,
+    label_array,
+    list_digest,
+    read_class_names,
+    read_list,
+)
+from datasets.list_lines import Disk
 
 
 @pytest.fixture
@@ -161,3 +168,70 @@ def test_digest_of_a_list_tells_order_and_labels_apart() -> None:
     assert digest == list_digest([a._replace(num_frames=0, line=5), b])
     others = [[b, a], [a], [a._replace(label=1), b], [a._replace(path="a\udce9"), b]]
     assert len({digest, *map(list_digest, others)}) == 5
+
+
+# Several labels a video
+
+
+@pytest.mark.parametrize(
+    ("line", "record"),
+    [
+        ("a b/c 16 3,7", VideoRecord("a b/c", 16, 3, 1, (3, 7))),
+        ("a b/c.mp4 3,7,0", VideoRecord("a b/c.mp4", 0, 3, 1, (3, 7, 0))),
+        ("a b/c 16 3", VideoRecord("a b/c", 16, 3, 1, (3,))),
+        ("a 2", VideoRecord("a", 0, 2, 1, (2,))),
+        ("a,b 5 1,2", VideoRecord("a,b", 5, 1, 1, (1, 2))),
+    ],
+)
+def test_lines_with_several_labels(line: str, record: VideoRecord, listed: Listed) -> None:
+    assert read_list(listed(f"{line}\n"), 8, takes_several=True) == [record]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("a 16 3,8", "label 8 is not in 0..7 (MODEL.NUM_CLASSES), labels are 0-based"),
+        ("a 16 3,-1", "label -1 is not in 0..7"),
+        ("a 16 3,3", "the labels '3,3' name a class twice"),
+        ("a 16 3,x", "the label 'x' is not an integer"),
+        ("a 16 3,", "the label '' is not an integer"),
+        ("a 16 3, 7", "fields are separated by spaces, labels by commas alone"),
+        ("a,16,3", "fields are separated by spaces, labels by commas alone"),
+        ("a", "fewer than two fields"),
+    ],
+)
+def test_malformed_labels_are_named(line: str, reason: str, listed: Listed) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"line 1: {reason}")):
+        read_list(listed(f"{line}\n"), 8, takes_several=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "way_out"),
+    [
+        ("a/b 16 3,7", ": 'a/b 16 3,7'"),
+        ("a/b 3,7,1", ": 'a/b 3,7,1'"),
+        ("a/b 3,7", "; or, of a count and a label, write 'a/b 3 7'"),
+    ],
+)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_several_labels_without_the_key_are_an_error_that_names_it(
+    line: str, way_out: str, is_there: bool, listed: Listed, tmp_path: Path
+) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    path = listed(f"a/b 16 3\n{line}\n")
+    labels = line.split()[-1]
+    expected = f"line 2: several labels, {labels}, which DATA.MULTI_LABEL True takes{way_out}"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        read_list(path, 8, disk=Disk(tmp_path) if is_there else None)
+
+
+def test_digest_tells_several_labels_apart() -> None:
+    one = VideoRecord("a", 12, 3, 1)
+    assert list_digest([one]) == list_digest([one._replace(labels=(3,))])
+    assert list_digest([one]) != list_digest([one._replace(labels=(3, 7))])
+
+
+def test_labels_as_arrays() -> None:
+    records = [VideoRecord("a", 1, 2, 1, (2, 0)), VideoRecord("b", 1, 1, 2, (1,))]
+    assert label_array(records, 3).tolist() == [[1, 0, 1], [0, 1, 0]]
+    assert label_array(records).tolist() == [2, 1]

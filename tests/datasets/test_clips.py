@@ -249,3 +249,19 @@ def test_rest_of_an_epoch_for_the_same_processes_is_what_they_would_have_had() -
         assert rest.num_whole == len(whole)
         rest.set_epoch(1)
         assert len(rest) == len(whole)
+
+
+def test_several_classes_are_multi_hot_and_mirrored_with_the_clip(
+    open_video: Open, records: list[VideoRecord]
+) -> None:
+    record = records[0]._replace(label=0, labels=(0, 3))
+    clips = build_clips(open_video, [record])
+    clips.num_classes, clips.maker.mirrored_labels = 4, [1, 0, 2, 3]  # left, right, up, down
+    seen = {bool(clip.are_mirrored): clip.labels for clip in (clips[e, 0] for e in range(20))}
+    assert seen[False].tolist() == [1.0, 0.0, 0.0, 1.0]
+    assert seen[True].tolist() == [0.0, 1.0, 0.0, 1.0]
+    batch = collate_clips([clips[0, 0], clips[1, 0]])
+    assert batch.labels.shape == (2, 4)
+    assert batch.labels.dtype is torch.float32
+    clips.maker.mirrored_labels = [1, 0, 2, None]  # one of the classes has no mirror image
+    assert not any(bool(clips[epoch, 0].are_mirrored) for epoch in range(20))

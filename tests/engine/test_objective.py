@@ -9,7 +9,7 @@ from torch import Tensor
 
 from config import load_cfg_text
 from engine.objective import Objective, Target, build_objective
-from ops.losses import soften
+from ops.losses import multi_label_loss, soften
 from ops.metrics import topk_hits
 from ops.mixing import Mix
 from tests.conftest import golden_names
@@ -144,3 +144,18 @@ def test_objective_of_a_config_smooths_as_the_config_says() -> None:
     objective = build_objective(load_cfg_text("LOSS: {LABEL_SMOOTHING: 0.25}", "test"))
     expected = F.cross_entropy(logits, labels, label_smoothing=0.25)
     assert torch.equal(objective(labels).loss(logits), expected)
+
+
+def test_loss_of_several_classes_mixes_by_the_shares_of_their_losses() -> None:
+    logits, _ = toy_logits()
+    labels = (torch.rand(6, 9, generator=torch.Generator().manual_seed(2)) < 0.3).float()
+    order, share = torch.tensor([3, 2, 1, 0, 5, 4]), 0.3
+    objective = build_objective(load_cfg_text("DATA: {MULTI_LABEL: True}", "test"))
+    own, others = (objective(part).loss(logits) for part in (labels, labels[order]))
+    assert own.item() == multi_label_loss(logits, labels, 0.1).item()
+    target = objective(labels, Mix(order, share))
+    mixed = share * own + (1 - share) * others
+    assert target.loss(logits).item() == pytest.approx(mixed.item(), rel=1e-6)  # float32
+    hits = share * topk_hits(logits, labels) + (1 - share) * topk_hits(logits, labels[order])
+    assert target.hits(logits).tolist() == pytest.approx(hits.tolist())
+    assert objective(labels).hits(logits).tolist() == topk_hits(logits, labels).tolist()

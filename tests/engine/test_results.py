@@ -1,13 +1,14 @@
 import json
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engine.results import record_epoch, record_validation, write_results
-from engine.run_log import NullRunLog
+from engine.results import record_best, record_epoch, record_validation, write_results
+from engine.run_log import NullRunLog, RunLog
 from engine.scores import Scores
 
 # Of the averaged logits: (1.5, 0, 0), (-0.5, 0, 0) with its second class first, and (0, 3, 0).
@@ -98,6 +99,42 @@ def test_videos_that_are_left_out_are_said(
         in caplog.text
     )
     assert "; 95 % interval of top1 43.85 to 100.00, calibration error " in caplog.text
+
+
+def test_results_of_several_classes_have_precisions_and_no_confusion(
+    scores: Scores, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    write_results(tmp_path, scores, [], ["run", "swim", "ski"], SOURCE)  # leaves a confusion
+    labels = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]], np.uint8)
+    several = replace(scores, labels=labels)
+    write_results(tmp_path, several, [], ["run", "swim", "ski"], SOURCE, num_epochs=3)
+    found = results(tmp_path)
+    assert found["per_class_ap"] == {
+        "run": pytest.approx(100 * (1 / 2 + 1 / 2 * 2 / 3)),  # at ranks 1 and 3
+        "swim": pytest.approx(100 * (1 / 2 + 1 / 2 * 2 / 3)),  # at rank 1, and equal to a wrong one
+        "ski": None,
+    }
+    assert (found["map"], found["top1"]) == (pytest.approx(250 / 3), 100.0)
+    assert not {"mean_class_accuracy", "per_class_accuracy", "top5"} & found.keys()
+    assert not [*tmp_path.glob("confusion.*")]
+    assert "test of 3 of 3 videos, 2 views each: mAP 83.33 top1 100.00" in caplog.text
+
+
+def test_validation_of_several_classes_is_judged_by_its_map(
+    scores: Scores, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    labels = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]], np.uint8)
+    several, runlog, names = replace(scores, labels=labels), RunLog(tmp_path), ["a", "b", "c"]
+    words = (runlog, 2, several, several.averaged(), 0.5, "val", names)
+    assert record_validation(*words) == pytest.approx(250 / 3)
+    record_best(runlog, 2, 250 / 3, "map")
+    runlog.close()
+    assert "epoch 2 validated: 2 views each, mAP 83.33 top1 100.00, loss" in caplog.text
+    assert not [*tmp_path.glob("confusion.*")]
+    (line,) = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    assert (line["map"], line["top1"]) == (pytest.approx(250 / 3), 100.0)
 
 
 def test_validation_says_mean_class_accuracy_beside_top1(

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from engine.scores import Scores
+from engine.scores import Scores, chosen_by, in_words
+from ops.losses import multi_label_loss
 
+NO = np.zeros(5, np.int64)
 N, CLIPS, MIRRORS, CROPS, K = 5, 4, 2, 3, 6
 
 
@@ -174,3 +177,57 @@ def test_sums_of_laps_logits_are_the_recorded_ones(golden: Callable[[str], Any])
         views = [int(view) for view in order if view // V == video]
         total = data["clip_logits"][views].sum(0)
         np.testing.assert_allclose(total, data["video_preds"][video], rtol=0, atol=1e-5)
+
+
+# Several classes a video
+
+
+@pytest.fixture
+def several(scores: Scores) -> Scores:
+    labels = np.array([[1, 1, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 1]], np.uint8)
+    return replace(scores, labels=np.concatenate([labels, labels[:2]]))
+
+
+def test_figures_of_several_classes_worked_by_hand() -> None:
+    mean_scores = np.array([[3.0, 2, 1], [2, 3, 1], [1, 2, 3]], np.float32)
+    labels = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]], np.uint8)
+    scores = Scores(np.array(list("abc")), labels, mean_scores[:, None], 1, 1)
+    figures = scores.figures(scores.averaged())
+    # class 0 is found at ranks 1 and 2; class 1 at rank 1, and at 2 with a wrong one as high
+    assert figures["per_class_ap"] == {
+        "0": 100.0,
+        "1": pytest.approx(100 * (1 / 2 + 1 / 2 * 2 / 3)),
+        "2": None,
+    }
+    assert figures["map"] == pytest.approx((100 + 100 * 5 / 6) / 2)
+    assert figures["top1"] == pytest.approx(200 / 3)
+    assert [*scores.shown_figures(figures)] == ["map", "top1"]
+    assert in_words(scores.shown_figures(figures)) == "mAP 91.67 top1 66.67"
+    assert chosen_by(scores.is_multi_label) == "map"
+
+
+def test_probabilities_of_several_classes_are_sigmoids(several: Scores) -> None:
+    views = several.view_logits.astype(np.float64)
+    expected = (1 / (1 + np.exp(-views))).mean(1)
+    np.testing.assert_allclose(several.averaged(average_logits=False), expected, atol=1e-6)
+    np.testing.assert_array_equal(several.averaged(), replace(several, labels=NO).averaged())
+
+
+def test_loss_of_several_classes_is_the_mean_over_single_views(several: Scores) -> None:
+    losses = [
+        multi_label_loss(torch.from_numpy(view)[None], torch.from_numpy(own)[None].float(), 0.1)
+        for own, views in zip(several.labels, several.view_logits, strict=True)
+        for view in views
+    ]
+    assert several.loss(0.1) == pytest.approx(float(sum(losses)) / len(losses), rel=2e-6)
+
+
+def test_scores_of_several_classes_load_as_they_were(several: Scores, tmp_path: Path) -> None:
+    several.save(tmp_path / "scores.npz", several.averaged())
+    loaded = Scores.load(tmp_path / "scores.npz")
+    assert loaded.is_multi_label
+    assert loaded.labels.dtype == np.uint8
+    assert np.array_equal(loaded.labels, several.labels)
+    replace(several, labels=2 * several.labels).save(tmp_path / "2.npz", several.averaged())
+    with pytest.raises(ValueError, match=r"2\.npz is not .* not 0 and 1 in uint8"):
+        Scores.load(tmp_path / "2.npz")

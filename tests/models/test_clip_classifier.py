@@ -44,3 +44,12 @@ def test_views_of_a_video_are_averaged(views: Tensor, averages_logits: bool) -> 
         torch.testing.assert_close(answer, scores.mean(0))
     if not averages_logits:
         torch.testing.assert_close(averaging(views).sum(-1), torch.ones(2))
+
+
+def test_views_of_several_classes_are_averaged_as_sigmoids(views: Tensor) -> None:
+    single = ClipClassifier(MeanOfChannels(), MEAN, STD)
+    averaging = ClipClassifier(
+        MeanOfChannels(), MEAN, STD, num_views=4, averages_logits=False, is_multi_label=True
+    )
+    expected = single(views.flatten(0, 1)).sigmoid().unflatten(0, (2, 4)).mean(1)
+    torch.testing.assert_close(averaging(views), expected)

@@ -191,3 +191,10 @@ def test_a_missing_package_is_named_with_its_command(
     (tmp_path / "m.onnx").touch()
     with pytest.raises(ValueError, match=r"an \.onnx file needs the package onnxruntime: python"):
         load_exported(tmp_path / "m.onnx")
+
+
+def test_file_older_than_its_activation_has_a_softmax() -> None:
+    texts = replace(METADATA, activation="sigmoid").texts()
+    assert ExportMetadata.from_texts(texts, "new").activation == "sigmoid"
+    for older in ({**texts, "activation": ""}, {k: texts[k] for k in texts if k != "activation"}):
+        assert ExportMetadata.from_texts(older, "old").activation == "softmax"

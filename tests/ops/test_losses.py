@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ops.losses import dml_loss, kd_loss, soften
+from ops.losses import dml_loss, kd_loss, multi_label_loss, soften
 
 
 def random_logits(B: int = 5, K: int = 7, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -151,3 +151,34 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda s: kd_loss(s, soften(teacher, 2.5), 2.5), (student,))
     teacher.requires_grad_()
     assert torch.autograd.gradcheck(dml_loss, (student, teacher))
+
+
+# Several classes at once
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_multi_label_loss_equals_a_slow_loop(smoothing: float) -> None:
+    logits, _ = random_logits()
+    targets = torch.rand(5, 7, generator=torch.Generator().manual_seed(1)).double()
+    losses = []
+    for row, own in zip(logits.tolist(), targets.tolist(), strict=True):
+        for x, y in zip(row, own, strict=True):
+            p, y = 1 / (1 + math.exp(-x)), (1 - smoothing) * y + smoothing / 7
+            losses.append(-y * math.log(p) - (1 - y) * math.log(1 - p))
+    found = multi_label_loss(logits, targets, smoothing).item()
+    assert found == pytest.approx(sum(losses) / 35, rel=1e-12)
+
+
+def test_multi_label_loss_of_half_precision_is_taken_in_float32() -> None:
+    logits, targets = torch.tensor([[60.0, -60.0]]), torch.tensor([[1.0, 1.0]])
+    loss = multi_label_loss(logits.bfloat16(), targets)
+    assert loss.dtype is torch.float32
+    assert loss.item() == 30.0
+
+
+def test_multi_label_loss_has_the_gradient_of_its_numbers() -> None:
+    logits, _ = random_logits()
+    targets = torch.rand(5, 7).double()
+    assert torch.autograd.gradcheck(
+        lambda x: multi_label_loss(x, targets, 0.1), logits.requires_grad_()
+    )

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from ops.metrics import (
+    average_precision,
     class_accuracy,
     confusion_matrix,
     ranked_classes,
+    to_probabilities,
     top_predictions,
     topk_hits,
 )
@@ -95,3 +97,65 @@ def test_class_without_videos_has_no_accuracy() -> None:
     accuracy = class_accuracy(matrix)
     assert accuracy[[0, 2]].tolist() == [75, 0]
     assert np.isnan(accuracy[1])
+
+
+# Several classes a video
+
+
+def test_hits_of_several_labels_are_of_any_of_them() -> None:
+    logits = torch.tensor([[5.0, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5], [0, 9, 8, 7, 6, 5]])
+    labels = torch.zeros(3, 6)
+    labels[0, [0, 5]] = labels[1, [0, 4]] = labels[2, 0] = 1
+    assert topk_hits(logits, labels, ks=(1, 2, 6)).tolist() == [1, 2, 3]
+
+
+def test_average_precision_worked_by_hand() -> None:
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]], np.float32)
+    labels = np.array([[1, 0], [0, 0], [1, 0], [0, 0]], np.uint8)
+    # found at ranks 1 and 3: 1/2 x 1/1 + 1/2 x 2/3
+    found = average_precision(scores, labels)
+    assert found[0] == pytest.approx(5 / 6)
+    assert np.isnan(found[1])
+
+
+def slow_average_precision(scores: list[float], labels: list[int]) -> float:
+    """Go through the thresholds from the highest, as scikit-learn's documentation defines it."""
+    area, recall_before = 0.0, 0.0
+    for threshold in sorted({*scores}, reverse=True):
+        taken = [label for score, label in zip(scores, labels, strict=True) if score >= threshold]
+        precision, recall = sum(taken) / len(taken), sum(taken) / sum(labels)
+        area += (recall - recall_before) * precision
+        recall_before = recall
+    return area
+
+
+@pytest.mark.parametrize("num_levels", [3, 10, 10_000])
+def test_average_precision_equals_a_slow_loop_with_ties_too(num_levels: int) -> None:
+    rng = np.random.default_rng(num_levels)
+    scores = rng.integers(num_levels, size=(40, 9)).astype(np.float32)
+    labels = (rng.random((40, 9)) < np.linspace(0.03, 0.9, 9)).astype(np.uint8)
+    labels[0] = 1
+    expected = [slow_average_precision(*map(list, (scores[:, k], labels[:, k]))) for k in range(9)]
+    np.testing.assert_allclose(average_precision(scores, labels), expected, rtol=1e-12)
+    order = rng.permutation(40)
+    shuffled = average_precision(scores[order], labels[order])
+    np.testing.assert_allclose(shuffled, expected, rtol=1e-12)
+
+
+def test_average_precision_of_chance_is_the_share_of_the_class() -> None:
+    labels = np.array([[1], [0], [0], [1]], np.uint8)
+    assert average_precision(np.zeros((4, 1)), labels).tolist() == [0.5]
+
+
+def test_average_precision_is_that_of_scikit_learn() -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=(200, 5)).round(1), rng.integers(2, size=(200, 5))
+    expected = [sklearn.average_precision_score(labels[:, k], scores[:, k]) for k in range(5)]
+    np.testing.assert_allclose(average_precision(scores, labels), expected, rtol=1e-12)
+
+
+def test_probabilities_are_one_softmax_or_a_sigmoid_each() -> None:
+    logits = torch.tensor([[1.0, 3.0]]).log()
+    torch.testing.assert_close(to_probabilities(logits), torch.tensor([[0.25, 0.75]]))
+    torch.testing.assert_close(to_probabilities(logits, True), torch.tensor([[0.5, 0.75]]))

@@ -382,3 +382,63 @@ def test_names_that_are_not_utf8_reach_the_table(
     run(checkpoint, "--input", tmp_path / "in", "--json", tmp_path / "o.jsonl")
     (row,) = rows_of(tmp_path / "o.jsonl")
     assert row["file"] == "caf\udce9"
+
+
+# Several classes a video
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("several")
+    return write_checkpoint(folder / "tiny.pth", "DATA.MULTI_LABEL", "True")
+
+
+def test_every_class_above_the_threshold_is_named(
+    several: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--input", videos / "frames", "--views", "1x1", "--json", tmp_path / "o.jsonl")
+    run(several, *words)
+    (row,) = rows_of(tmp_path / "o.jsonl")
+    scores = {rank["class"]: rank["score"] for rank in row["ranks"]}
+    assert len(scores) == 3
+    assert sum(scores.values()) != pytest.approx(1, abs=1e-3)  # each is its own sigmoid
+    threshold = sorted(scores.values())[1]
+    run(several, *words, "--threshold", threshold)
+    (row,) = rows_of(tmp_path / "o.jsonl")
+    assert [rank["class"] for rank in row["ranks"]] == sorted(scores, key=scores.get)[:0:-1]
+    capsys.readouterr()
+    run(several, *words, "--threshold", 1)
+    assert rows_of(tmp_path / "o.jsonl")[0]["ranks"] == []
+    assert "\tno class has a score of 1 or more\n" in capsys.readouterr().out
+
+
+def test_labels_of_a_list_are_compared(
+    several: Path,
+    checkpoint: Path,
+    videos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("frames 13 2,0\nx264.mp4 1\n")
+    words = ("--input", listed, "--views", "1x1", "DATA.ROOT", videos)
+    run(several, "--threshold", 0, *words, "--json", tmp_path / "o.jsonl")
+    out = capsys.readouterr().out
+    assert "\ttrue classes: 2 swim, 0 kick ball\n" in out
+    assert "of 2 labelled videos: mAP " in out
+    assert "6 classes named at --threshold 0 3 are true: precision 50.00, recall 100.00" in out
+    first, second = rows_of(tmp_path / "o.jsonl")
+    assert (first["labels"], second["label_names"]) == ([2, 0], ["run"])
+    run(checkpoint, *words, code=1)
+    text = capsys.readouterr()
+    assert "line 1 of the list: 'frames' has several labels, 2,0; the model was trained with " in (
+        text.out + text.err
+    )
+
+
+@pytest.mark.parametrize("words", [("--threshold", 1.5), ("--threshold", 0.5, "--timeline", "x")])
+def test_threshold_is_a_share_and_not_for_timelines(
+    several: Path, words: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(several, "--input", "x.mp4", *words, code=2)
+    assert "--threshold" in capsys.readouterr().err

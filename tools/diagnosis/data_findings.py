@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
-from datasets.annotations import VideoRecord, read_class_names, read_list
+from datasets.annotations import VideoRecord, read_class_names
 from datasets.augment.flips import build_mirrored_labels
 from datasets.readers import UnreadableVideoError, open_reader
-from datasets.records import disk_of
+from datasets.records import read_listed
 from datasets.repeated_videos import repeated_videos, shared_videos
 from datasets.video_suffixes import is_pack_name
 from engine.class_weights import build_emphasis
@@ -70,7 +70,7 @@ def check_lists(examination: Examination) -> Iterator[Finding]:
         try:
             if not path:
                 raise ValueError(f"{key} is not set")
-            records = read_list(path, cfg.MODEL.NUM_CLASSES, cfg.DATA.USE_SUBSET, disk_of(cfg))
+            records = read_listed(cfg, path)
         except ValueError as error:
             fix = "mend the lines; labels count from 0" if path else f"set {key}"
             yield Finding(ERROR, str(error), fix if Path(path).is_file() else f"set {key}")
@@ -212,10 +212,11 @@ def _duplicates(path: str, records: Sequence[VideoRecord]) -> Iterator[Finding]:
     repeated, at_odds = [], []
     for known, record in repeated_videos(records):
         lines = f"lines {known.line} and {record.line}: {record.path}"
-        if known.label == record.label:
+        if {*known.classes} == {*record.classes}:
             repeated.append(lines)
         else:
-            at_odds.append(f"{lines}, classes {known.label} and {record.label}")
+            labels = (",".join(map(str, r.classes)) for r in (known, record))
+            at_odds.append(f"{lines}, classes {' and '.join(labels)}")
     if at_odds:
         yield Finding(
             ERROR,
@@ -273,7 +274,7 @@ def _emphasis(
 
 
 def _balance(split: str, records: Sequence[VideoRecord], names: Sequence[str]) -> Iterator[Finding]:
-    counts = Counter(record.label for record in records)
+    counts = Counter(label for record in records for label in record.classes)
     empty = [name for label, name in enumerate(names) if not counts[label]]
     if empty:
         shown = ", ".join(_shortened(empty, CLASSES_NAMED))

@@ -52,7 +52,7 @@ class RealClips:
 
     Attributes:
         samples: uint8 (N, T, 3, H, W), or (N, V, T, 3, H, W).
-        labels: (N,); none for videos that were named by hand.
+        labels: (N,); none for videos that were named by hand, or may have several classes.
         name: Where they are from.
     """
 
@@ -188,7 +188,8 @@ def read_clips(
         records = _spread(read_records(cfg, "test"), num_videos)
         name = f"{len(records)} videos of {path}"
     samples = torch.stack(list(_views(cfg, records, has_views)))
-    labels = None if videos else torch.tensor([record.label for record in records])
+    has_labels = not videos and not cfg.DATA.MULTI_LABEL
+    labels = torch.tensor([record.label for record in records]) if has_labels else None
     return RealClips(samples, labels, name)
 
 

@@ -20,6 +20,7 @@ from models.weights.hub_folder import CONFIG, files_of
 CARD = "README.md"
 NUM_SHOWN = 10  # names of classes in the card
 _MARK = "<!-- written by tools/export.py -->"
+_KINDS = ("single_label_classification", "multi_label_classification")  # Hugging Face's words
 _TOLD = ("class_names", "preprocessing")  # beside the config, as JSON
 
 
@@ -83,6 +84,7 @@ def _config_of(loaded: LoadedModel, name: str) -> dict[str, Any]:
         "num_classes": cfg.MODEL.NUM_CLASSES,
         "image_mean": list(cfg.DATA.PIXEL_MEAN),
         "image_std": list(cfg.DATA.PIXEL_STD),
+        "problem_type": _KINDS[cfg.DATA.MULTI_LABEL],
         "id2label": {str(label): name for label, name in enumerate(loaded.class_names)},
         "config": cfg.dump(),
     }
@@ -132,7 +134,8 @@ def _classes(names: Sequence[str]) -> str:
 def _accuracy(figures: Mapping[str, Any]) -> str:
     if not figures:
         return "Not measured: no results.json of this very checkpoint lay beside it.\n"
-    shown = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy"}
+    shown = {"map": "mAP", "top1": "top-1", "top5": "top-5"}
+    shown["mean_class_accuracy"] = "mean class accuracy"
     values = [f"{name} {float(figures[key]):.2f}" for key, name in shown.items() if key in figures]
     remarks = "".join(f"- {remark}\n" for remark in figures.get("remarks", []))
     return (

@@ -13,7 +13,15 @@ from config.text_files import read_text
 from datasets.annotations import NUM_FAULTS_SHOWN, VideoRecord
 from datasets.frame_files import may_hold_frames
 from datasets.frame_series import numbered_image, other_files
-from datasets.list_lines import Disk, as_integer, is_comment, split_line, syntax_fault
+from datasets.list_lines import (
+    Disk,
+    as_integer,
+    as_labels,
+    is_comment,
+    readings,
+    split_line,
+    syntax_fault,
+)
 from datasets.readers import UnreadableVideoError, open_reader
 from datasets.video_suffixes import is_left_behind, is_pack_name, is_video_name
 
@@ -39,8 +47,8 @@ def find_videos(words: Sequence[str], root: str | None = None) -> list[FoundVide
     """Return the videos that words mean, in order.
 
     A word is a video file; a folder or a pack of frames; a folder with any of these in it, at any
-    depth; a list file of lines ``path``, ``path label`` or ``path num_frames label``; or a glob of
-    files and folders.
+    depth; a list file of lines ``path``, ``path label`` or ``path num_frames label``, or of several
+    labels, ``path 3,7``; or a glob of files and folders.
 
     Args:
         words: Of the command line.
@@ -135,23 +143,26 @@ def _of_list(path: Path, root: str | None) -> list[FoundVideo]:
 
 
 def _has_label(line: str) -> bool:
-    return bool(re.fullmatch(r".*\S\s+[0-9]+", line))
+    return bool(re.fullmatch(r".*\S\s+[0-9]+(,[0-9]+)*", line))
 
 
 def _of_line(line: str, number: int, disk: Disk | None, is_bare: bool) -> FoundVideo:
     path, frames, label = line, "", str(NO_LABEL)
     is_there = disk is not None and disk.holds(line)
-    if disk and not is_there:
+    has_several = _has_label(line) and "," in line.rsplit(maxsplit=1)[-1]
+    is_several = has_several and any(disk is None or disk.holds(f.path) for f in readings(line))
+    if disk and not is_there and not is_several:
         fault = syntax_fault(line, disk)
         if fault:
             raise ValueError(fault)
     if _has_label(line) and not (is_there and is_bare):
-        path, frames, label = split_line(line, disk)
+        path, frames, label = split_line(line, disk, takes_several=has_several)
         if disk and is_there and not disk.holds(path):
             path, frames, label = line, "", str(NO_LABEL)
     num_frames = as_integer(frames or "0", "the number of frames")
-    record = VideoRecord(path, num_frames, as_integer(label, "the label"), number)
-    return FoundVideo(path, record)
+    labels = as_labels(label)
+    several = labels if len(labels) > 1 else ()
+    return FoundVideo(path, VideoRecord(path, num_frames, labels[0], number, several))
 
 
 def _num_frames(root: str, path: str) -> int:

@@ -23,7 +23,7 @@ from engine.learner import autocast
 from models import load_model
 from models.exported import ExportedModel, is_exported, load_exported
 from ops.finite_logits import check_finite_logits
-from ops.metrics import top_predictions
+from ops.metrics import to_probabilities, top_predictions
 from ops.pixels import normalize, to_levels
 from tools.predicting.view_option import num_views, view_keys
 
@@ -90,19 +90,21 @@ class VideoClassifier:
         return results
 
     def probabilities(self, view_scores: np.ndarray, video: str) -> Tensor:
-        """Average the scores of a video's views, (V, K); returns (K,), which adds up to 1.
+        """Average the scores of a video's views, (V, K), to probabilities (K,).
 
         The softmax is taken once: of the mean of the logits, or, without TEST.AVERAGE_LOGITS, of
-        each view.
+        each view. Under DATA.MULTI_LABEL it is each class's sigmoid.
 
         Raises:
             FloatingPointError: Scores of the video are not finite.
         """
-        scores = torch.from_numpy(view_scores)
+        scores, is_multi_label = torch.from_numpy(view_scores), self.cfg.DATA.MULTI_LABEL
         check_finite_logits(scores, video)
         if self.cfg.TEST.AVERAGE_LOGITS:
-            return scores.mean(0).softmax(-1)
-        return scores.mean(0) if self.averages_inside else scores.softmax(-1).mean(0)
+            return to_probabilities(scores.mean(0), is_multi_label)
+        if self.averages_inside:
+            return scores.mean(0)
+        return to_probabilities(scores, is_multi_label).mean(0)
 
     def best(self, probabilities: Tensor, k: int) -> list[tuple[int, str, float]]:
         """Return label, name and score of the k best classes of probabilities (K,)."""

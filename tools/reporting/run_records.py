@@ -48,10 +48,13 @@ class RunRecords:
     def mean_scores(self) -> MeanScores | None:
         """Read the scores of the test, averaged as its figures are; None where there are none.
 
+        None, too, where a video may have several classes: what is told of mistakes and classes goes
+        by one.
+
         Raises:
             ValueError: The file is damaged, or is not of the test that results.json is of.
         """
-        if self.scores is None:
+        if self.scores is None or "map" in self.results:
             return None
         mean = MeanScores.load(self.scores, self.average_logits())
         if self.results:

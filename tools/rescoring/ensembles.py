@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from engine.mean_scores import MeanScores, shared_videos
-from engine.scores import Scores
+from engine.scores import Scores, class_figures
 
 # How views and models are averaged: before the softmax, or after it.
 LOGITS, SOFTMAX = "logits", "softmax"
@@ -67,7 +67,7 @@ def figures_of(mean: MeanScores) -> dict[str, Any]:
     """Return accuracies and reliability of averaged scores, percent."""
     one_view = Scores(mean.videos, mean.labels, mean.values[:, None], num_clips=1, num_crops=1)
     figures = one_view.figures(mean.values)
-    del figures["per_class_accuracy"]
+    del figures[class_figures(figures)[0]]
     return figures | mean.reliability()
 
 

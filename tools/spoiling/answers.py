@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from engine.run import Run
-from engine.scores import Scores
+from engine.scores import Scores, class_figures
 from engine.training import Videos
 from main_ddp_shift import evaluate
 
@@ -40,7 +40,7 @@ def score_readable(run: Run, model: nn.Module, videos: Videos) -> Scores | None:
 def figures_beside(
     scores: Scores, average_logits: bool, true_answers: Mapping[str, int] | None = None
 ) -> tuple[dict[str, Any], dict[str, int]]:
-    """Return top1, top5, mean_class_accuracy and same_answer, percent; and the answers by video.
+    """Return the figures of a test and same_answer, in percent; and the answers by video.
 
     Args:
         scores: Of the videos.
@@ -53,5 +53,5 @@ def figures_beside(
     both = answers.keys() & true_answers.keys()
     num_same = sum(answers[video] == true_answers[video] for video in both)
     figures = scores.figures(averaged)
-    del figures["per_class_accuracy"]
+    del figures[class_figures(figures)[0]]
     return {**figures, "same_answer": 100 * num_same / max(len(both), 1)}, answers

@@ -11,6 +11,7 @@ from datasets.live import LiveFrame, build_centre_view
 from datasets.protocols import test_image_size
 from models.streaming import build_online, num_bytes
 from ops.finite_logits import check_finite_logits
+from ops.metrics import to_probabilities
 from ops.pixels import normalize
 from ops.running_mean import RunningMean
 
@@ -20,7 +21,8 @@ class Answer(NamedTuple):
 
     Attributes:
         frame: The frame.
-        scores: Probabilities of the classes, (K,), of the mean logits.
+        scores: Probabilities of the classes, (K,), of the mean logits; each its own sigmoid where
+            a video may have several classes.
         milliseconds: From the picture to the scores.
     """
 
@@ -46,6 +48,7 @@ class FrameClassifier:
         self.view = build_centre_view(cfg)
         self.pixels = (cfg.DATA.PIXEL_MEAN, cfg.DATA.PIXEL_STD)
         self.mean = mean
+        self.is_multi_label = cfg.DATA.MULTI_LABEL
         self.device = next(model.parameters()).device
         size = test_image_size(cfg, "test")
         blank = torch.zeros(1, 3, size, size, device=self.device)
@@ -64,7 +67,7 @@ class FrameClassifier:
         frames = normalize(self.view(frame.picture).to(self.device), *self.pixels)
         logits, self.state = self.online(frames, self.state)
         check_finite_logits(logits, f"frame {frame.number}")
-        scores = self.mean.add(logits[0]).softmax(-1).cpu()
+        scores = to_probabilities(self.mean.add(logits[0]), self.is_multi_label).cpu()
         return Answer(frame, scores, 1000 * (time.perf_counter() - start))
 
     @property
