@@ -26,14 +26,14 @@ OPACITY = 0.5  # of the colours over a frame
 COLOURS = np.array([[20, 20, 90], [40, 90, 220], [60, 190, 120], [250, 220, 50], [220, 30, 30]])
 
 
-def drawn_side(side: int) -> int:
-    """Return the side of a drawn frame: a whole multiple, at least 224 pixels."""
-    return side * -(-LEAST_SIDE // side)
+def drawn_side(side: int, least: int = LEAST_SIDE) -> int:
+    """Return the side of a drawn frame: a whole multiple, at least 224 pixels or as many."""
+    return side * -(-least // side)
 
 
-def enlarge_frames(frames: np.ndarray) -> np.ndarray:
+def enlarge_frames(frames: np.ndarray, least: int = LEAST_SIDE) -> np.ndarray:
     """Repeat the pixels of frames (T, S, S, 3) up to the drawn side."""
-    factor = drawn_side(frames.shape[1]) // frames.shape[1]
+    factor = drawn_side(frames.shape[1], least) // frames.shape[1]
     return frames.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
@@ -78,13 +78,20 @@ def overlay(frames: np.ndarray, maps: Tensor, covered_share: float = 1.0) -> np.
 
 
 def strip(rows: Sequence[np.ndarray], names: Sequence[str], caption: Sequence[str]) -> Image.Image:
+    """Draw rows of frames as `named_strip` does, with the scale of the colours below."""
+    return with_scale(named_strip(rows, names, caption))
+
+
+def named_strip(
+    rows: Sequence[np.ndarray], names: Sequence[str], caption: Sequence[str] = ()
+) -> Image.Image:
     """Draw rows of frames below each other, each (T, S, S, 3); a name below each column."""
     body = np.concatenate([beside(row) for row in rows])
     image = with_caption(body, caption, below=LINE_HEIGHT)
     draw, width = ImageDraw.Draw(image), rows[0].shape[2] + GAP
     for column, name in enumerate(names):
         _write(draw, name, column * width, image.height - LINE_HEIGHT, width)
-    return with_scale(image)
+    return image
 
 
 def with_scale(image: Image.Image) -> Image.Image:
