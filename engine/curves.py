@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FILE = "curves.png"
 MOST_POINTS = 400  # of a curve that is drawn: more cannot be told apart
 _NO_ACCURACY = ("time", "epoch", "loss_single_views", "num_videos", "num_listed")
-_NAMES = {"top1": "top-1", "top5": "top-5"}
+_NAMES = {"map": "mAP", "top1": "top-1", "top5": "top-5"}
 _COLUMNS = 3
 
 

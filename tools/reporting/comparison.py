@@ -104,10 +104,10 @@ def compare_scores(first: RunRecords, second: RunRecords, only_common: bool = Fa
     means = [run.mean_scores() for run in (first, second)]
     lacking = [r.name for r, mean in zip((first, second), means, strict=True) if mean is None]
     if lacking:
-        why = (
-            f"no scores.npz with one class a video in {' and '.join(lacking)}: the videos cannot "
-            "be compared one by one"
-        )
+        lacks = f"no scores.npz with {' and '.join(lacking)}"
+        if any("map" in run.results for run in (first, second)):
+            lacks = "a video may have several classes (DATA.MULTI_LABEL)"
+        why = f"{lacks}: the videos cannot be compared one by one"
         return Comparison([_accuracy_told(first), _accuracy_told(second)], None, why)
     a, b = means
     assert a is not None
