@@ -29,6 +29,7 @@ from yacs.config import CfgNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from config.multi_label_checks import check_one_class
 from config.option_numbers import whole_number
 from datasets.annotations import read_class_names
 from datasets.loaders import build_view_loader, read_records
@@ -100,6 +101,7 @@ def probe_checkpoint(args: argparse.Namespace) -> tuple[list[Row], Row]:
         ValueError: A list, a video or the weights cannot be read.
     """
     cfg, _ = read_experiment(args.checkpoint, args.cfg, args.overrides, needs_head=False)
+    check_one_class(cfg, "tools/probe.py")
     model = build_model(cfg)
     assert isinstance(model, VideoModel)
     _log.info("%s", load_weights(model, args.checkpoint, drops_head=True))

@@ -25,6 +25,7 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from config.multi_label_checks import check_one_class
 from config.option_numbers import MAX_SEED, whole_number
 from config.values import counted
 from datasets.loaders import build_view_loader, describe_protocol, read_records
@@ -74,6 +75,7 @@ def run(world: World, args: argparse.Namespace) -> None:
         check_places({"--json": args.json, "--plot": args.plot}, [args.checkpoint, args.cfg])
     words = [*args.overrides, *(view_keys(args.views) if args.views else [])]
     loaded = load_model(args.checkpoint, args.cfg, words)
+    check_one_class(loaded.cfg, "tools/robustness.py")
     if args.views:
         num_views(loaded.cfg, args.views)
     rows = score_damaged(loaded, world, args.kinds, list(map(int, args.severities)), args.seed)

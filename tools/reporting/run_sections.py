@@ -14,7 +14,6 @@ _WORDS = {
     "map": "mAP, %",
     "top1": "top-1, %",
     "top5": "top-5, %",
-    "map": "mAP, %",
     "mean_class_accuracy": "mean-class accuracy, %",
     "calibration_error": "calibration error, %",
     "loss_single_views": "loss of single views",
