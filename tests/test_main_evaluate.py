@@ -39,8 +39,10 @@ def test_results_hold_every_figure_and_what_it_was_measured_on(
     assert results.keys() == {
         *("top1", "top5", "mean_class_accuracy", "num_videos", "num_listed", "unreadable"),
         *("num_views", "protocol", "checkpoint", "checkpoint_sha256", "list", "run", "remarks"),
-        "per_class_accuracy",
+        *("per_class_accuracy", "top1_interval", "calibration_error"),
     }
+    low, high = results["top1_interval"]
+    assert 0 <= low <= results["top1"] <= high <= 100
     assert (results["num_videos"], results["num_listed"], results["unreadable"]) == (6, 6, [])
     assert results["num_views"] == 30
     assert results["protocol"].startswith("10x3 views, dense 4x2, short side 16, crop 16, logits")
