@@ -159,12 +159,14 @@ def prepare(
     files.remove_stale()
     known = read_videos(folder)
     for name, record in videos:
-        video = DescribedVideo(name, record.path, record.label, files.shown_file(name))
+        labels = [*record.labels]
+        video = DescribedVideo(name, record.path, record.label, files.shown_file(name), labels)
         other = known.setdefault(name, video)
-        if (other.path, other.label) != (video.path, video.label):
+        if (other.path, other.label, other.labels) != (video.path, video.label, video.labels):
+            now, before = (one.labels or one.label for one in (video, other))
             raise ValueError(
                 f"--output {folder} holds features of another video {name!r}, {other.path!r} of "
-                f"label {other.label}, not {video.path!r} of label {video.label}; name another"
+                f"label {before}, not {video.path!r} of label {now}; name another"
             )
         known[name] = video
     write_manifest(folder, manifest)

@@ -18,6 +18,7 @@ from models.feature_extractor import FeatureExtractor
 from tests.ranks import Ranks
 from tests.tools.test_predict import YML, write_checkpoint, write_frames
 from tools.extract_features import main
+from tools.features.feature_set import read_feature_set
 
 pytest.importorskip("av")
 
@@ -189,11 +190,15 @@ def test_broken_videos_are_named_and_left_out(
 def test_lists_bring_their_labels_and_two_of_a_name_are_refused(
     checkpoint: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "list.txt").write_text("frames 13 2\ndeep er/frames 30 700\n")
+    (tmp_path / "list.txt").write_text("frames 13 2\ndeep er/frames 30 700,3\n")
     words = ["--views", "1x1", "DATA.ROOT", videos]
     run(checkpoint, "--input", tmp_path / "list.txt", "--output", tmp_path / "out", *words)
     labels = {name: video["label"] for name, video in described(tmp_path / "out").items()}
     assert labels == {"frames": 2, "deep er/frames": 700}
+    several = {name: video["labels"] for name, video in described(tmp_path / "out").items()}
+    assert several == {"frames": [], "deep er/frames": [700, 3]}
+    with pytest.raises(ValueError, match="1 of 2 videos have several labels, 'deep er/frames'"):
+        read_feature_set(tmp_path / "out")
     both = [videos / "frames", videos / "deep er/frames"]
     run(checkpoint, "--input", *both, "--output", tmp_path / "two", code=1)
     assert "two videos 'frames'" in capsys.readouterr().out

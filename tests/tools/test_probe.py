@@ -114,6 +114,8 @@ def test_faults_are_told_in_a_line(
     own = ["--cfg", experiment.config, "--tune_from"]
     assert "gone.pth" in fault(*own, "gone.pth", "--output", tmp_path / "p.pth")
     assert "-1 is not 0 or more" in fault(*own, "gone.pth", "--l2", "-1")
+    several = ["--checkpoint", features["checkpoint"], "DATA.MULTI_LABEL", "True"]
+    assert "tools/probe.py is for videos of one class" in fault(*several)
     both = ["--train", features["train"], "--val"]
     assert "no manifest.json" in fault(*both, tmp_path)
     assert "--val DIR, or --checkpoint FILE" in fault("--train", features["train"])

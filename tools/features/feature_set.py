@@ -58,6 +58,12 @@ def read_feature_set(folder: Path) -> FeatureSet:
             f"{folder}: {len(unlabelled)} of {len(videos)} videos have no label, {unlabelled[0]!r} "
             "first; extract the features of a list of lines `path label`"
         )
+    several = [video.name for video in readable if video.labels]
+    if several:
+        raise ValueError(
+            f"{folder}: {len(several)} of {len(videos)} videos have several labels, {several[0]!r} "
+            "first; tools/probe.py is for videos of one class each"
+        )
     clips = (torch.from_numpy(files.read_clips(video.name)) for video in readable)
     values = torch.stack([vectors.mean(0) for vectors in clips])  # (N, C)
     labels = torch.tensor([video.label for video in readable])

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class DescribedVideo:
         path: Of the video; a relative one starts from the manifest's data_root.
         label: -1 where it is not known.
         file: Of its features, relative to the folder.
+        labels: All labels of a video that has several; label is the first of them.
         error: Why it has none; empty where it has, or is still to be read.
     """
 
@@ -35,6 +36,7 @@ class DescribedVideo:
     path: str
     label: int
     file: str
+    labels: list[int] = field(default_factory=list)
     error: str = ""
 
 
