@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Weights are trained for one order. In the other one past and future change places, which no
+# shape and no parameter count shows.
 ORDERS = ("future_first", "past_first")
 DIRECTIONS = ("both", "past")
 FROM_NEXT, FROM_PREVIOUS = 1, -1  # frame that a channel is taken from, less its own
@@ -76,23 +78,25 @@ def channel_shift_(
     on (``torch.compile``, ``torch.export``), x is left alone: always use the return value.
 
     Args:
-        x: As in `channel_shift`; its content is undefined afterwards.
-        num_frames: As in `channel_shift`.
-        fold_div: As in `channel_shift`.
-        order: As in `channel_shift`.
-        direction: As in `channel_shift`.
-        ratio: As in `channel_shift`.
+        x: Same as in `channel_shift`; its content is undefined afterwards.
+        num_frames: Same as in `channel_shift`.
+        fold_div: Same as in `channel_shift`.
+        order: Same as in `channel_shift`.
+        direction: Same as in `channel_shift`.
+        ratio: Same as in `channel_shift`.
 
     Returns:
         Feature maps, (B*T, C, H, W).
 
     Raises:
-        ValueError: As in `channel_shift`.
+        ValueError: Same cases as in `channel_shift`.
     """
     is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     if is_traced or (x.requires_grad and torch.is_grad_enabled()):
         return channel_shift(x, num_frames, fold_div, order, direction, ratio)
     groups = _checked_groups(x, num_frames, fold_div, order, direction, ratio)
+    # A copy of the moved channels alone: without it a frame would be overwritten before its
+    # neighbour has read it.
     _write_groups(x, x[:, : sum(_sizes(groups))].clone(), num_frames, groups)
     return x
 
@@ -105,19 +109,21 @@ def channel_blend(x: Tensor, num_frames: int, fold_div: int = 8) -> Tensor:
     frame they become zero, as in the TokShift release's ResNet modules, where this comes from.
 
     Args:
-        x: As in `channel_shift`.
-        num_frames: As in `channel_shift`.
-        fold_div: As in `channel_shift`; the release always takes 8.
+        x: Same as in `channel_shift`.
+        num_frames: Same as in `channel_shift`.
+        fold_div: Same as in `channel_shift`; the release always takes 8.
 
     Returns:
         Feature maps, (B*T, C, H, W).
 
     Raises:
-        ValueError: As in `channel_shift`.
+        ValueError: Same cases as in `channel_shift`.
     """
+    # One order and both directions: the release's blend knows no others.
     groups = _checked_groups(x, num_frames, fold_div, "future_first", "both", ratio=0.0)
     clips = x.unflatten(0, (-1, num_frames))  # (B, T, C, H, W)
     first, second, kept = clips.split([*_sizes(groups), x.shape[1] - sum(_sizes(groups))], dim=2)
+    # The frame without a partner becomes zero and not its own half: so the release has it.
     first = _padded((first[:, :-1] + first[:, 1:]) / 2, FROM_NEXT)
     second = _padded((second[:, :-1] + second[:, 1:]) / 2, FROM_PREVIOUS)
     return torch.cat([first, second, kept], dim=2).flatten(0, 1)  # (B*T, C, H, W)
@@ -131,7 +137,7 @@ class ChannelShift(nn.Module):
         order: ``future_first`` or ``past_first``.
         direction: ``both`` or ``past``.
         ratio: 0, or the share in place of ``1 / fold_div``; see `channel_shift`.
-        owns_input: Claims that nothing else reads the input, so that it may be written to.
+        owns_input: Nothing else reads the input, so that the module may write to it.
     """
 
     def __init__(
@@ -215,9 +221,12 @@ def _checked_groups(
 
 def _group_sizes(num_channels: int, fold_div: int, ratio: float) -> tuple[int, int]:
     if ratio:
+        # Both ends are rounded, not both sizes, as in PaddleVideo: where C / T is no whole number,
+        # the second group can be one channel larger.
         first, end = int(num_channels * ratio), int(2 * num_channels * ratio)
     else:
         first = num_channels // fold_div
+        # With fold_div 1 the first group has all channels and the second none.
         end = min(2 * first, num_channels)
     return first, end - first
 
@@ -254,6 +263,7 @@ class _OneCopy(torch.autograd.Function):
 
     @staticmethod
     def forward(x, num_frames, groups):  # type: ignore[no-untyped-def]
+        # It takes over the layout of x: channels_last, which cuDNN's tensor cores want, is kept.
         y = torch.empty_like(x)
         num_moved = sum(_sizes(groups))
         y[:, num_moved:] = x[:, num_moved:]
@@ -267,4 +277,5 @@ class _OneCopy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         sources = [(size, -step) for size, step in ctx.groups]  # a gradient goes where x came from
+        # Through `apply`, so that autograd records this pass too, for second derivatives.
         return _OneCopy.apply(grad, ctx.num_frames, sources), None, None

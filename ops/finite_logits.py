@@ -5,11 +5,11 @@ from torch import Tensor
 
 
 def check_finite_logits(logits: Tensor, source: str) -> None:
-    """Make sure that logits say something.
+    """Raise an error where logits are not all finite.
 
     Args:
-        logits: Of any shape.
-        source: What they are the logits of.
+        logits: Logits of any shape.
+        source: What the logits belong to, for the message.
 
     Raises:
         FloatingPointError: Some are NaN or infinite.

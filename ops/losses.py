@@ -1,9 +1,9 @@
-"""Losses: of several classes at once, and between the answers of a student and its teacher."""
+"""Losses of several classes at once, and between the logits of a student and its teacher."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
-MUTUAL_EPSILON = 1e-12  # of PaddleVideo's distillation head, inside the logarithms
+MUTUAL_EPSILON = 1e-12  # as in PaddleVideo's distillation head: keeps the logarithm of 0 finite
 
 
 def soften(logits: Tensor, temperature: float) -> Tensor:
@@ -29,29 +29,33 @@ def kd_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
     The factor T**2 keeps the gradient's size when the temperature changes.
 
     Args:
-        logits: Of the student, (B, K).
+        logits: Logits of the student, (B, K).
         targets: Probabilities of the teacher, softened by the same temperature, (B, K).
-        temperature: Above 0.
+        temperature: Divisor of the student's logits, above 0.
     """
     log_probs = (_at_least_float32(logits) / temperature).log_softmax(-1)
+    # torch takes the student first and in logarithms; the divergence is that from the targets.
+    # Its default reduction would divide by B * K, and the loss would shrink with the classes.
     return temperature**2 * F.kl_div(log_probs, targets, reduction="batchmean")
 
 
 def dml_loss(logits: Tensor, other_logits: Tensor) -> Tensor:
-    """Return what two models that learn from each other differ by (arXiv:1706.00384).
+    """Return the loss by which two models learn from each other (arXiv:1706.00384).
 
-    As PaddleVideo's distillation head has it: half the symmetric KL divergence of the two
-    probabilities, the batch's mean; without temperature, and both get its gradient.
+    It is that of PaddleVideo's distillation head: half the symmetric KL divergence of the two
+    probabilities, as the batch's mean, without temperature. Both models get its gradient.
 
     Args:
-        logits: Of one model, (B, K).
-        other_logits: Of the other one, (B, K).
+        logits: Logits of one model, (B, K).
+        other_logits: Logits of the other model, (B, K).
     """
     K = logits.shape[-1]
     p, q = soften(logits, 1.0), soften(other_logits, 1.0)
     log_ratio = ((p + MUTUAL_EPSILON) / (q + MUTUAL_EPSILON)).log()
+    # The mean is over B and K; times K it is the sum over classes, averaged over the batch.
     return (0.5 * K * (p - q) * log_ratio).mean()
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:
+    # Logits of autocast have 8 or 11 bits, in which two similar softmaxes become the same.
     return logits if logits.dtype.itemsize >= 4 else logits.float()

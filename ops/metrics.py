@@ -6,13 +6,13 @@ from torch import Tensor
 
 
 def ranked_classes(scores: Tensor, k: int) -> Tensor:
-    """Return the k highest of the last dimension, the best first; of equal ones the lower class.
+    """Return the k classes with the highest scores, best first; ties go to the lower class.
 
-    ``topk`` leaves open which of equal scores it names, and so contradicts ``argmax``. Scores in
-    bfloat16 are equal often.
+    ``topk`` leaves open which of two equal scores comes first, so that it can contradict
+    ``argmax``. In bfloat16 scores are often equal.
 
     Args:
-        scores: Of K classes, (..., K).
+        scores: Scores of K classes, (..., K).
         k: Number of classes; above K, all.
 
     Returns:
@@ -25,15 +25,18 @@ def topk_hits(logits: Tensor, labels: Tensor, ks: tuple[int, ...] = (1, 5)) -> T
     """Count the labels found among the k highest logits, for each k.
 
     Args:
-        logits: (B, K).
-        labels: (B,); or multi-hot (B, K), of which any label counts.
-        ks: Ranks; a k above K counts every label.
+        logits: Logits, (B, K).
+        labels: Labels, (B,); or multi-hot (B, K), of which any label counts.
+        ks: Numbers of classes that a label may be among; a k above K counts every label.
 
     Returns:
         Counts, (len(ks),), int64.
     """
+    # Counts, not percentages: sums over batches and processes stay exact. The release averages
+    # percentages of padded batches, and its top-1 depends on the number of GPUs.
     ranked = ranked_classes(logits, max(ks))  # (B, k)
     is_hit = labels.gather(-1, ranked) > 0 if labels.dim() > 1 else ranked == labels[:, None]
+    # Two classes have no top-5: a slice past the end is everything, where `topk` fails.
     return torch.stack([is_hit[:, :k].any(-1).sum() for k in ks])
 
 
@@ -45,14 +48,15 @@ def top_predictions(
     Args:
         view_scores: Scores of V views of each video, averaged here, (N, V, K).
         k: Number of classes; above K, all.
-        applies_softmax: Of the average; for logits. PaddleVideo does so to averaged probabilities
-            too, which leaves hardly a difference between the classes.
+        applies_softmax: The scores are logits, and their average still needs a softmax. PaddleVideo
+            applies one to averaged probabilities too, which leaves hardly a difference between
+            the classes.
 
     Returns:
         Classes, int64, and scores, (N, k) both.
     """
     scores = view_scores.mean(1)  # (N, K)
-    classes = ranked_classes(scores, k)  # of logits, which are further apart
+    classes = ranked_classes(scores, k)  # before the softmax, which can make two scores equal
     scores = scores.softmax(-1) if applies_softmax else scores
     return classes, scores.gather(-1, classes)
 
@@ -93,5 +97,6 @@ def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, num_classes: int
 def class_accuracy(confusion: np.ndarray) -> np.ndarray:
     """Return each class's accuracy in percent, (K,); NaN for a class without videos."""
     totals = confusion.sum(1)
+    # 0 / 0: a class without videos has no accuracy. As 0 it would pull down the mean over classes.
     with np.errstate(invalid="ignore"):
         return 100 * confusion.diagonal() / totals

@@ -8,8 +8,8 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
     """Return a tensor on a device; to a GPU it is copied from pinned memory without waiting.
 
     Args:
-        tensor: On the CPU, pinned or not, or on the device already.
-        device: Where it goes.
+        tensor: Tensor on the CPU, pinned or not, or on the device already.
+        device: Device to copy it to.
     """
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)

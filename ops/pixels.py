@@ -1,4 +1,4 @@
-"""Pixels to what a model sees, and back."""
+"""Pixels become what a model sees, and back."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ def normalize(clips: Tensor, mean: ChannelValues, std: ChannelValues) -> Tensor:
 
 
 def denormalize(clips: Tensor, mean: ChannelValues, std: ChannelValues) -> Tensor:
-    """Return the uint8 clips (..., 3, H, W) that `normalize` made these of."""
+    """Return the uint8 clips (..., 3, H, W) from which `normalize` made the given ones."""
     mean, std = channel_values(mean, clips.device), channel_values(std, clips.device)
     return ((clips * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def channel_values(values: ChannelValues, device: torch.device) -> Tensor:
-    """Return a value per channel as (3, 1, 1) on a device, which a GPU waits for if it is new."""
+    """Return a value per channel as (3, 1, 1) on a device; a new tensor makes a GPU wait."""
     if isinstance(values, Tensor):
         return values
     return torch.tensor(values, device=device)[:, None, None]  # (3, 1, 1)

@@ -1,4 +1,4 @@
-"""Means over a stream that has no end: of all so far, of the last ones, or fading into the past."""
+"""Means over an endless stream: of all values so far, of the last ones, or fading into the past."""
 
 from collections import deque
 
@@ -25,7 +25,7 @@ class WholeMean:
         return (self._sum / self._count).to(value.dtype)
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe the mean in words."""
         return "mean of all so far"
 
 
@@ -33,7 +33,7 @@ class WindowMean:
     """The mean of the last tensors.
 
     Args:
-        num_last: How many; at least 1. While there are fewer, it is the mean of those.
+        num_last: Number of values, at least 1. While there are fewer, their mean is taken.
     """
 
     def __init__(self, num_last: int) -> None:
@@ -47,7 +47,7 @@ class WindowMean:
         return torch.stack(list(self._values)).mean(0)
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe the mean in words."""
         return f"mean of the last {self._values.maxlen}"
 
 
@@ -73,7 +73,7 @@ class FadingMean:
         return self._sum / self._weight
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe the mean in words."""
         return f"mean that fades by {self.decay:g} a frame"
 
 

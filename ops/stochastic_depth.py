@@ -1,4 +1,4 @@
-"""Stochastic depth (arXiv:1603.09382), which blocks of different rates may share a kernel for."""
+"""Stochastic depth (arXiv:1603.09382) whose compiled kernel blocks of different rates share."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torchvision.ops import stochastic_depth
 
 
 class StochasticDepth(nn.Module):
-    """In training, zero for some rows at random; the others are divided by their share.
+    """Set random rows to zero in training, and divide the others by the share that is kept.
 
     Args:
         rate: Share of the rows that become zero, 0 to 1.

@@ -41,6 +41,7 @@ def token_shift(x: Tensor, num_frames: int, fold_div: int, direction: str = "bot
     cls = cls.squeeze(1).unflatten(0, (-1, num_frames))  # (B, T, C)
     group = _from_previous(x.shape[-1], fold_div)
     first, second, kept = cls.tensor_split([group.start, group.stop], dim=-1)
+    # Zeros, not the frame at the other end of the clip: the published weights were trained so.
     if direction == "both":
         first = F.pad(first[:, 1:], (0, 0, 0, 1))  # frame t reads t+1; the last reads zero
     second = F.pad(second[:, :-1], (0, 0, 1, 0))  # frame t reads t-1; the first reads zero
@@ -55,21 +56,22 @@ def token_shift_(x: Tensor, num_frames: int, fold_div: int, direction: str = "bo
     on (``torch.compile``, ``torch.export``), x is left alone: always use the return value.
 
     Args:
-        x: As in `token_shift`; its content is undefined afterwards.
-        num_frames: As in `token_shift`.
-        fold_div: As in `token_shift`.
-        direction: As in `token_shift`.
+        x: Same as in `token_shift`; its content is undefined afterwards.
+        num_frames: Same as in `token_shift`.
+        fold_div: Same as in `token_shift`.
+        direction: Same as in `token_shift`.
 
     Returns:
         Tokens, (B*T, N, C).
 
     Raises:
-        ValueError: As in `token_shift`.
+        ValueError: Same cases as in `token_shift`.
     """
     is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     if is_traced or (x.requires_grad and torch.is_grad_enabled()):
         return token_shift(x, num_frames, fold_div, direction)
     _check(x, num_frames, fold_div, direction)
+    # Patch tokens, 196 of 197 in a ViT-B/16 at 224 pixels, are neither read nor copied.
     x[:, :1] = token_shift(x[:, :1], num_frames, fold_div, direction)
     return x
 
@@ -80,7 +82,7 @@ class TokenShift(nn.Module):
     Args:
         fold_div: Inverse of the channel share moved each way.
         direction: ``both`` or ``past``.
-        owns_input: Claims that nothing else reads the input, so that it may be written to.
+        owns_input: Nothing else reads the input, so that the module may write to it.
     """
 
     def __init__(self, fold_div: int, direction: str = "both", owns_input: bool = False) -> None:
@@ -91,6 +93,8 @@ class TokenShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shift (B, T, N, C) tokens."""
+        # T is the clip's own. The release fixes it in the config, and a clip of another length then
+        # mixes frames of different videos.
         B, T = x.shape[:2]
         shift = token_shift_ if self.owns_input else token_shift
         x = shift(x.flatten(0, 1), T, self.fold_div, self.direction)  # (B*T, N, C)
@@ -107,6 +111,7 @@ class TokenShift(nn.Module):
 
 def _from_previous(num_channels: int, fold_div: int) -> slice:
     fold = num_channels // fold_div
+    # With fold_div 1 the first group has all channels and the second none, as released.
     return slice(fold, min(2 * fold, num_channels))
 
 
