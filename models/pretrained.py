@@ -1,9 +1,9 @@
-"""Weights from elsewhere into our models: every tensor is accounted for, in a report.
+"""Weights from elsewhere are loaded into our models, and a report accounts for every tensor.
 
-Read are ImageNet-21k ``.npz`` files (arXiv:2010.11929); ViTs of timm and torchvision; ResNets of
-torchvision; checkpoints of the TokShift, TSM and TimeSformer releases, whatever wrapped the model;
-``.pdparams`` of PaddleVideo; our own checkpoints and state dicts; all of the torch kinds also as
-``.safetensors``.
+The files that can be read are ImageNet-21k ``.npz`` files (arXiv:2010.11929); ViTs of timm and
+torchvision; ResNets of torchvision; checkpoints of the TokShift, TSM and TimeSformer releases,
+whatever wrapped the model; ``.pdparams`` of PaddleVideo; our own checkpoints and state dicts. All
+of the torch kinds may also be ``.safetensors``.
 """
 
 from collections import Counter
@@ -38,14 +38,14 @@ from models.weights.paddle import read_pdparams
 from models.weights.released_tsm import describe_resnet
 from models.weights.vit_computation import check_computation, option_advice, size_of
 
-STUDENT = "student."  # names of the model that is kept of two that learned together
+STUDENT = "student."  # prefix of the model that is kept of a pair that learned together
 # Where weights lie in a file.
 _WRAPPERS = (
     *("ema", "state_dict", "model_state", "model_state_dict", "model", "module", "net"),
     *("model_ema", "teacher"),  # of timm, of DINO
 )
-# What stands before names: of DDP and of torch.compile; of what holds a model among other things,
-# as the official TimeSformer does.
+# Prefixes of names: those of DDP and torch.compile, and those of classes that hold a model among
+# other things, as in the official TimeSformer.
 _ENGINES = ("module.", "_orig_mod.")
 _PREFIXES = (*_ENGINES, "model.", "backbone.", "net.")
 _ADDED = (".temporal.", ".non_local.")  # modules of a ResNet that an image model lacks
@@ -57,21 +57,21 @@ def load_weights(
 ) -> LoadReport:
     """Load the weights of a file into a model.
 
-    A position embedding of another grid is resized, and a time embedding of another number of
-    frames, as the model says. A head for other classes is zeroed in a transformer and left as it
-    was drawn in a ResNet, as released. From an image ViT, a TimeSformer copies the attention along
-    time; that branch and the time embedding start without effect.
+    A position embedding of another grid and a time embedding of another number of frames are
+    resized in the model's own way. A head for other classes is zeroed in a transformer and left as
+    drawn in a ResNet, as released. A TimeSformer that starts from an image ViT copies its attention
+    for the attention along time; that branch and the time embedding start without effect.
 
     Args:
         model: A video model of ours.
         path: ``.npz``, ``.pdparams``, ``.safetensors``, a torch file or a folder of Hugging Face,
-            see the module's docstring; or ``timm:NAME``, ``torchvision:NAME``.
-        head_may_differ: False makes a head that does not fit an error, and a temporal module that
-            is not in the file: for testing.
+            as the module's docstring lists; or ``timm:NAME``, ``torchvision:NAME``.
+        head_may_differ: A head that does not fit is replaced, and a temporal module that the file
+            lacks begins afresh. False makes either an error, for testing.
         drops_head: Leave the file's head out even where it fits.
 
     Returns:
-        The report; log it.
+        Report of what became of every tensor; log it.
 
     Raises:
         ValueError: The file is missing, unreadable or of an unknown kind; or a tensor of the
@@ -80,6 +80,7 @@ def load_weights(
     state, report = read_weights(path, model)
     if drops_head:
         assert isinstance(model, VideoModel)
+        # Shapes cannot tell: both versions of Something-Something have 174 classes, and other ones.
         report.ignored += [name for name in state if name.startswith(f"{model.head_name}.")]
         state = {name: value for name, value in state.items() if name not in report.ignored}
     return fit_weights(model, state, report, head_may_differ)
@@ -89,14 +90,14 @@ def read_weights(path: str | Path, model: nn.Module | None = None) -> tuple[Stat
     """Read a file's weights under our names.
 
     Args:
-        path: As of `load_weights`.
-        model: What they are for: a file that has its very names is taken as it is.
+        path: Same as in `load_weights`.
+        model: Model that the weights are for: a file with exactly its names is taken as it is.
 
     Returns:
-        Weights, and a report that says what sort of file it is and what was left out.
+        Weights, and a report that says what kind of file it is and what was left out.
 
     Raises:
-        ValueError: As `load_weights`.
+        ValueError: Same cases as in `load_weights`, as far as the file alone shows them.
     """
     if not is_named(path) and (hint := fetch_hint(path)):
         raise ValueError(hint)
@@ -107,6 +108,7 @@ def read_weights(path: str | Path, model: nn.Module | None = None) -> tuple[Stat
     content = read_named(str(path)) if is_named(path) else read_content(path)
     state, report = weights_of(content, str(path), model)
     if model is not None:
+        # Where eps or activation differ, names and shapes still fit, and the logits are wrong.
         check_computation(model, content.get(COMPUTES, {}), str(path))
     if isinstance(names := content.get("class_names"), list):
         report.class_names = list(map(str, names))
@@ -122,10 +124,12 @@ def weights_of(
     tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
     student = {_plain_name(k): v for k, v in tensors.items() if _inside(k).startswith(STUDENT)}
     own = {} if model is None else model.state_dict()
+    # First as they are: a pair that is to go on learning wants both models, not the student.
     as_trained = {_inside(name, _ENGINES): value for name, value in tensors.items()}
     if as_trained.keys() == own.keys():
         return as_trained, _with_notes(LoadReport(source, place), others, content)
     if student:
+        # The other model of the pair is left out: the student is the one that is tested and used.
         state, place = student, f"{place}, of a pair the student"
     else:
         state = {_plain_name(name): value for name, value in tensors.items()}
@@ -141,11 +145,12 @@ def describe(content: Mapping[str, Any], source: str) -> Description | None:
     """Return what the content of a checkpoint says of its network; None where it says too little.
 
     Raises:
-        ValueError: It says that it computes what no model here does.
+        ValueError: The checkpoint is of a network that computes what no model here does.
     """
     weights, place, _ = _unwrapped(content)
     tensors = {_plain_name(k): value for k, value in weights.items() if isinstance(value, Tensor)}
     found = Found(tensors, place, source, [*weights], content)
+    # By names of tensors, as suffixes say little: `.pth` is what all of them are called.
     kind = next((kind for kind in FORMATS if kind.matches(found)), None)
     return kind.describe(found) if kind and kind.describe else None
 
@@ -156,6 +161,7 @@ def fit_weights(
     """Put weights under our names into a model and complete the report; see `load_weights`."""
     assert isinstance(model, VideoModel)
     own, head = model.state_dict(), f"{model.head_name}."
+    # Before names are compared: one line on depths instead of hundreds of tensors left over.
     _check_resnets(state, own, report)
     if head_may_differ:
         state = _without_last_norm(state, own, report)
@@ -163,6 +169,8 @@ def fit_weights(
     if head_may_differ and is_image:
         report.copied |= _stand_ins(own, state)
     fitted: State = {}
+    # Every tensor is looked at here. `strict=False` would leave what misfits as it was drawn, and a
+    # test of such a model gives an accuracy that looks merely poor.
     faults = [f"left over: {name} {tuple(state[name].shape)}" for name in state.keys() - own.keys()]
     for name, target in own.items():
         value = state.get(report.copied.get(name, name))
@@ -180,11 +188,13 @@ def fit_weights(
             report.reinitialised[name] = f"{start}, {_why_not(value, target)}"
         else:
             faults.append(f"{name}: {_why_not(value, target)}{_no_grid(name, value, model)}")
+    # All of them at once, and before the model is touched.
     if faults:
         raise ValueError(
             f"the weights of {report.source} ({report.kind}) do not fit the model:\n  "
             + "\n  ".join(sorted(faults) + _advice(state, own))
         )
+    # A norm's counter is a whole number by right; weights that are so come from quantised files.
     floating = {name: value for name, value in fitted.items() if own[name].is_floating_point()}
     check_floating(floating, report.source)
     check_finite(fitted, report.source)
@@ -198,6 +208,7 @@ def fit_weights(
 def _own_pixels(content: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
     """Return the pixels that a checkpoint of ours was trained on, if it says so."""
     said = content.get("preprocessing")
+    # Unlike images' files, ours say it: wrong pixels cost accuracy and raise no error.
     if not isinstance(said, dict):
         return None
     mean, std = said.get("mean"), said.get("std")
@@ -207,8 +218,10 @@ def _own_pixels(content: Mapping[str, Any]) -> tuple[list[float], list[float]] |
 
 
 def _unwrapped(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], str, list[str]]:
-    """Return where weights lie in a file, what to call that, and what else holds the same names."""
+    """Return the weights in a file, what to call their place, and what else has the same names."""
     held = {key: _names_of_tensors(value) for key, value in content.items()}
+    # The first of the list that holds tensors: averaged weights before those of the last step, as
+    # the accuracy that a run reports is that of the average.
     there = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
     key = next(filter(held.get, there), "".join(there[:1]))
     if not key:
@@ -234,15 +247,16 @@ def _with_notes(
 
 
 def _inside(name: Any, prefixes: Sequence[str] = _PREFIXES) -> str:
-    """Return a parameter's name without what stands before it because its model was wrapped."""
+    """Return a parameter's name without the prefixes of whatever wrapped its model."""
     name = str(name)
+    # Wrappers nest in any order: DDP of a compiled model, or the compiled DDP.
     while prefix := next((p for p in prefixes if name.startswith(p)), ""):
         name = name.removeprefix(prefix)
     return name
 
 
 def _plain_name(name: str) -> str:
-    """Return a parameter's name in its model, of a pair in the student's."""
+    """Return a parameter's name in its model; in a pair, in the student."""
     return _inside(_inside(name).removeprefix(STUDENT))
 
 
@@ -250,6 +264,7 @@ def _check_one_each(tensors: Mapping[str, Tensor], state: State, source: str) ->
     """Raise ValueError where two tensors of a file would have one name."""
     if len(state) == len(tensors):
         return
+    # A dict would have kept the last of the two without a word.
     names = Counter(map(_inside, tensors))
     twice = next(name for name, count in names.items() if count > 1)
     both = [name for name in tensors if _inside(name) == twice]
@@ -280,6 +295,7 @@ def _converted(found: Found, model: nn.Module | None) -> tuple[State, LoadReport
             state, remark = kind.adapt(model, state)
             report.notes += [remark] if remark else []
         if report.pixels:
+            # Weights do not show it, and a test on other pixels loses points without an error.
             mean, std = report.pixels
             report.notes.append(
                 f"trained on pixels of mean {mean} and std {std}: DATA.PIXEL_MEAN, DATA.PIXEL_STD"
@@ -295,6 +311,7 @@ def _converted(found: Found, model: nn.Module | None) -> tuple[State, LoadReport
 
 
 def _check_resnets(state: State, own: State, report: LoadReport) -> None:
+    # Read off the weights: a file's name or its `arch` may say something else.
     theirs, ours = describe_resnet(state), describe_resnet(own)
     if theirs != ours:
         raise ValueError(
@@ -305,12 +322,14 @@ def _check_resnets(state: State, own: State, report: LoadReport) -> None:
 
 def _stand_ins(own: State, state: State) -> dict[str, str]:
     """Map attention and norm along time to those of an image ViT (arXiv:2102.05095's release)."""
+    # The copy alone would change the image model's outputs; `temporal_fc` starts at zero behind it.
     sources = {name: name.replace(_TEMPORAL, "") for name in own if _TEMPORAL in name}
     return {name: source for name, source in sources.items() if source in state}
 
 
 def _without_last_norm(state: State, own: State, report: LoadReport) -> State:
     """Leave out the norm of all tokens where the model has one of their mean, as MAE's tuning."""
+    # For training alone: a test with a norm that was never trained would be none of the file's.
     last = [name for name in state if name.startswith("norm.")]
     if not last or "fc_norm.weight" not in own or "fc_norm.weight" in state:
         return state
@@ -319,9 +338,10 @@ def _without_last_norm(state: State, own: State, report: LoadReport) -> State:
 
 
 def _start(name: str, head: str, is_new_in_time: bool, draws_head: bool) -> str:
-    """Say how a tensor begins that the file does not give, "" for one that the file must give."""
+    """Say how a tensor that the file lacks begins; "" for one that the file must have."""
     if draws_head and name.startswith(head):
         return "as drawn"
+    # A ViT's new head is zero, as the release zeroes it whenever it loads an image ViT.
     if name.startswith("head.") or (
         is_new_in_time and (name == "time_embed" or ".temporal_fc." in name)
     ):
@@ -342,15 +362,17 @@ def _resized(
         frames = f"{value.shape[1]} to {target.shape[1]} frames"
         return resize_time_embed(value, target.shape[1], how), f"{frames}, {how}"
     if name == "conv1.weight" and value.shape[1] == 3 and value[:, 0].shape == target[:, 0].shape:
+        # The stem alone. The TSM release drops every `conv1.weight` for flow, those of blocks too.
         how = f"mean over RGB for each of {target.shape[1]} input channels (TSN, arXiv:1608.00859)"
         return value.mean(1, keepdim=True).repeat(1, target.shape[1], 1, 1), how
     return None
 
 
 def _resized_positions(value: Tensor, num_tokens: int, size: ViTSize) -> tuple[Tensor, str] | None:
+    # Only the patches' positions form a grid; that of the class token is carried over as it is.
     has_class = size.positions == "all"
     if not is_square(value.shape[1] - has_class):
-        return None  # of other tokens than those of the model that have positions
+        return None  # positions of other tokens than the model's
     old, new = (grid_side(num + (not has_class)) for num in (value.shape[1], num_tokens))
     resized = resize_pos_embed(value, num_tokens, size.pos_resize, has_class)
     return resized, f"{old}x{old} to {new}x{new} patches, {POS_MODES[size.pos_resize]}"
@@ -375,9 +397,10 @@ def _why_not(value: Tensor | None, target: Tensor) -> str:
 
 
 def _advice(state: State, own: State) -> list[str]:
-    """Name the keys of the config that a misfit comes from."""
+    """Name the keys of the config whose change would cure a misfit."""
     advice = option_advice(state, own)
     in_file, in_model = (any(n.endswith("qkv.bias") for n in names) for names in (state, own))
+    # PaddleVideo's page links such a file, and PaddleVideo drops the biases in silence.
     if in_file != in_model:
         which = "the file has biases of queries, keys and values, the model none"
         if in_model:

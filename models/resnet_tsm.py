@@ -27,30 +27,32 @@ PLACEMENTS = ("blockres", "block")
 OPS = ("shift", "blend", "squeezed_conv", "depthwise_conv")
 MODALITIES = {"RGB": 3, "Flow": 2}  # channels of one image
 NON_LOCAL_STAGES = (1, 2)  # layer2 and layer3
+# The release counts layer3 and thins out the shifts of all four stages: 18 of 33 in ResNet-101.
 _MANY_BLOCKS = 23  # in layer3: from here on only every other block of each stage shifts
+# Of the release's classifier; torch's default would draw it about 13 times as wide (2048 inputs).
 HEAD_STD = 0.001
 
 
 @dataclass(frozen=True)
 class TSMOptions:
-    """What the published variants differ in, beside depth, share and placement.
+    """Options in which the published variants differ, beside depth, share and placement.
 
     Attributes:
-        op: ``shift``; or of the TokShift release's ResNet modules ``blend``, ``squeezed_conv`` or
-            ``depthwise_conv``.
-        order: Of the shift's two groups of channels, see `ops.channel_shift.channel_shift`.
+        op: ``shift``; or one of the TokShift release's ResNet modules, ``blend``, ``squeezed_conv``
+            or ``depthwise_conv``.
+        order: Order of the shift's two groups of channels, see `ops.channel_shift.channel_shift`.
         direction: ``both``; ``past`` for a model that runs online.
         ratio: 0, or PaddleVideo's share of the channels in place of ``1 / fold_div``.
-        temporal_pool: Half as many frames from layer2 on.
-        non_local: A non-local block after every second block of layer2 and layer3.
-        non_local_mode: What it computes, see `models.temporal.NonLocal`; "": nobody said so, which
-            is ``embedded_gaussian`` as in the TSM release.
+        temporal_pool: Max-pooling before layer2 leaves half as many frames.
+        non_local: A non-local block stands after every second block of layer2 and layer3.
+        non_local_mode: Kind of non-local block, see `models.temporal.NonLocal`; "" if nobody chose
+            one, which is ``embedded_gaussian`` as in the TSM release.
         modality: ``RGB`` or ``Flow``.
-        new_length: Images stacked in each frame; 0: 1 for RGB, 5 for Flow.
+        new_length: Number of images stacked in each frame; 0: 1 for RGB, 5 for Flow.
         dropout: Probability before the classifier, frame by frame.
         consensus: ``avg``, the mean of the frames' logits; ``identity``, all of them.
-        partial_bn: Norms after the first stay as they are in training: statistics and parameters.
-        layers: Blocks in each stage, all 0: those of the depth.
+        partial_bn: All norms but the first keep their statistics and parameters in training.
+        layers: Number of blocks in each stage; all 0: as the depth says.
         width: Channels of the stem; 64 as published.
     """
 
@@ -73,20 +75,20 @@ class TSMOptions:
 class ResNetTSM(nn.Module):
     """Clips (B, T, 3, H, W) to logits (B, K): the mean over frames of each frame's logits.
 
-    T is that of the clip. The parameters have torchvision's names whether there is a shift or not;
-    those of other temporal modules come on top, as ``layerS.I.temporal`` and ``.non_local``.
+    Any T will do. The parameters have torchvision's names whether there is a shift or not; those of
+    other temporal modules come on top, as ``layerS.I.temporal`` and ``.non_local``.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
         num_classes: K.
         fold_div: Inverse of the channel share moved each way; 0 for no shift (TSN).
-        placement: ``blockres``: before the first convolution of a block, whose shortcut sees
-            unshifted maps; from 23 blocks in layer3 on, in every other block of each stage.
-            ``block``: before all of every block.
-        options: The rest.
+        placement: ``blockres``: the shift stands before the first convolution of a block, whose
+            shortcut sees unshifted maps; with 23 blocks or more in layer3, in every other block of
+            each stage. ``block``: the shift stands before the whole block, in every block.
+        options: Options of the variant; None for the defaults.
 
     Raises:
-        ValueError: An argument is none of those allowed.
+        ValueError: An argument has a value that is not allowed.
     """
 
     head_name = "fc"
@@ -114,13 +116,17 @@ class ResNetTSM(nn.Module):
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         stages = _torchvision_stages(depth, options.layers, options.width)
         layers = (layer for stage in stages for block in stage for layer in block.modules())
+        # For a start from nothing. Pretrained weights replace all of it but the classifier.
         _draw_as_torchvision([self.conv1, *layers])
+        # `block` shifts every block however deep, as released.
         is_deep = len(stages[2]) >= _MANY_BLOCKS and placement == "blockres"
         shifted_stages = [
             nn.ModuleList(
                 self._temporal_block(
                     block,
+                    # a TSN is the same network, so that a comparison changes a single key
                     is_shifted=bool(fold_div) and not (is_deep and i % 2),
+                    # in ResNet-50 the release's places: blocks 0, 2 of layer2 and 0, 2, 4 of layer3
                     is_non_local=options.non_local and s in NON_LOCAL_STAGES and i % 2 == 0,
                 )
                 for i, block in enumerate(stage)
@@ -134,6 +140,7 @@ class ResNetTSM(nn.Module):
         nn.init.zeros_(self.fc.bias)
         if options.partial_bn:
             for norm in self._frozen_norms():
+                # Not in `train`: DDP waits for every parameter that learned when it was built.
                 norm.requires_grad_(False)
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -167,10 +174,12 @@ class ResNetTSM(nn.Module):
                 f"the model takes clips (B, T, {self.in_channels}, H, W) for "
                 f"{self.options.modality}, got {tuple(clips.shape)}"
             )
+        # Also a clip of another length than in training: a T fixed here would mix clips of a batch.
         T = clips.shape[1]
         x = self.stem(clips.flatten(0, 1))  # (B*T, C, H/4, W/4)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4)[:num_stages]:
             if stage is self.layer2 and self.options.temporal_pool:
+                # The shift has to know of it: over the old T it would move frames between clips.
                 x, T = temporal_pool(x, T), T // 2
             for block in stage:
                 x = block(x, T)
@@ -182,10 +191,12 @@ class ResNetTSM(nn.Module):
 
     def classify(self, maps: Tensor) -> Tensor:
         """Turn the maps of layer4, (M, C, H, W), into logits (M, K)."""
+        # A mean and no pooling window: the tests at 256 pixels have maps of 8 x 8, not 7 x 7.
         return self.fc(self.dropout(maps.mean((2, 3))))
 
     def train(self, mode: bool = True) -> "ResNetTSM":
         """Switch to training; under partial BN the norms after the first keep evaluating."""
+        # It turns all norms on again, whoever calls it: so they are turned off at each call.
         super().train(mode)
         if self.options.partial_bn:
             for norm in self._frozen_norms():
@@ -198,7 +209,7 @@ class ResNetTSM(nn.Module):
         return [block for stage in stages for block in stage]  # type: ignore[misc]
 
     def describe_time(self) -> str:
-        """Say in how many blocks what happens along time, and to how many channels."""
+        """Say what happens along time, in how many blocks and to how many channels."""
         blocks = self.blocks()
         moving = [block for block in blocks if block.temporal is not None]
         if not moving:
@@ -220,6 +231,7 @@ class ResNetTSM(nn.Module):
     def _temporal_block(
         self, block: BasicBlock | Bottleneck, is_shifted: bool, is_non_local: bool
     ) -> "TemporalBlock":
+        # The paper's residual shift keeps a path on which a frame's own channels are whole.
         shifts_shortcut = self.placement == "block"
         return TemporalBlock(
             block,
@@ -267,10 +279,10 @@ class TemporalBlock(nn.Module):
     """A torchvision residual block, its layers under their names, with a step along time.
 
     Args:
-        block: Whose layers it takes.
-        temporal: From maps (B*T, C, H, W) and T to maps, before the first convolution.
-        shifts_shortcut: The shortcut sees what ``temporal`` returns, too.
-        non_local_mode: Of the non-local block that follows; "" for none.
+        block: Residual block whose layers are taken over.
+        temporal: Module before the first convolution, called with maps (B*T, C, H, W) and T.
+        shifts_shortcut: The shortcut, too, sees what ``temporal`` returns.
+        non_local_mode: Kind of the non-local block that follows; "" for none.
     """
 
     temporal: nn.Module | None
@@ -292,6 +304,7 @@ class TemporalBlock(nn.Module):
         non_local_mode: str = "",
     ) -> None:
         super().__init__()
+        # No wrapper, whose name would stand in the state dict: files of torchvision fit by name.
         for name, layer in block.named_children():
             self.add_module(name, layer)
         self.is_bottleneck = isinstance(block, Bottleneck)
@@ -303,23 +316,25 @@ class TemporalBlock(nn.Module):
         self.non_local = NonLocal(self.num_out, non_local_mode) if non_local_mode else None
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
-        """Turn maps (B*T, C, H, W) of clips of T frames into the next block's."""
+        """Turn maps (B*T, C, H, W) of clips of T frames into the maps for the next block."""
         moved = self.temporal(x, num_frames) if self.temporal is not None else x
         x = self.residual(x, moved)
         return self.non_local(x, num_frames) if self.non_local is not None else x
 
     def residual(self, x: Tensor, moved: Tensor) -> Tensor:
-        """Do what an image ResNet does, the branch on the moved maps (arXiv:1512.03385)."""
+        """Compute an image ResNet's block, with its branch on the moved maps (arXiv:1512.03385)."""
+        # `block` lets the shortcut see shifted maps, too: the paper's in-place shift.
         return self.joined(self.branch(moved), moved if self.shifts_shortcut else x)
 
     def branch(self, moved: Tensor) -> Tensor:
-        """Return what the convolutions make of the moved maps, (M, C, H, W)."""
+        """Apply the convolutions to the moved maps, (M, C, H, W)."""
         out = self.relu(self.bn1(self.conv1(moved)))
         out = self.bn2(self.conv2(out))
         return self.bn3(self.conv3(self.relu(out))) if self.is_bottleneck else out
 
     def joined(self, out: Tensor, x: Tensor) -> Tensor:
-        """Add the shortcut of the maps x to the branch's, which are written to."""
+        """Add the shortcut of the maps x to the branch's maps, in place."""
+        # In place, as in torchvision: the norm before it keeps its input, not its output.
         out += self.downsample(x) if self.has_projection else x
         return self.relu(out)
 
@@ -335,8 +350,10 @@ def _check(depth: int, placement: str, options: TSMOptions) -> None:
     for name, value, choices in allowed:
         if value not in choices:
             raise ValueError(f"a TSM's {name} is one of {choices}, got {value!r}")
+    # The release has `block` for its shift alone; the other ops would change the shortcut's maps.
     if placement == "block" and options.op != "shift":
         raise ValueError(f"placement 'block' is for op 'shift' alone, got op {options.op!r}")
+    # The other ops look at the next frame: an online model of them would never be right.
     if options.direction == "past" and options.op != "shift":
         raise ValueError(f"direction 'past' is for op 'shift' alone, got op {options.op!r}")
 
@@ -355,6 +372,7 @@ def _torchvision_stages(
         planes, stage = width * 2**s, []
         num_out = planes * block_type.expansion
         for i in range(num_blocks):
+            # In torchvision's Bottleneck the 3 x 3 convolution has it, in the paper's the 1 x 1.
             stride = 2 if s and not i else 1
             projection = None
             if stride != 1 or num_in != num_out:
@@ -370,4 +388,5 @@ def _torchvision_stages(
 def _draw_as_torchvision(modules: Iterable[nn.Module]) -> None:
     for module in modules:
         if isinstance(module, nn.Conv2d):
+            # By outputs, not by inputs as torch's default: as the ResNets of torchvision start.
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

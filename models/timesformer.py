@@ -32,10 +32,10 @@ class AttentionMaps(NamedTuple):
     """The attention weights of one block; queries stand before keys.
 
     Attributes:
-        space: Among the tokens of each frame, (B, T, heads, 1+N, 1+N); joint: among all tokens,
-            class token first, then place by place over time, (B, 1, heads, 1+N*T, 1+N*T).
+        space: Weights among the tokens of each frame, (B, T, heads, 1+N, 1+N); joint: among all
+            tokens, class token first, then place by place over time, (B, 1, heads, 1+N*T, 1+N*T).
             Registers stand behind the class token.
-        time: Along the frames of each place, (B, N, heads, T, T); None unless divided.
+        time: Weights along the frames of each place, (B, N, heads, T, T); None unless divided.
     """
 
     space: Tensor
@@ -77,11 +77,12 @@ class DividedBlock(nn.Module):
 
         Args:
             x: Tokens.
-            is_last: Give the class token alone, (B, 1, C); see `models.vit.encode`.
+            is_last: Return the class token alone, (B, 1, C); see `models.vit.encode`.
         """
         cls, patches = self._split(x)
         patches = self._along_time(patches)
         seen = self.norm1(self._frames(cls, patches))  # (B, T, 1+N, C)
+        # Each frame has its copy of the class token; the updates of the T copies are averaged.
         update = self.attn(seen.flatten(0, 1), is_last)  # (B*T, 1+N, C); last: (B*T, 1, C)
         update = self.stochastic_depth(self.ls1(update)).unflatten(0, seen.shape[:2])
         num_kept = 1 if is_last else self.num_prefix
@@ -101,6 +102,7 @@ class DividedBlock(nn.Module):
         return AttentionMaps(space, time)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        # Time fastest, so that `unflatten` alone gives sequences along time; the official order.
         cls, patches = x[:, : self.num_prefix], x[:, self.num_prefix :]  # (B, 1, C), (B, N*T, C)
         return cls, patches.unflatten(1, (-1, self.num_frames))  # (B, N, T, C)
 
@@ -136,11 +138,12 @@ class TimeSformer(nn.Module):
         drop_path: Stochastic-depth rate of the last block, growing from 0 in the first.
         dropout: Probability after the embeddings and in the MLP.
         checkpoints_blocks: Recompute each block in the backward pass, to save memory.
-        time_resize: How `load_weights` resizes a time embedding, ``nearest`` or ``linear``.
+        time_resize: Mode in which `load_weights` resizes a time embedding, ``nearest`` or
+            ``linear``.
         options: The other fields of `models.vit.ViTSize`.
 
     Attributes:
-        narrows_last_block: As in `models.vit.VisionTransformer`.
+        narrows_last_block: Same as in `models.vit.VisionTransformer`.
 
     Raises:
         ValueError: The attention is none of those, or the heads do not divide the channels.
@@ -181,6 +184,7 @@ class TimeSformer(nn.Module):
         self.checkpoints_blocks = checkpoints_blocks
         self.cls_token = nn.Parameter(torch.zeros(1, 1, hidden_size))
         self.reg_token, self.pos_embed = registers(size), positions(size, num_patches)
+        # Not even unused: a parameter without a gradient is an error under DDP.
         if attention != "space_only":
             self.time_embed = nn.Parameter(torch.zeros(1, num_frames, hidden_size))
         self.patch_embed = PatchEmbed(patch_size, hidden_size, bias=not size.pre_norm)
@@ -191,6 +195,7 @@ class TimeSformer(nn.Module):
             for rate in drop_path_rates(drop_path, num_layers)
         )
         if size.positions == "rotary":
+            # Divided attention rotates within a frame's N patches; joint has all N * T together.
             together = num_frames if attention == "joint" else 1
             rotate_attention(self.blocks, size, image_size, together)
         self.norm, self.fc_norm = last_norms(size)
@@ -211,17 +216,19 @@ class TimeSformer(nn.Module):
         return transformer_layer_names(len(self.blocks))
 
     def frame_logits(self, clips: Tensor) -> Tensor:
-        """Return the one answer that there is for a clip, (B, 1, K)."""
+        """Return the logits of the whole clip as those of one frame, (B, 1, K)."""
         return self(clips).unsqueeze(1)
 
     def features(self, clips: Tensor) -> Tensor:
-        """Return what the head sees of a clip, (B, C); of ``pool`` both (B, 2C)."""
+        """Return the features of a clip that the head sees, (B, C); ``both``: (B, 2C)."""
         recomputes = self.checkpoints_blocks and self.training
         x = encode(self.embed(clips), self.blocks, recomputes, self.narrows_last_block)
         if self.attention == "divided":
             x = x.unsqueeze(1)  # (B, 1, 1+N*T, C)
         if self.size.pool == "mean":
             return self.fc_norm(x[:, :, self.num_prefix :].mean((1, 2)))  # (B, C)
+        # `space_only` averages its class tokens before norm and head, as the official one does; our
+        # `vit` averages logits. With one class token (divided, joint) the mean does nothing.
         cls = self.norm(x[:, :, 0].mean(1))  # (B, C)
         if self.size.pool == "token":
             return cls
@@ -241,13 +248,14 @@ class TimeSformer(nn.Module):
         if self.attention == "space_only":
             x = torch.cat([cls.expand(B, T, -1, -1), patches], dim=2)
             return self.norm_pre(self.dropout(x))
+        # Patches pass two dropouts and the class token one, as in the official order of embeddings.
         patches = self.dropout(patches).transpose(1, 2) + self.time_embed  # (B, N, T, C)
         x = torch.cat([cls.expand(B, -1, -1), patches.flatten(1, 2)], dim=1)  # (B, 1+N*T, C)
         x = self.norm_pre(self.dropout(x))
         return x if self.attention == "divided" else x.unsqueeze(1)
 
     def attention_weights(self, clips: Tensor) -> list[AttentionMaps]:
-        """Return each block's attention weights for clips (B, T, 3, H, W), to be looked at."""
+        """Return each block's attention weights for clips (B, T, 3, H, W), for inspection."""
         return list(self.attention_by_block(clips))
 
     def attention_by_block(self, clips: Tensor) -> Iterator[AttentionMaps]:
@@ -300,4 +308,5 @@ class TimeSformer(nn.Module):
                 nn.init.trunc_normal_(tokens, std=INIT_STD)
         for block in self.blocks:
             if isinstance(block, DividedBlock):
+                # In every block: training starts from what the image ViT computes.
                 nn.init.zeros_(block.temporal_fc.weight)

@@ -22,17 +22,20 @@ def tokshift(
         num_classes: K.
         fold_div: Inverse of the share of class-token channels moved each way.
         direction: ``both`` as published; ``past`` moves channels forward in time alone.
-        shifts_residual: As in `models.vit.Block`.
+        shifts_residual: Same as in `models.vit.Block`.
         drop_path: Stochastic-depth rate of the last block.
-        checkpoints_blocks: As in `models.vit.VisionTransformer`.
+        checkpoints_blocks: Same as in `models.vit.VisionTransformer`.
 
     Returns:
-        A model with the parameters, and so the state dict, of the image ViT.
+        Model with the parameters, and so the state dict, of the image ViT.
     """
+    # Every block and both halves, as released. Zeros come in at the ends of a clip: with T = 1 all
+    # moved channels are zero, and a single image is not classified as by the plain ViT.
     blocks = [
         Block(
             size,
             drop_path=rate,
+            # no `owns_input`: `attention_by_block` shifts tokens that the block gets afterwards
             attn_shift=TokenShift(fold_div, direction),
             # the first half has just made this tensor, so nobody else holds it
             mlp_shift=TokenShift(fold_div, direction, owns_input=shifts_residual),

@@ -26,7 +26,7 @@ EMBEDDED = (  # below the first block
     *("cls_token", "reg_token", "pos_embed", "time_embed", "patch_embed.", "norm_pre."),
 )
 
-_SEEN = {  # what is classified, by ``pool``, if it is not the class token alone
+_SEEN = {  # what `describe_time` adds where more than the class token is classified, by ``pool``
     "token": "",
     "mean": "; the mean of the patches is classified",
     "both": "; class token and mean of the patches are classified",
@@ -35,7 +35,7 @@ _SEEN = {  # what is classified, by ``pool``, if it is not the class token alone
 
 @dataclass(frozen=True)
 class ViTSize:
-    """What the name of a backbone stands for, ViT-B_16 say (arXiv:2010.11929, table 1).
+    """Sizes and options that the name of a backbone stands for (arXiv:2010.11929, table 1).
 
     Attributes:
         patch_size: Side of a patch, pixels.
@@ -45,17 +45,17 @@ class ViTSize:
         num_layers: Encoder blocks.
         dropout: Dropout probability after the position embedding and in the MLP.
         qkv_bias: Queries, keys and values have biases.
-        norm_eps: Added to variances by the LayerNorms; 1e-6 as the ImageNet-21k weights were
-            trained, 1e-5 in CLIP and DINOv3.
-        activation: In the MLPs, see `models.vit_parts.activated`.
-        pre_norm: A norm before the first block, and no bias in the patch embedding (CLIP).
+        norm_eps: Summand of the variances in the LayerNorms; 1e-6 for the ImageNet-21k weights,
+            1e-5 in CLIP and DINOv3.
+        activation: Activation of the MLPs, see `models.vit_parts.activated`.
+        pre_norm: A norm stands before the first block, and the patch embedding has no bias (CLIP).
         layer_scale: Each branch has a factor for each channel (DINOv2, DINOv3, DeiT-3).
         num_registers: Tokens between the class token and the patches.
-        positions: What has one: ``all``: class token and patches; ``patches``; ``rotary``: the
-            queries and keys of patches, with nothing to learn (DINOv3).
-        pool: What is classified: ``token``: the class token; ``mean``: the mean of the patches;
-            ``both``: side by side, as by the linear heads of DINOv2.
-        pos_resize: How positions of another grid are loaded, see
+        positions: Tokens that have a position: ``all``: class token and patches; ``patches``;
+            ``rotary``: the queries and keys of patches, with nothing to learn (DINOv3).
+        pool: Features that are classified: ``token``: the class token; ``mean``: the mean of the
+            patches; ``both``: the two side by side, as by the linear heads of DINOv2.
+        pos_resize: Way in which positions of another grid are resized, see
             `models.weights.embeddings.resize_pos_embed`.
     """
 
@@ -77,7 +77,7 @@ class ViTSize:
 
     @property
     def num_features(self) -> int:
-        """Channels of what the head sees."""
+        """Number of channels of the features that the head sees."""
         return self.hidden_size * (2 if self.pool == "both" else 1)
 
     def norm(self) -> nn.LayerNorm:
@@ -85,7 +85,7 @@ class ViTSize:
         return nn.LayerNorm(self.hidden_size, eps=self.norm_eps)
 
     def scale(self) -> nn.Module:
-        """Return what a branch is scaled by."""
+        """Return the module that scales a branch."""
         return LayerScale(self.hidden_size) if self.layer_scale else nn.Identity()
 
 
@@ -103,6 +103,7 @@ def vit(
 
 def drop_path_rates(last: float, num_layers: int) -> list[float]:
     """Return stochastic-depth rates that grow evenly from 0 to that of the last block."""
+    # A single block gets 0, as from torch.linspace(0, last, 1).
     return [last * layer / max(num_layers - 1, 1) for layer in range(num_layers)]
 
 
@@ -112,8 +113,8 @@ class Block(nn.Module):
     Args:
         size: Widths of the block.
         drop_path: Probability to skip a branch for a frame (stochastic depth, arXiv:1603.09382).
-        attn_shift: Applied to (B, T, N, C) tokens before the attention half; None for an image ViT.
-        mlp_shift: The same before the MLP half.
+        attn_shift: Shift of (B, T, N, C) tokens before the attention half; None for an image ViT.
+        mlp_shift: Shift before the MLP half.
         shifts_residual: The shift replaces the residual stream, as released; otherwise only the
             branches see shifted tokens (ablation).
     """
@@ -128,6 +129,8 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         C = size.hidden_size
+        # Neither a shift nor an Identity has parameters, so that ViT and TokShift load each other's
+        # checkpoints name by name.
         self.attn_shift = attn_shift or nn.Identity()
         self.norm1 = size.norm()
         self.attn = Attention(C, size.num_heads, size.qkv_bias)
@@ -145,11 +148,14 @@ class Block(nn.Module):
 
         Args:
             x: Tokens.
-            is_last: Give the class tokens alone, (B, T, 1, C); see `encode`.
+            is_last: Return the class tokens alone, (B, T, 1, C); see `encode`.
         """
+        # The ViT paper's block, with a shift before each half. It stands before the norm, where the
+        # residual stream moves too: TSM's `blockres` would leave that alone.
         shifted = self.attn_shift(x)
         stream, seen = self.stream(x, shifted), self.norm1(shifted)
         if is_last:
+            # The second shift moves class tokens alone, and so does without the patches.
             x = stream[:, :, :1] + self.update(partial(self.attn, is_last=True), seen, self.ls1)
         else:
             x = stream + self.update(self.attn, seen, self.ls1)
@@ -157,11 +163,15 @@ class Block(nn.Module):
         return self.stream(x, shifted) + self.update(self.mlp, self.norm2(shifted), self.ls2)
 
     def stream(self, x: Tensor, shifted: Tensor) -> Tensor:
-        """Return the tokens that an update is added to, of those before and behind a shift."""
+        """Choose the tokens that an update is added to: those before or those after a shift."""
+        # The published top-1 of 77.28 rests on the shifted stream: each block moves what all blocks
+        # before it have gathered, and zeros come in at the ends of the clip again and again.
         return shifted if self.shifts_residual else x
 
     def update(self, branch: Callable[[Tensor], Tensor], x: Tensor, scale: nn.Module) -> Tensor:
-        """Apply a branch to each frame's tokens, (B, T, N, C), or for some frames give zeros."""
+        """Return a branch's updates of tokens (B, T, N, C), zeros for frames that it skips."""
+        # Flattened to frames, so that attention stays within a frame and a branch is dropped for
+        # single frames, as in PaddleVideo's TokenShift. The TokShift release drops nothing.
         update = self.stochastic_depth(scale(branch(x.flatten(0, 1))))  # (B*T, N, C)
         return update.unflatten(0, x.shape[:2])  # (B, T, N, C)
 
@@ -173,18 +183,19 @@ def encode(
 
     Args:
         x: Tokens.
-        blocks: Of the model, in order.
+        blocks: Encoder blocks of the model, in order.
         recomputes: Compute the blocks again in the backward pass, to save memory.
-        narrows_last: Nobody reads the patch tokens behind the last block, so that it computes
-            queries, projection and MLP for the class tokens alone: 6.9 % fewer multiply-adds of a
-            ViT-B. A last block whose tokens somebody watches by a hook computes them all.
+        narrows_last: Nothing reads the patch tokens after the last block. It then computes queries,
+            projection and MLP for the class tokens alone, which saves 6.9 % of the multiply-adds
+            of a ViT-B. A last block with a hook on it computes all tokens.
 
     Returns:
-        The tokens; those of the class alone where the last block is narrowed.
+        Tokens; the class tokens alone where the last block is narrowed.
     """
     last = len(blocks) - 1 if narrows_last and not _is_watched(blocks[-1]) else -1
     for index, block in enumerate(blocks):
         args = (x, True) if index == last else (x,)
+        # The reentrant form gives no gradients where the tokens need none, below frozen embeddings.
         x = checkpoint(block, *args, use_reentrant=False) if recomputes else block(*args)
     return x
 
@@ -199,6 +210,7 @@ def positions(size: ViTSize, num_patches: int) -> nn.Parameter | None:
     """Return positions of zeros, class token first where it has one; None where none is learned."""
     if size.positions == "rotary":
         return None
+    # Zeros, as released: pretrained weights bring their own, and from scratch they are learned.
     num_tokens = num_patches + (size.positions == "all")
     return nn.Parameter(torch.zeros(1, num_tokens, size.hidden_size))
 
@@ -208,6 +220,7 @@ def rotate_attention(
 ) -> None:
     """Give the attention among patches of all blocks one set of rotary positions."""
     side, head_dim = image_size // size.patch_size, size.hidden_size // size.num_heads
+    # One module for all blocks, as the angles depend on the patches' places alone.
     rotary = RotaryPositions(side, head_dim, num_frames)
     for block in blocks:
         assert isinstance(block.attn, Attention)
@@ -215,20 +228,21 @@ def rotate_attention(
 
 
 def last_norms(size: ViTSize) -> tuple[nn.Module, nn.Module]:
-    """Return the norm before and that behind the pooling, one of which does nothing."""
+    """Return the norms before and after the pooling, one of which is the identity."""
+    # MAE's fine-tuning and timm norm the mean of the patches: `fc_norm` in their files.
     norms = size.norm(), nn.Identity()
     return norms[::-1] if size.pool == "mean" else norms
 
 
 def transformer_layer_names(num_blocks: int) -> list[tuple[str, ...]]:
-    """Return how the names of a layer's parameters begin: the embeddings', then each block's."""
+    """Return the prefixes of each layer's parameter names, embeddings first, then the blocks."""
     return [EMBEDDED, *((f"blocks.{i}.",) for i in range(num_blocks))]
 
 
 class VisionTransformer(nn.Module):
     """Clips (B, T, 3, H, W) to logits (B, K): the mean over frames of each frame's logits.
 
-    T is that of the clip. H and W are those that the position embedding was made for.
+    Any T will do. H and W are the image size that the position embedding was made for.
 
     Args:
         size: Widths and options outside the blocks.
@@ -238,9 +252,9 @@ class VisionTransformer(nn.Module):
         checkpoints_blocks: Recompute each block in the backward pass, to save memory.
 
     Attributes:
-        narrows_last_block: See `encode`; never where patches are classified. Dropout in the last
-            MLP, which only ViT-H has, then draws for the class tokens alone; stochastic depth draws
-            what it always does.
+        narrows_last_block: The last block computes class tokens alone, see `encode`; False where
+            patches are classified. Dropout in the last MLP, which only ViT-H has, then draws for
+            the class tokens alone; stochastic depth draws as always.
     """
 
     head_name = "head"
@@ -277,6 +291,7 @@ class VisionTransformer(nn.Module):
         Raises:
             ValueError: The clips are not (B, T, 3, H, W) of the model's image size.
         """
+        # Logits are averaged, not probabilities: the release takes no softmax, here or over views.
         return mean_over_frames(self.frame_logits(clips))  # (B, K)
 
     @property
@@ -293,15 +308,17 @@ class VisionTransformer(nn.Module):
         return self.head(self.pooled(x))
 
     def features(self, clips: Tensor) -> Tensor:
-        """Return what the head sees of each frame, (B, T, C); of ``pool`` both (B, T, 2C)."""
+        """Return the features of each frame that the head sees, (B, T, C); ``both``: (B, T, 2C)."""
+        # Evaluation takes no gradients as a rule, and only their memory is saved by recomputing.
         recomputes = self.checkpoints_blocks and self.training
         x = encode(self.embed(clips), self.blocks, recomputes, self.narrows_last_block)
         return self.pooled(x)
 
     def pooled(self, x: Tensor) -> Tensor:
-        """Return what stands for each frame among its tokens, (B, T, N, C), as `features` does."""
+        """Reduce each frame's tokens, (B, T, N, C), to the features that the head sees."""
         if self.size.pool == "mean":
             return self.fc_norm(x[:, :, self.num_prefix :].mean(2))
+        # A LayerNorm sees one token at a time: the class token needs no other to be normed.
         cls = self.norm(x[:, :, 0])
         if self.size.pool == "token":
             return cls
@@ -319,7 +336,7 @@ class VisionTransformer(nn.Module):
         )
 
     def attention_weights(self, clips: Tensor) -> list[Tensor]:
-        """Return each block's attention weights for clips, (B, T, heads, N, N), to be looked at."""
+        """Return each block's attention weights for clips, (B, T, heads, N, N), for inspection."""
         return list(self.attention_by_block(clips))
 
     def attention_by_block(self, clips: Tensor) -> Iterator[Tensor]:
@@ -327,12 +344,15 @@ class VisionTransformer(nn.Module):
         x = self.embed(clips)
         for block in self.blocks:
             assert isinstance(block, Block)
+            # Computed again beside the block, as the fused kernel keeps no weights.
             seen = block.norm1(block.attn_shift(x)).flatten(0, 1)  # (B*T, N, C)
             yield block.attn.weights(seen).unflatten(0, x.shape[:2])
             x = block(x)
 
     def embed(self, clips: Tensor) -> Tensor:
         """Turn clips (B, T, 3, H, W) into tokens (B, T, N, C) with class token and position."""
+        # Any T will do, for shift and mean. H and W are fixed, as each patch has a position of its
+        # own: those of another grid with as many patches would be added in the wrong places.
         if clips.dim() != 5 or clips.shape[2:] != (3, self.image_size, self.image_size):
             raise ValueError(
                 f"the model takes clips (B, T, 3, {self.image_size}, {self.image_size}), got "
@@ -340,6 +360,7 @@ class VisionTransformer(nn.Module):
                 "weights anew: models.pretrained.load_weights resizes the position embedding"
             )
         patches = self.patch_embed(clips.flatten(0, 1))  # (B*T, N-1, C)
+        # A class token for each frame, where TimeSformer has one a clip: these are shifted.
         cls = self.cls_token.expand(patches.shape[0], -1, -1)  # (B*T, 1, C)
         x = with_positions(cls, patches, self.pos_embed)
         x = self.norm_pre(self.dropout(with_registers(x, self.reg_token)))  # (B*T, N, C)
@@ -347,6 +368,7 @@ class VisionTransformer(nn.Module):
 
 
 def _is_watched(block: nn.Module) -> bool:
-    """Return whether a hook sees what goes through a block or a part of it."""
+    """Return whether a block or a part of it has a hook."""
+    # Whoever hangs a hook on a block expects N tokens, and would see one.
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(vars(module)[kind] for module in block.modules() for kind in kinds)

@@ -1,4 +1,4 @@
-"""Parts of ViTs (arXiv:2010.11929), and those by which the families of image ViTs differ."""
+"""Parts of ViTs (arXiv:2010.11929), among them those in which the families of image ViTs differ."""
 
 import math
 
@@ -10,9 +10,9 @@ ACTIVATIONS = ("gelu", "quick_gelu", "swiglu")
 POSITIONS = ("all", "patches", "rotary")
 POOLS = ("token", "mean", "both")
 LAYER_SCALE_INIT = 1e-5  # as DINOv2 and timm's DeiT-3 begin
-REGISTER_STD = 1e-6  # registers that begin alike would stay alike
+REGISTER_STD = 1e-6  # drawn: registers that begin alike get equal gradients and stay alike
 HAS_BF16_PRODUCTS = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-ROTARY_THETA = 100.0  # of DINOv3; longest period of the angles over the shortest
+ROTARY_THETA = 100.0  # as in DINOv3; ratio of the longest period of the angles to the shortest
 
 
 class PatchEmbed(nn.Module):
@@ -26,6 +26,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, patch_size: int, hidden_size: int, bias: bool = True) -> None:
         super().__init__()
+        # A convolution only in name: stride and kernel are equal, so that no two patches overlap.
         self.proj = nn.Conv2d(3, hidden_size, patch_size, stride=patch_size, bias=bias)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -47,6 +48,7 @@ class Attention(nn.Module):
         if hidden_size % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide hidden_size={hidden_size}")
         self.num_heads = num_heads
+        # One product for the three; files with separate query, key and value are joined on loading.
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=qkv_bias)
         self.proj = nn.Linear(hidden_size, hidden_size)
         self.rotary: nn.Module = nn.Identity()  # a model with rotary positions sets its own
@@ -56,8 +58,8 @@ class Attention(nn.Module):
 
         Args:
             x: Tokens.
-            is_last: Only the first token of each sequence asks, (M, 1, C): what a head needs that
-                reads the class token alone.
+            is_last: Compute the first token of each sequence alone, (M, 1, C), as a head that
+                reads only the class token needs no other query.
         """
         query, key, value = self._first_query(x) if is_last else self._split_heads(x)
         x = attended(query, key, value)
@@ -74,8 +76,9 @@ class Attention(nn.Module):
         return self.rotary(query), self.rotary(key), value
 
     def _first_query(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Do what `_split_heads` does for keys and values; of the queries make the first."""
+        """Do what `_split_heads` does, but compute the first query of each sequence alone."""
         C = x.shape[-1]
+        # Parts of the same parameters, so that the state dict does not tell which way was computed.
         weights, biases = self.qkv.weight.split([C, 2 * C]), (None, None)
         if self.qkv.bias is not None:
             biases = self.qkv.bias.split([C, 2 * C])
@@ -83,7 +86,7 @@ class Attention(nn.Module):
         pair = F.linear(x, weights[1], biases[1]).unflatten(-1, (2, self.num_heads, -1))
         parts = *query.unbind(2), *pair.unbind(2)  # three of (M, N, heads, C/heads)
         query, key, value = (part.transpose(1, 2) for part in parts)  # (M, heads, N, C/heads)
-        return query, self.rotary(key), value  # the class token, which asks, has no place
+        return query, self.rotary(key), value  # a class token has no place to rotate by
 
 
 def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -94,9 +97,9 @@ def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     against 27.0, and on a CPU that emulates bf16, 27 against 381 forward, it is the faster one.
 
     Args:
-        query: (M, heads, N queries, C/heads).
-        key: (M, heads, N, C/heads).
-        value: As the key.
+        query: Queries, (M, heads, N queries, C/heads).
+        key: Keys, (M, heads, N, C/heads).
+        value: Values, (M, heads, N, C/heads).
     """
     if HAS_BF16_PRODUCTS and query.dtype == torch.bfloat16 and query.device.type == "cpu":
         weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
@@ -111,7 +114,7 @@ class Mlp(nn.Module):
         hidden_size: C, in and out.
         mlp_dim: Width of the first layer.
         dropout: Probability after each layer.
-        activation: See `activated`; swiglu halves the width.
+        activation: Activation, see `activated`; ``swiglu`` halves the width.
     """
 
     def __init__(
@@ -133,7 +136,7 @@ class Mlp(nn.Module):
 
 
 def activated(x: Tensor, activation: str) -> Tensor:
-    """Return what the second layer of an MLP takes of the first one's output (..., M).
+    """Apply the activation between the two layers of an MLP to the output (..., M) of the first.
 
     Args:
         x: Output of the first layer.
@@ -150,7 +153,7 @@ class LayerScale(nn.Module):
     """A factor for each channel of a branch (CaiT, arXiv:2103.17239); DINOv2, DINOv3, DeiT-3.
 
     Args:
-        hidden_size: C.
+        hidden_size: C, channels of a token.
     """
 
     def __init__(self, hidden_size: int) -> None:
@@ -187,7 +190,9 @@ class RotaryPositions(nn.Module):
         places = torch.cartesian_prod(middles, middles)  # (N, 2), row by row
         periods = ROTARY_THETA ** (2 * torch.arange(head_dim // 4) / (head_dim // 2))
         angles = (2 * math.pi * places[:, :, None] / periods).flatten(1).tile(2)  # (N, head_dim)
+        # The frames of a place share its angles: only the time embedding tells them apart.
         angles = angles.repeat_interleave(num_frames, dim=0)
+        # Not in the state dict, as they follow from the sizes: no file has to hold them.
         self.register_buffer("sin", angles.sin(), persistent=False)
         self.register_buffer("cos", angles.cos(), persistent=False)
 
@@ -200,7 +205,7 @@ class RotaryPositions(nn.Module):
 
 
 def with_positions(cls: Tensor, patches: Tensor, pos_embed: Tensor | None) -> Tensor:
-    """Join class token (M, 1, C) and patches (M, N, C), and add the positions that there are."""
+    """Join class token (M, 1, C) and patches (M, N, C), and add the positions that exist."""
     if pos_embed is None:
         return torch.cat([cls, patches], dim=1)  # (M, 1+N, C)
     if pos_embed.shape[1] == patches.shape[1]:
