@@ -1,4 +1,4 @@
-"""A model with what stands before and behind it: normalisation, and the mean over views."""
+"""A model together with the normalisation before it and the mean over views after it."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ class ClipClassifier(nn.Module):
     """Pixels to logits in one module, so that an exported file leaves no arithmetic to its user.
 
     Args:
-        model: From normalised clips (B, T, 3, H, W) to logits (B, K).
-        mean: Of the pixels, per channel, in units of 0..1.
-        std: Likewise.
+        model: Model from normalised clips (B, T, 3, H, W) to logits (B, K).
+        mean: Mean of the pixels for each channel, in units of 0..1.
+        std: Standard deviation of the pixels, likewise.
         takes_normalized: The clips are normalised already; False: they are uint8.
         num_views: V, views of each video, whose scores are averaged; 0: single clips.
         averages_logits: The mean over the views is that of the logits; False: of probabilities.

@@ -1,4 +1,4 @@
-"""Exported models, ``.onnx`` and ``.pt2``: what such a file says of itself, and how to run it.
+"""Exported models, ``.onnx`` and ``.pt2``: the metadata in such a file, and how to run it.
 
     model = load_exported("model.onnx")
     logits = model(clips)  # uint8 (B, T, 3, H, W) to (B, K), an array or a tensor as the clips are
@@ -31,21 +31,21 @@ _Clips = TypeVar("_Clips", Tensor, np.ndarray)
 
 @dataclass(frozen=True)
 class ExportMetadata:
-    """What a file must say to be used without anything else; each is a text inside the file.
+    """Metadata by which a file can be used without anything else; each is a text inside the file.
 
     Attributes:
-        class_names: By label.
-        preprocessing: What becomes of a video before the model sees it; as in a checkpoint.
+        class_names: Names of the classes, by label.
+        preprocessing: Steps from a video to what the model sees, as in a checkpoint.
         config: The experiment, YAML for `config.load_cfg_text`; its TEST section has the views.
         checkpoint: File that the weights came from.
         input: ``uint8``: RGB pixels, normalised inside; ``normalized``: float32, by the mean and
             std of ``preprocessing``.
-        input_shape: Of one sample, without the batch: [T, 3, H, W], or [V, T, 3, H, W].
+        input_shape: Shape of one sample, without the batch: [T, 3, H, W] or [V, T, 3, H, W].
         views: ``none``, or the views that are averaged inside, as ``10x3``: clips x crops.
-        consensus: What is averaged over views, inside or by the user: ``logits`` or
+        consensus: Scores that are averaged over views, inside or by the user: ``logits`` or
             ``probabilities``.
-        torch_version: That exported the file.
-        opset: Of an ONNX file; 0 in a ``.pt2``.
+        torch_version: Version of torch that exported the file.
+        opset: Opset of an ONNX file; 0 in a ``.pt2``.
         quantization: ``none`` or ``int8``.
         activation: What makes probabilities of logits: ``softmax``, or ``sigmoid`` where a video
             may have several classes.
@@ -104,9 +104,9 @@ class ExportedModel:
     """An exported file as a callable from clips to logits.
 
     Args:
-        run: From a batch that the graph takes to its output.
-        metadata: What the file says of itself.
-        path: The file.
+        run: Function from a batch that the graph takes to its output.
+        metadata: Metadata in the file.
+        path: Path of the file.
     """
 
     def __init__(self, run: Callable[[Tensor], Tensor], metadata: ExportMetadata, path: str):
@@ -121,7 +121,7 @@ class ExportedModel:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """What becomes of a video before the model sees it; as in a checkpoint."""
+        """Steps from a video to what the model sees, as in a checkpoint."""
         return self.metadata.preprocessing
 
     @property
@@ -213,7 +213,7 @@ def needed_package(name: str, purpose: str) -> ModuleType:
     """Import an optional package or a module of it.
 
     Raises:
-        ValueError: It is not installed; says how to install it.
+        ValueError: The package is not installed; the text says how to install it.
     """
     package = name.partition(".")[0]
     if find_spec(package) is None:

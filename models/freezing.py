@@ -15,7 +15,7 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def freeze(model: nn.Module, rule: str) -> None:
-    """Freeze parameters of a model; those that are frozen already stay so.
+    """Freeze parameters of a model; those that are already frozen stay frozen.
 
     Args:
         model: A video model; its head, and what lies beside it, is never a block.

@@ -1,4 +1,4 @@
-"""One way to open a checkpoint: the model with its weights, and what it says of itself."""
+"""The one way to open a checkpoint: it gives the model with its weights, config and classes."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -32,11 +32,11 @@ class LoadedModel:
     Attributes:
         model: A `VideoModel` in evaluation mode, on the CPU; clips (B, T, 3, H, W), normalised, to
             logits (B, K).
-        cfg: The experiment that it belongs to.
+        cfg: Config of the experiment that the model belongs to.
         class_names: K names by label: those in the file, else those that the config names. A run
             without names writes the numbers of its classes, which do not count as names.
-        report: What became of every tensor of the file.
-        num_epochs: That it was trained, where the file says so; else 0.
+        report: Report of what became of every tensor of the file.
+        num_epochs: Number of epochs of training, where the file says so; else 0.
     """
 
     model: nn.Module
@@ -96,14 +96,14 @@ def read_experiment(
     """Return the config that a checkpoint is to be opened by, and what the file says of itself.
 
     Args:
-        checkpoint: As for `load_model`.
-        cfg: As for `load_model`.
-        overrides: As for `load_model`.
-        way_out: What names a config where the file holds none.
-        needs_head: As for `load_model`.
+        checkpoint: Same as in `load_model`.
+        cfg: Same as in `load_model`.
+        overrides: Same as in `load_model`.
+        way_out: Flag that names a config where the file holds none.
+        needs_head: Same as in `load_model`.
 
     Raises:
-        ValueError: As `load_model`.
+        ValueError: Same cases as in `load_model`.
     """
     path = str(checkpoint)
     if path.endswith(SUFFIXES):

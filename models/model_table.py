@@ -24,20 +24,22 @@ from models.vit import VisionTransformer, ViTSize, vit
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """What the code around a model asks of it, beside what `VideoModel` has.
+    """A network and what the code around it needs, beside what `VideoModel` has.
 
     Attributes:
-        network: Its class, a `VideoModel`.
-        build: From the config to the model, with fresh weights.
-        online: From the model to one that runs frame by frame; None where later frames always
-            matter.
-        image_keys: KEY VALUE that make it the same network on single images, for comparison.
-        maps: From the model, clips, labels and a stage to where it looks, see
-            `models.explain.seen_maps`; None where nothing can be shown.
-        stages: Places that ``maps`` can look at, the last by default; empty for no choice.
-        layer_features: From the model, clips (B, T, 3, H, W) and the number of a layer to features
-            (B, S, C), see `models.layer_features`; None where only what the head sees is given.
-        is_convolutional: On a GPU it runs channels last, as cuDNN's tensor cores take maps.
+        network: Class of the network, a `VideoModel`.
+        build: Function that makes the model of a config, with fresh weights.
+        online: Function that makes of the model one that runs frame by frame; None where later
+            frames always matter.
+        image_keys: KEY VALUE pairs that make it the same network on single images, for comparison.
+        maps: Function of the model, clips, labels and a stage that returns where the model looks,
+            see `models.explain.seen_maps`; None where nothing can be shown.
+        stages: Stages that ``maps`` can look at, the last by default; empty for no choice.
+        layer_features: Function of the model, clips (B, T, 3, H, W) and the number of a layer that
+            returns features (B, S, C), see `models.layer_features`; None where only the features
+            before the head can be had.
+        is_convolutional: The network runs in channels last on a GPU, as cuDNN's tensor cores take
+            maps.
     """
 
     network: type[nn.Module]

@@ -20,7 +20,7 @@ HOW_TO_TRAIN = (
 
 
 class OnlineModel(Protocol):
-    """What runs frame by frame."""
+    """A network that runs frame by frame."""
 
     def initial_state(self, frames: Tensor) -> StreamState:
         """Return the state before the first frame, for frames like (B, 3, H, W)."""
@@ -36,7 +36,7 @@ class OnlineViT(nn.Module):
     one, (B, C / fold_div): 18 KiB for ViT-B and fold_div 4. That of an image ViT is empty.
 
     Args:
-        model: It is set to evaluation.
+        model: Model to run; it is switched to evaluation.
 
     Raises:
         ValueError: The model takes something from later frames.
@@ -65,8 +65,8 @@ class OnlineViT(nn.Module):
         """Classify the current frames.
 
         Args:
-            frames: (B, 3, H, W), of B videos.
-            state: From `initial_state` or the frames before; it is left as it is.
+            frames: Current frames of B videos, (B, 3, H, W).
+            state: State from `initial_state` or from the frames before; it is left as it is.
 
         Returns:
             Logits (B, K) of these frames, and the next state.
@@ -89,7 +89,7 @@ class OnlineTSM(nn.Module):
     one, (B, C / fold_div, H, W): 2.7 MiB for ResNet-50 at 224 pixels (TSM, section 4.3).
 
     Args:
-        model: It is set to evaluation.
+        model: Model to run; it is switched to evaluation.
 
     Raises:
         ValueError: The model takes something from later frames.
@@ -119,7 +119,7 @@ class OnlineTSM(nn.Module):
 
     @torch.no_grad()
     def forward(self, frames: Tensor, state: StreamState) -> tuple[Tensor, StreamState]:
-        """Classify the current frames; arguments and result as of `OnlineViT.forward`."""
+        """Classify the current frames; same arguments and result as in `OnlineViT.forward`."""
         x, following = self.model.stem(frames), StreamState()
         caches = iter(state)
         for block in self.model.blocks():

@@ -1,4 +1,4 @@
-"""What else a ResNet may do along time: pooling, non-local blocks, temporal convolutions.
+"""Other modules of a ResNet along time: pooling, non-local blocks, temporal convolutions.
 
 All take frame-wise maps (B*T, C, H, W) and T. The two convolutions are those of the TokShift
 release's ResNet modules; they have parameters and replace their input.

@@ -1,4 +1,4 @@
-"""What every video model is to the rest of the code; docs/architecture.md shows how to add one."""
+"""The interface of every video model; docs/architecture.md shows how to add one."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -22,7 +22,7 @@ class VideoModel(Protocol):
 
     @property
     def layer_names(self) -> Sequence[tuple[str, ...]]:
-        """How the parameters' names begin, a tuple a layer, from the embedding or stem upwards.
+        """Prefixes of the parameters' names, a tuple for each layer, from the embedding or stem on.
 
         Layer-wise learning rates count by it; what begins with none of them lies with the head.
         """

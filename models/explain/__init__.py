@@ -1,1 +1,1 @@
-"""What a model looks at."""
+"""Maps of what a model looks at."""

@@ -13,8 +13,8 @@ def grad_cam(maps: Tensor, gradients: Tensor) -> Tensor:
     """Return ``relu(sum_c a_c A_c)``, a_c the mean over places of channel c's gradient (eq. 1, 2).
 
     Args:
-        maps: A, of each frame, (..., C, H, W).
-        gradients: Of the class's logit with respect to A.
+        maps: A, the maps of each frame, (..., C, H, W).
+        gradients: Gradients of the class's logit with respect to A, (..., C, H, W).
 
     Returns:
         (..., H, W), not negative. The places of each frame are averaged by themselves, so that a
@@ -31,10 +31,10 @@ def clip_grad_cam(model: ResNetTSM, clips: Tensor, labels: Tensor, stage: str = 
     same in every frame; those of earlier stages come through the shifts.
 
     Args:
-        model: In evaluation mode, or batch norm's statistics would change.
+        model: Model in evaluation mode, or else batch norm's statistics would change.
         clips: (B, T, 3, H, W), normalised.
         labels: The class of each clip, (B,).
-        stage: Whose output is looked at.
+        stage: Stage whose output is looked at.
 
     Raises:
         ValueError: There is no such stage.

@@ -45,10 +45,10 @@ class ClipMaps(NamedTuple):
     """What a TimeSformer looks at.
 
     Attributes:
-        both: Over space and time, (B, T, rows, columns).
-        space: The same without the attention along time; None unless attention is divided.
-        time: By the attention along time alone, how much of each frame (column) is in the patches
-            of each frame (row): the mean over places, (B, T, T); None unless divided.
+        both: Map over space and time, (B, T, rows, columns).
+        space: Map without the attention along time; None unless attention is divided.
+        time: Share of each frame (column) in the patches of each frame (row) by the attention
+            along time alone, the mean over places, (B, T, T); None unless divided.
     """
 
     both: Tensor
@@ -125,8 +125,8 @@ def roll_out_frames(layers: Sequence[FrameLayer], start: Start | None = None) ->
     """Return the share of each patch in what is classified, (B, T, N-1).
 
     Args:
-        layers: From the first to the last.
-        start: What is classified; None: the mean over frames of the class tokens.
+        layers: Layers, from the first to the last.
+        start: Tokens that are classified; None: the mean over frames of the class tokens.
     """
     row, num_prefix = start or token_start(layers[0].attention)
     for layer in reversed(layers):
@@ -144,11 +144,11 @@ def roll_out_divided(
     """Return the share of each patch in the class token of a clip, (B, T, N).
 
     Args:
-        spaces: For each layer the weights within frames, (B, T, 1+N, 1+N). All frames see one class
+        spaces: Weights within frames for each layer, (B, T, 1+N, 1+N). All frames see one class
             token, which takes the mean of their updates.
-        times: For each layer the weights along time, which come before, (B, N, T, T); None for
+        times: Weights along time for each layer, which come before, (B, N, T, T); None for
             tokens that stay as they are.
-        start: What is classified; None: the class token.
+        start: Tokens that are classified; None: the class token.
     """
     row, num_prefix = start or token_start(spaces[0])
     for space, time in zip(reversed(spaces), reversed(times), strict=True):
@@ -167,7 +167,7 @@ def token_start(attention: Tensor, num_prefix: int = 1, pool: str = "token") -> 
     Args:
         attention: Weights of a layer, (B, T, N, N).
         num_prefix: Tokens of a frame that are no patches.
-        pool: As of `models.vit.ViTSize`.
+        pool: Same as in `models.vit.ViTSize`.
     """
     B, T, N = attention.shape[:3]
     row = attention.new_zeros(B, T, N)
@@ -185,7 +185,7 @@ def frame_shares(shift: nn.Module, num_frames: int, num_channels: int) -> Tensor
     in, at the ends of a clip, the rest is made to sum to 1 again.
 
     Args:
-        shift: From tokens (B, T, N, C) to tokens.
+        shift: Shift of tokens (B, T, N, C).
         num_frames: T.
         num_channels: C.
     """

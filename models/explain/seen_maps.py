@@ -1,4 +1,4 @@
-"""What can be shown of where each model looks; its entry in `models.MODELS` names it."""
+"""Maps of where each model looks; its entry in `models.MODELS` names the function."""
 
 from typing import NamedTuple
 
@@ -17,9 +17,11 @@ class SeenMaps(NamedTuple):
     """Where a model looked in a batch of clips.
 
     Attributes:
-        maps: By name, (B, T, rows, columns).
-        covered_share: Of the frames' side that the maps cover: a border short of a patch is not.
-        time: Of a divided TimeSformer, see `models.explain.rollout.ClipMaps`, (B, T, T).
+        maps: Maps by name, (B, T, rows, columns).
+        covered_share: Share of the frames' side that the maps cover, without a border short of a
+            patch.
+        time: Map over time of a divided TimeSformer, (B, T, T); see
+            `models.explain.rollout.ClipMaps`.
     """
 
     maps: dict[str, Tensor]
@@ -46,7 +48,7 @@ def tsm_maps(model: ResNetTSM, clips: Tensor, labels: Tensor, stage: str) -> See
     """Return the Grad-CAM of a TSM.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         clips: (B, T, 3, H, W), normalised.
         labels: The class of each clip, (B,), whose evidence is shown.
         stage: One of the entry's stages, whose output is looked at; "" where it has none.

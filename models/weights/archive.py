@@ -53,7 +53,7 @@ def check_archive(
 
     Args:
         archive: Opened by `open_archive`.
-        file: What it lies in.
+        file: File that holds the archive.
         takes_compressed: Members may be compressed, within bounds; torch's are not.
 
     Returns:

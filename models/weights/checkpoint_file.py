@@ -106,7 +106,7 @@ def read_described(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint for what it says of itself: nothing where the file holds weights alone.
 
     Raises:
-        ValueError: As `read_checkpoint`.
+        ValueError: Same cases as in `read_checkpoint`.
     """
     if str(path).endswith(WEIGHTS_ALONE):
         _check_is_file(path)
@@ -156,7 +156,8 @@ def read_safetensors_told(path: str | Path) -> dict[str, Any]:
     ``class_names``, ``preprocessing``. Its tensors come as ``state_dict`` then.
 
     Raises:
-        ValueError: As `read_safetensors`; or what the header says is not as it was written.
+        ValueError: Same cases as in `read_safetensors`; or the header's text is not as it was
+            written.
     """
     tensors = read_safetensors(path)
     from safetensors import safe_open
@@ -179,7 +180,7 @@ def _check_before_reading(path: str | Path) -> tuple[State | None, set[Global]]:
         And the names that the file calls, as far as they count.
 
     Raises:
-        ValueError: As `read_checkpoint`.
+        ValueError: Same cases as in `read_checkpoint`.
     """
     try:
         with open_regular(path) as file:

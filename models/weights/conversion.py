@@ -13,7 +13,7 @@ Table = Sequence[tuple[str, str]]  # a regular expression, what stands in place 
 
 @dataclass
 class Conversion:
-    """What a file becomes.
+    """The result of converting a file.
 
     Attributes:
         state: The weights under our names. Names that are not known are kept, to be left over.
@@ -21,7 +21,7 @@ class Conversion:
         renamed: The name in the file by our name, where they differ.
         fused: The names in the file that one of ours is joined from.
         filled: Names of ours that the file cannot have, to what they are filled with.
-        notes: What else the user should know.
+        notes: Remarks for the user.
     """
 
     state: State
@@ -38,7 +38,7 @@ def convert(
     """Rename tensors by a table.
 
     Args:
-        tensors: By the names in the file.
+        tensors: Tensors by their names in the file.
         table: Replacements, applied to each name in this order.
         source: The file.
         left_out: Regular expression of the beginnings of names that have no place in our model.

@@ -1,4 +1,4 @@
-"""What a file of another library says of its network, in the keys of our config."""
+"""Descriptions of networks in the keys of our config, read from files of other libraries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ class Description:
     """A network as its file describes it.
 
     Attributes:
-        values: By the keys of the config, as ``MODEL.NAME``.
-        lacking: Keys that the file says nothing of, nor the name of its network, to why each
-            matters.
-        class_names: By label; empty where the file has none.
-        notes: What was assumed, and what the network does that no key stands for.
+        values: Values by the keys of the config, as ``MODEL.NAME``.
+        lacking: Keys that neither the file nor the name of its network tells, each with the reason
+            why it matters.
+        class_names: Names of the classes, by label; empty where the file has none.
+        notes: Remarks on what was assumed, and on what the network does that no key stands for.
     """
 
     values: dict[str, Any]
@@ -46,7 +46,7 @@ class Description:
         Args:
             source: The file.
             given: Keys that the user sets.
-            way_out: What names a config.
+            way_out: Flag that names a config.
         """
         lacking = {key: why for key, why in self.lacking.items() if key not in given}
         if lacking:

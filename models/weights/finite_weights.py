@@ -1,4 +1,4 @@
-"""Weights that cannot compute anything are named as what they are, wherever they are loaded."""
+"""Weights that cannot compute anything are refused by name, wherever they are loaded."""
 
 from collections.abc import Mapping, Sequence
 

@@ -65,18 +65,19 @@ PYSLOWFAST = "checkpoint, its model_state"  # where PySlowFast, and so TimeSform
 
 @dataclass(frozen=True)
 class WeightFormat:
-    """One format.
+    """One format of files of weights.
 
     Attributes:
-        title: What reports call it; ``{place}`` stands for that of `Found`.
-        matches: Whether a file is of this format, where it is of none above.
-        convert: Returns the weights under our names, and what became of each.
-        pixels: Mean and std of the pixels that such a file was trained on, where all are alike.
-        adapt: From a model and such weights to weights in the order of the model's channels, and a
-            remark; None where there is one order.
-        describe: Returns what such a file says of its network; None where it cannot say enough to
-            build it.
-        check: Raises ValueError for a model that computes something else from the same names.
+        title: Name of the format in reports; ``{place}`` stands for the place in `Found`.
+        matches: Test whether a file is of this format, if it is of none above.
+        convert: Function that returns the weights under our names, and what became of each.
+        pixels: Mean and std of the pixels that such files were trained on, where all are alike.
+        adapt: Function of a model and such weights that returns the weights in the order of the
+            model's channels, and a remark; None where there is one order.
+        describe: Function that returns what such a file says of its network; None where it cannot
+            say enough to build it.
+        check: Function that raises ValueError for a model that computes something else from the
+            same names.
         is_certain: No network that is refused has such names.
     """
 
@@ -297,7 +298,7 @@ def format_of(found: Found) -> WeightFormat | None:
     """Return the format of what lies in a file; None for none that is known.
 
     Raises:
-        ValueError: It is a network that is known not to be here.
+        ValueError: The network is known not to be here.
     """
     kind = next((kind for kind in FORMATS if kind.matches(found)), None)
     if kind is None or not kind.is_certain:

@@ -1,4 +1,4 @@
-"""What lies in a file of weights, before anything is made of it."""
+"""The content of a file of weights, before it is converted."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 
 class Found(NamedTuple):
-    """What lies in a file.
+    """The content of a file of weights.
 
     Attributes:
         tensors: Tensors, or numpy arrays, by their names in the file.
-        place: Where they lie: the suffix of a file that holds nothing else, or ``state dict``, or
-            ``checkpoint, its KEY``.
+        place: Place of the weights: the suffix of a file that holds nothing else, ``state dict``,
+            or ``checkpoint, its KEY``.
         source: The file.
         held: All names beside the tensors', for the message about a file of no known format.
-        content: All that the file holds, where it holds more.
+        content: Whole content of the file, where it holds more than weights.
     """
 
     tensors: Mapping[str, Any]

@@ -38,7 +38,7 @@ def hub_weights(path: str | Path) -> Path | None:
         path: A folder, or a file in one under the name that the libraries give it.
 
     Raises:
-        ValueError: It is a folder without weights, or one part of several.
+        ValueError: The folder has no weights, or the file is one part of several.
     """
     path = Path(path)
     if path.is_dir():
@@ -61,7 +61,7 @@ def read_content(path: str | Path) -> dict[str, Any]:
     """Return the content of a folder, a ``.safetensors`` or a torch file.
 
     Raises:
-        ValueError: It cannot be read.
+        ValueError: The file cannot be read.
     """
     weights = hub_weights(path)
     if weights:
@@ -74,7 +74,7 @@ def read_telling(path: str | Path) -> dict[str, Any]:
     """Return the content of a path that says more than its weights; {} of one that does not.
 
     Raises:
-        ValueError: It cannot be read.
+        ValueError: The file cannot be read.
     """
     weights = hub_weights(path)
     if weights:

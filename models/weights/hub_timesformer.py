@@ -89,7 +89,7 @@ def describe_hub_timesformer(found: Found) -> Description | None:
     """Return what the folder says of the network, else what the weights show.
 
     Raises:
-        ValueError: It computes what no model here does.
+        ValueError: The network computes what no model here does.
     """
     config, preprocessor = hub_said(found.content)
     state = from_hub_timesformer(found).state

@@ -10,11 +10,11 @@ PIXEL_TOLERANCE = 0.002  # half a grey level: files round the same numbers other
 
 @dataclass
 class LoadReport:
-    """What became of every tensor of a file and of a model.
+    """A report of what became of every tensor of a file and of a model.
 
     Attributes:
         source: The file.
-        kind: What sort of file it is.
+        kind: Kind of the file.
         loaded: Names whose tensors are taken over as they are.
         renamed: Name to the name in the file, where they differ.
         fused: Name to the names in the file that it was joined from.
@@ -23,9 +23,9 @@ class LoadReport:
         copied: Name to the name in the file that stood in for it.
         reinitialised: Name to why it was set afresh.
         ignored: Names in the file that have no place in the model, and are known not to.
-        notes: What else the user should know.
-        caveat: Why the weights are good for nothing but a try; empty where they may be good.
-        class_names: By label, where the file says them.
+        notes: Remarks for the user.
+        caveat: Reason why the weights are of no use but for a trial; empty where there is none.
+        class_names: Names of the classes by label, where the file says them.
         pixels: Mean and std of the pixels that the weights were trained on, where that is known.
     """
 

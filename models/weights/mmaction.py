@@ -86,7 +86,7 @@ def from_resnet(found: Found) -> Conversion:
     """Rename the tensors of a ResNet; the last convolution of its non-local blocks has no bias.
 
     Raises:
-        ValueError: It is another network than ours of the same names.
+        ValueError: The network is another one than ours, with the same names.
     """
     tensors = found.tensors
     if any(value.dim() == 5 for name, value in tensors.items() if "non_local" not in name):

@@ -33,7 +33,7 @@ class ModelConfig:
 
     Attributes:
         values: All that the text assigns.
-        meta: What else the file says.
+        meta: Other metadata in the file.
     """
 
     def __init__(self, values: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
@@ -96,12 +96,12 @@ def describe_resnet_tsm(
 
     Args:
         state: The weights under our names.
-        placement: Of the shift; "" for none.
-        config: What the file says.
+        placement: Placement of the shift; "" for none.
+        config: Settings that the file tells.
         source: The file.
 
     Raises:
-        ValueError: It computes what no model here does.
+        ValueError: The network computes what no model here does.
     """
     backbone = config.backbone("ResNetTSM" if placement else "ResNet")
     options = backbone or {}
@@ -144,7 +144,7 @@ def describe_timesformer(state: State, config: ModelConfig, source: str) -> Desc
     """Describe a TimeSformer; arguments as in `describe_resnet_tsm`.
 
     Raises:
-        ValueError: It computes what no model here does.
+        ValueError: The network computes what no model here does.
     """
     backbone = config.backbone("TimeSformer")
     options = backbone or {}

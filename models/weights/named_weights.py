@@ -1,4 +1,4 @@
-"""Weights by their name in timm or torchvision, which have them or fetch them."""
+"""Weights by their name in timm or torchvision, which hold or fetch them."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Archives of numpy arrays, ``.npz``, read without trust in what they say of themselves."""
+"""Archives of numpy arrays, ``.npz``, are read without trust in their headers."""
 
 import math
 import re
@@ -33,8 +33,8 @@ def read_arrays(
 
     Args:
         path: The file.
-        kinds: What the arrays may hold: `NUMBERS`, or these and `TEXTS`.
-        names: Of the arrays that are read; empty for all.
+        kinds: Kinds of value that the arrays may hold: `NUMBERS`, or these and `TEXTS`.
+        names: Names of the arrays to read; empty for all.
 
     Raises:
         ValueError: There is no such file, it is damaged or of another kind, lacks an array, or

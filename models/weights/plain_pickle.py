@@ -85,14 +85,14 @@ class PickleReader:
         }
 
     def read(self, file: BinaryIO) -> Any:
-        """Return the value of the pickle that begins where a file stands.
+        """Return the value of the pickle that begins at the position of a file.
 
         Args:
-            file: Of bytes in memory: from a file on the disk Python would make room first for
+            file: File of bytes in memory. For one on the disk Python would first make room for
                 whatever length the pickle states.
 
         Raises:
-            ValueError: It is no pickle, or one of another kind.
+            ValueError: The file is no pickle, or one of another kind.
         """
         self._stack, self._marks, self._memo = [], [], {}
         for opcode, argument, _ in pickletools.genops(file):

@@ -1,4 +1,4 @@
-"""What files of torch ask for, found out before torch reads them.
+"""Files of torch are searched for what they call and claim, before torch reads them.
 
 torch believes the sizes that a file states: a storage that is said to be larger than its bytes is
 read beyond them, and one of a file of the time before archives is made room for at once.
@@ -51,8 +51,8 @@ def check_torch_archive(file: BinaryIO) -> set[Global]:
 
     Raises:
         zipfile.BadZipFile: It is no archive, or cut short.
-        DamagedError: It is not as it was written.
-        ValueError: Its tensors are not as torch stores them.
+        DamagedError: The file is not as it was written.
+        ValueError: The tensors are not as torch stores them.
     """
     with open_archive(file) as archive:
         members = {member.filename: member for member in check_archive(archive, file)}
@@ -93,11 +93,11 @@ def read_storages(file: BinaryIO, size: int) -> tuple[list[_Storage], set[Global
     """Return the storages that a pickle of torch asks for, and the names that it calls.
 
     Args:
-        file: Of bytes in memory, standing where the pickle begins.
-        size: Of the whole file, in bytes; the tensors may not be much larger.
+        file: File of bytes in memory, at the position where the pickle begins.
+        size: Size of the whole file in bytes; the tensors may not be much larger.
 
     Raises:
-        ValueError: It is no such pickle, or has objects that are no plain values and tensors.
+        ValueError: The file is no such pickle, or has objects other than plain values and tensors.
     """
     scan = _TensorScan(size)
     PickleReader(scan.call, lambda built, state: built, scan.persistent).read(file)

@@ -52,8 +52,8 @@ def read_torchscript(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         zipfile.BadZipFile: It is no archive, or cut short.
-        DamagedError: It is not as it was written.
-        ValueError: It holds something else than modules of tensors and plain values.
+        DamagedError: The archive is not as it was written.
+        ValueError: The archive holds something else than modules of tensors and plain values.
     """
     with open_regular(path) as file, open_archive(file) as archive:
         members = check_archive(archive, file, takes_compressed=True)  # its code is

@@ -1,4 +1,4 @@
-"""What a ViT computes and its tensors do not show: told by the file, or by who made such files."""
+"""Options of a ViT that its tensors do not show: told by the file, or known of its makers."""
 
 import math
 from collections.abc import Mapping
@@ -99,7 +99,7 @@ def describe_named(state: State, content: Mapping[str, Any]) -> Description | No
 
     Args:
         state: The weights under our names, which show the sizes.
-        content: As `models.weights.named_weights.read_named` returns it.
+        content: Content that `models.weights.named_weights.read_named` returned.
     """
     told = {key.upper(): value for key, value in content.get(COMPUTES, {}).items()}
     shown, sizes = shown_options(state), _sizes(state)
@@ -240,9 +240,9 @@ def check_computation(model: nn.Module, expected: Mapping[str, Any], source: str
     """Raise ValueError where a ViT of ours computes otherwise than its weights were trained for.
 
     Args:
-        model: Any; one of another kind is refused elsewhere.
-        expected: By the fields of `ViTSize`.
-        source: Of the weights.
+        model: Any model; one of another kind is refused elsewhere.
+        expected: Values that the weights were trained with, by the fields of `ViTSize`.
+        source: The file of the weights.
     """
     size = size_of(model)
     if size is None:

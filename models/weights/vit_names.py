@@ -202,7 +202,7 @@ def _folded(made: Conversion, num_positions: int) -> Conversion:
 
     Args:
         made: Weights under our names.
-        num_positions: Of the tokens before the patches, those that have a position.
+        num_positions: Number of tokens before the patches that have a position.
     """
     positions, registers = made.state.get("pos_embed"), made.state.get("reg_token")
     if positions is None or registers is None or not is_square(positions.shape[1] - num_positions):
