@@ -70,7 +70,7 @@ from tools.features.manifest import (
     write_manifest,
     write_videos,
 )
-from tools.predicting.find_videos import NO_LABEL, FoundVideo, find_videos, is_list
+from tools.predicting.find_videos import FoundVideo, find_videos, is_list
 from tools.predicting.sliding_windows import clip_span
 from tools.predicting.view_option import num_views, view_keys
 from tools.writing.places import check_folder
@@ -107,7 +107,6 @@ def run(world: World, args: argparse.Namespace) -> None:
     _log.info("%s", loaded.report)
     if any(map(is_list, args.input)):  # the files decide what a line means, under DATA.ROOT
         videos = find_videos(args.input, cfg.DATA.ROOT)
-    videos = [_with_one_label(video) for video in videos]
     check_distinct([name for name, _ in videos])
     windows = _windows(cfg, args)
     extractor = FeatureExtractor(placed(loaded.model, cfg, world), args.layer)
@@ -260,12 +259,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if not args.input:
         parser.error("--input names no video")
     return args
-
-
-def _with_one_label(video: FoundVideo) -> FoundVideo:
-    """Return a video without its labels where it has several: the features keep one, or none."""
-    record = video.record
-    return video._replace(record=record._replace(label=NO_LABEL)) if record.labels else video
 
 
 def _words(args: argparse.Namespace) -> list[str]:

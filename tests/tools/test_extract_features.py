@@ -232,16 +232,3 @@ def test_processes_share_the_videos(
         one, two = (np.load(tmp_path / folder / video["file"]) for folder in ("one", "two"))
         np.testing.assert_allclose(one["frames"], two["frames"], atol=1e-6, rtol=0)
         assert np.array_equal(one["indices"], two["indices"]), name
-
-
-def test_video_of_several_labels_is_kept_without_one(
-    checkpoint: Path, videos: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "list.txt").write_text("frames 13 2,0\nuneven.mp4 1\n")
-    words = ("--views", "1x1", "DATA.ROOT", videos)
-    run(checkpoint, "--input", tmp_path / "list.txt", "--output", tmp_path / "out", *words)
-    found = described(tmp_path / "out")
-    assert {name: video["label"] for name, video in found.items()} == {
-        "frames": -1,
-        "uneven.mp4": 1,
-    }

@@ -11,6 +11,7 @@ from tools.reporting.record_differences import UNTOLD, Difference
 from tools.reporting.run_records import RunRecords
 
 _WORDS = {
+    "map": "mAP, %",
     "top1": "top-1, %",
     "top5": "top-5, %",
     "mean_class_accuracy": "mean-class accuracy, %",
