@@ -30,9 +30,9 @@ class VideoRecord(NamedTuple):
     """One line of a list file.
 
     Attributes:
-        path: Folder of the frames, relative to the data set's root.
-        num_frames: Frames in it; 0 = to be counted on disk.
-        label: Class, 0-based.
+        path: Path of the frames' folder, relative to the data set's root.
+        num_frames: Number of frames in it; 0 = to be counted on disk.
+        label: Index of the class, 0-based.
         line: 1-based line number in the list.
         labels: All its classes, in the order of the line, where a video may have several; `label`
             is then the first of them. Empty where it has one.
@@ -64,10 +64,10 @@ def read_list(
 
     Args:
         path: The list file, UTF-8; bytes of another encoding are kept as those of file names.
-        num_classes: K; labels lie in 0..K-1.
-        use_subset: Keep every 10th record, the first included.
-        disk: Decides what a line means that can be read in two ways: a name that ends in a number,
-            or begins with ``#``.
+        num_classes: Number of classes, K; labels lie in 0..K-1.
+        use_subset: True keeps every 10th record, the first included.
+        disk: What exists below the root. It decides what a line means that can be read in two ways:
+            a name that ends in a number, or begins with ``#``.
         takes_several: A video may have several labels, joined by commas.
 
     Raises:
@@ -103,7 +103,7 @@ def read_list(
 def list_digest(records: Iterable[VideoRecord]) -> str:
     """Return a SHA-256 of what a list says: paths and labels in their order, 64 hex digits.
 
-    Frame counts stay out: those that the list leaves open come from the disk.
+    Frame counts stay out, since those that the list leaves open come from the disk.
     """
     digest = hashlib.sha256()
     for record in records:

@@ -21,7 +21,7 @@ class ClassBalance:
 
     Args:
         labels: Class of each video.
-        temperature: From 0 to 1, `DATA.BALANCE`.
+        temperature: Strength of the balancing, 0 to 1; the key `DATA.BALANCE`.
     """
 
     def __init__(self, labels: Sequence[int], temperature: float) -> None:
@@ -80,10 +80,10 @@ def clip_shares(
 
     Args:
         labels: Class of each video.
-        num_classes: K.
-        temperature: See `ClassBalance`.
-        mirrored_labels: For each class that of its mirror image, which half of its clips are of;
-            None: mirrored clips keep their class, and so do those of a class with None.
+        num_classes: Number of classes, K.
+        temperature: Strength of the balancing; see `ClassBalance`.
+        mirrored_labels: Class of each class's mirror image, which half of its clips belong to.
+            None: mirrored clips keep their class, and so do those of a class that has None.
     """
     balance, shares = ClassBalance(labels, temperature), np.zeros(num_classes)
     for label, share in zip(balance.classes.tolist(), balance.shares, strict=True):

@@ -24,8 +24,8 @@ class Clips(NamedTuple):
     Attributes:
         clips: uint8 (T, 3, H, W), in a batch (B, T, 3, H, W).
         labels: Class; (B,). Where a video may have several, multi-hot float32 (K,); (B, K).
-        indices: Place in the list of records; (B,).
-        are_mirrored: Whether the clip shows the video's mirror image, bool; (B,).
+        indices: Place of the video in the list of records; in a batch (B,).
+        are_mirrored: Whether the clip shows the video's mirror image, bool; in a batch (B,).
         teacher_clips: The view of a teacher that has its own, uint8 (T', 3, H', W'), mirrored as
             the clip is; (B, T', 3, H', W'). Otherwise empty, (0,); (B, 0).
         errors: Why a video is unreadable, by its place in the list; such a sample has no clip, and
@@ -44,11 +44,11 @@ class ClipMaker:
     """Makes a random training clip of a video: frames drawn, read, augmented, the label with them.
 
     Args:
-        open_video: From a record to a reader.
-        sample: From (number of frames, rng=generator) to indices (T,).
-        transform: Makes the clip of the frames.
-        mirrored_labels: For each class that of its mirror image, None where it has none and is
-            not mirrored; None as a whole: mirrored clips keep their class.
+        open_video: Function from a record to a reader.
+        sample: Function from (number of frames, rng=generator) to indices (T,).
+        transform: Augmentation that makes the clip of the frames.
+        mirrored_labels: Class of each class's mirror image; None for a class that has none and is
+            not mirrored. None as a whole: mirrored clips keep their class.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class TrainClips(Dataset[Clips]):
     """Random clips of each video; the draws depend on the seed and the key alone.
 
     Args:
-        records: Videos, frames counted.
-        maker: Makes the clips.
-        seed: Of the run.
-        teacher_views: Of the same records, for a teacher that has its own: it sees the first one
-            of each; None: it sees the clips, or there is none.
+        records: Videos with their frames counted.
+        maker: Maker of the clips.
+        seed: Seed of the run.
+        teacher_views: Views of the same records for a teacher that has its own: it sees the first
+            one of each. None: the teacher sees the clips, or there is none.
         num_classes: K, where a video may have several classes; else it is not needed.
     """
 
@@ -183,12 +183,12 @@ class EpochSampler(Sampler[tuple[int, ...]]):
     on is a beginning of it, and the rest can be dealt to any number of processes.
 
     Args:
-        num_videos: Of the data set.
-        rank: This process.
+        num_videos: Number of videos in the data set.
+        rank: Rank of this process.
         world_size: Number of processes.
-        seed: Of the run.
+        seed: Seed of the run.
         num_repeats: Clips of a video each time that it is drawn.
-        balance: Draws the videos; None: each is drawn once in an epoch.
+        balance: Class balance that draws the videos; None: each is drawn once in an epoch.
     """
 
     def __init__(
@@ -212,8 +212,8 @@ class EpochSampler(Sampler[tuple[int, ...]]):
         """Choose the shuffle; without it every epoch repeats the first.
 
         Args:
-            epoch: 0-based.
-            offset: Clips of the epoch, over all processes, that were trained on before.
+            epoch: Number of the epoch, 0-based.
+            offset: Number of the epoch's clips, over all processes, that were trained on before.
             dealt_to: Number of processes when the epoch began; 0 = as many as now.
         """
         self.epoch = epoch

@@ -31,9 +31,9 @@ class TimedSample:
     """A function of frame indices that goes by each video's clock.
 
     Attributes:
-        pick: From (number of frames, clock, rng=generator) to indices.
-        clock: Stands for that of a video which has none of its own.
-        needs_rate: The function reads the rate; False saves a look at the packets of each file.
+        pick: Function from (number of frames, clock, rng=generator) to indices.
+        clock: Clock that stands in for a video which has none of its own.
+        needs_rate: Whether the function reads the rate; False saves a look at each file's packets.
     """
 
     pick: Callable[..., np.ndarray]

@@ -32,9 +32,9 @@ def look_at_lists(
     """Look at the videos of a run's lists, and say which stand there twice.
 
     Args:
-        cfg: The config.
-        lists: The records by split: ``train``, ``val``, ``test``.
-        bears_bad: Only say which videos are missing or unreadable, as long as not all are.
+        cfg: Config of the run.
+        lists: Records by split: ``train``, ``val``, ``test``.
+        bears_bad: True only says which videos are missing or unreadable, as long as not all are.
 
     Raises:
         ValueError: See `look_at_videos`.
@@ -55,10 +55,10 @@ def look_at_videos(
     """See that the videos of a list exist, all or a sample, and that a few of them can be read.
 
     Args:
-        cfg: The config.
+        cfg: Config of the run.
         split: ``train``, ``val`` or ``test``.
-        records: What the list says.
-        bears_bad: See `look_at_lists`.
+        records: Records of the list.
+        bears_bad: Whether bad videos are only told; see `look_at_lists`.
 
     Raises:
         ValueError: None exists, or the list counts more frames in all than there are; or so many

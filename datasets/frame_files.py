@@ -17,19 +17,19 @@ class FrameFiles(Protocol):
     """Files by name.
 
     Attributes:
-        kind: What they lie in, for errors.
+        kind: Kind of container that they lie in, for errors.
     """
 
     kind: str
 
     def names(self) -> Iterable[str]:
-        """Return the names of all; some may be no images."""
+        """Return the names of all files; some may be no images."""
 
     def holds(self, name: str) -> bool:
         """Tell whether there is a file of a name."""
 
     def open(self, name: str) -> BinaryIO:
-        """Open one; FileNotFoundError where it is not there."""
+        """Open a file; FileNotFoundError where there is none of that name."""
 
 
 class FolderFiles:
@@ -41,7 +41,7 @@ class FolderFiles:
         self.path = path
 
     def names(self) -> list[str]:
-        """Return the names of all.
+        """Return the names of all files.
 
         Raises:
             UnreadableVideoError: The folder cannot be listed.

@@ -40,8 +40,8 @@ class FramePack:
     """The images of a pack, by name; see `datasets.frame_files.FrameFiles`.
 
     Args:
-        path: Its path, for errors.
-        file: The pack, open.
+        path: Path of the pack, for errors.
+        file: The pack, opened for reading.
 
     Raises:
         UnreadableVideoError: It is no zip archive of images that are stored as they are.

@@ -19,9 +19,9 @@ class FrameSeries(NamedTuple):
     """Images that differ in their number alone.
 
     Attributes:
-        prefix: Of their names, before the number.
-        suffix: After it.
-        numbers: As written, ascending by value; they may have gaps.
+        prefix: Part of their names before the number.
+        suffix: Part of their names after the number.
+        numbers: Numbers as written, ascending by value; they may have gaps.
     """
 
     prefix: str
@@ -30,7 +30,7 @@ class FrameSeries(NamedTuple):
 
     @property
     def step(self) -> int:
-        """From each number to the next, where that is the same throughout; else 1."""
+        """Distance from each number to the next, where that is the same throughout; else 1."""
         steps = {int(after) - int(before) for before, after in pairwise(self.numbers)}
         return steps.pop() if len(steps) == 1 and 0 not in steps else 1
 
@@ -65,8 +65,8 @@ def find_series(names: Iterable[str], example: str) -> FrameSeries:
     """Find the frames among the names of a folder.
 
     Args:
-        names: Of all files; hidden ones are no frames.
-        example: A name whose like is preferred to all others.
+        names: Names of all files; hidden ones are no frames.
+        example: A name of one series, which is preferred to all others.
 
     Raises:
         ValueError: There is none like the example, but images of several other names; or its

@@ -28,11 +28,11 @@ class GrowingFolder:
     may not be done. What is not yielded in the end is reported and kept in `left_out`.
 
     Args:
-        path: The folder.
-        pace: The images that it does not want are not read.
-        timeout_seconds: It ends when no new image has come for so long; 0: with those there.
+        path: Folder that the images come into.
+        pace: Rule that says which images are wanted; the others are not read.
+        timeout_seconds: Time without a new image after which it ends; 0: with those there.
         patience_seconds: Time for an image to become whole.
-        max_pixels: The most pixels of an image; a larger one is left out.
+        max_pixels: Largest number of pixels of an image; a larger one is left out.
 
     Attributes:
         left_out: A line for each image that is broken, or came after one that stands behind it.

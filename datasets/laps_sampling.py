@@ -17,11 +17,11 @@ def laps_clip(
     """Return a training clip from a random start.
 
     Args:
-        num_frames: F, frames of the video.
-        clip_len: T, frames of the clip.
-        stride: Frames of the window for each frame of the clip.
-        rng: Draws the start, one number.
-        ticks: Of the file's clock from one frame to the next, see `datasets.clock.Clock`.
+        num_frames: Number of frames of the video, F.
+        clip_len: Number of frames of the clip, T.
+        stride: Number of the window's frames for each frame of the clip.
+        rng: Generator that draws the start, one number.
+        ticks: Ticks of the file's clock from one frame to the next, see `datasets.clock.Clock`.
 
     Returns:
         Indices, (clip_len,).
@@ -38,11 +38,11 @@ def laps_clips(
     So the starts differ as soon as n frames are spare, and the last window ends before the video.
 
     Args:
-        num_frames: F, frames of the video.
-        clip_len: T, frames of a clip.
-        stride: Frames of the window for each frame of the clip.
-        num_clips: Clips wanted.
-        ticks: Of the file's clock from one frame to the next, see `datasets.clock.Clock`.
+        num_frames: Number of frames of the video, F.
+        clip_len: Number of frames of a clip, T.
+        stride: Number of the window's frames for each frame of the clip.
+        num_clips: Number of clips wanted.
+        ticks: Ticks of the file's clock from one frame to the next, see `datasets.clock.Clock`.
 
     Returns:
         Indices, (num_clips, clip_len).

@@ -32,7 +32,7 @@ class Disk:
 
     Args:
         root: Folder that the paths start from.
-        count: Gives the number of frames of a path below the root, 0 where it cannot be read.
+        count: Function from a path below the root to its number of frames, 0 if unreadable.
     """
 
     def __init__(self, root: str | Path, count: Callable[[str], int] = lambda path: 0) -> None:

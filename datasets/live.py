@@ -36,10 +36,10 @@ class LiveFrame(NamedTuple):
     """A frame off a source.
 
     Attributes:
-        number: 0-based, of all frames that came, wanted or not.
-        seconds: Since the first frame: as presented, in a folder as found.
-        picture: RGB, uint8 (H, W, 3).
-        name: Of the file in a folder, else empty.
+        number: Number of the frame, 0-based, among all that came, wanted or not.
+        seconds: Time since the first frame: as presented, in a folder as found.
+        picture: Picture in RGB, uint8 (H, W, 3).
+        name: Name of the file in a folder, else empty.
     """
 
     number: int
@@ -65,7 +65,7 @@ class Every:
         return number % self.num_frames == 0
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Return it as a phrase for people."""
         return f"every {self.num_frames} frames" if self.num_frames > 1 else "every frame"
 
 
@@ -73,7 +73,7 @@ class Rate:
     """Wants the first frame at or after each tick of a clock; a slower source gives all it has.
 
     Args:
-        frames_per_second: Ticks a second, above 0.
+        frames_per_second: Number of ticks a second, above 0.
     """
 
     def __init__(self, frames_per_second: float) -> None:
@@ -90,7 +90,7 @@ class Rate:
         return is_wanted
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Return it as a phrase for people."""
         return f"{self.frames_per_second:g} frames a second"
 
 
@@ -103,12 +103,12 @@ def video_frames(
     """Yield the wanted frames of a video file, upright, as soon as they are decoded.
 
     Args:
-        path: The file.
-        pace: From a frame's number and time to whether it is wanted.
-        max_pixels: The most pixels of a frame.
+        path: Path of the file.
+        pace: Function from a frame's number and time to whether it is wanted.
+        max_pixels: Largest number of pixels of a frame.
 
     Raises:
-        UnreadableVideoError: The file ends in an error, or before its time; the frames before that
+        UnreadableVideoError: The file ends in an error, or before its time; the frames up to there
             have been yielded.
     """
     number = -1
@@ -150,10 +150,10 @@ class Newest:
     more of them.
 
     Args:
-        source: What is read; it is left where it stands when the taker stops.
+        source: Frames to read from; it is left where it stands when the taker stops.
 
     Attributes:
-        num_dropped: Frames that were replaced by newer ones before they were taken.
+        num_dropped: Number of frames that were replaced by newer ones before they were taken.
     """
 
     def __init__(self, source: Iterable[LiveFrame]) -> None:

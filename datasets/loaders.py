@@ -69,11 +69,11 @@ def build_train_loader(
     """Build the loader of one process's share of the training clips, in batches of whole size.
 
     Args:
-        cfg: The config.
+        cfg: Config of the run.
         records: All training videos.
-        rank: This process.
+        rank: Rank of this process.
         world_size: Number of processes.
-        teacher_cfg: Of a teacher that may have its own view, as DISTILL.SEES says.
+        teacher_cfg: Config of a teacher that may have its own view, as DISTILL.SEES says.
 
     Raises:
         ValueError: There are fewer videos than one batch of all processes.
@@ -115,10 +115,10 @@ def build_view_loader(
     """Build the loader of one process's share of the videos, each once, with the split's views.
 
     Args:
-        cfg: The config.
+        cfg: Config of the run.
         records: All videos of the split.
         split: ``val`` or ``test``.
-        rank: This process.
+        rank: Rank of this process.
         world_size: Number of processes.
         open_video: From a record to a reader, in place of that of the config.
     """

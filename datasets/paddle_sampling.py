@@ -20,10 +20,10 @@ class Window(NamedTuple):
     """The part of a video that clips are taken from.
 
     Attributes:
-        first: Its first frame in the video.
-        num_frames: Frames in it.
-        end: Its length less one as it was meant, in frames; beyond its last frame where the video
-            is too short.
+        first: Index of its first frame in the video.
+        num_frames: Number of frames in it.
+        end: Its intended length less one, in frames; beyond its last frame where the video is too
+            short.
     """
 
     first: int
@@ -43,11 +43,11 @@ def linspace_clip(
     A video shorter than the window ends in copies of its last frame, as released.
 
     Args:
-        num_frames: F, frames of the video.
-        num_segments: T, frames of the clip.
+        num_frames: Number of frames of the video, F.
+        num_segments: Number of frames of the clip, T.
         fps: Frames a second, for the decoder's window; None takes the whole video.
-        rng: Draws the window's start; None starts it at frame 0.
-        ticks: Of the file's clock from one frame to the next.
+        rng: Generator that draws the window's start; None starts it at frame 0.
+        ticks: Ticks of the file's clock from one frame to the next.
 
     Returns:
         Indices, (num_segments,).
@@ -62,10 +62,10 @@ def uniform_clip(
     """Take the middles of T equal spans of a video, or of the decoder's first window of it.
 
     Args:
-        num_frames: F, frames of the video.
-        num_segments: T, frames of the clip.
+        num_frames: Number of frames of the video, F.
+        num_segments: Number of frames of the clip, T.
         fps: Frames a second, for the decoder's window; None takes the whole video.
-        ticks: Of the file's clock from one frame to the next.
+        ticks: Ticks of the file's clock from one frame to the next.
 
     Returns:
         Indices, (num_segments,).
@@ -85,12 +85,12 @@ def dense_clip(
     """Draw a clip of T frames ``64 // T`` apart; the TSM release's draw, in a window if asked for.
 
     Args:
-        num_frames: F, frames of the video.
-        num_segments: T, frames of the clip.
-        rng: Draws the window's start, then the clip's.
+        num_frames: Number of frames of the video, F.
+        num_segments: Number of frames of the clip, T.
+        rng: Generator that draws the window's start, then the clip's.
         fps: Frames a second, for the decoder's window; None takes the whole video.
-        draws_last_start: Draw the last full start too; the release never does.
-        ticks: Of the file's clock from one frame to the next.
+        draws_last_start: True draws the last full start too; the release never does.
+        ticks: Ticks of the file's clock from one frame to the next.
 
     Returns:
         Indices, (num_segments,).
@@ -114,11 +114,12 @@ def paddle_window(
     """Return the window that the released decoder hands on: what lies in it, and one frame more.
 
     Args:
-        num_frames: F, frames of the video.
-        num_segments: T, frames of the clip; the window grows with it.
+        num_frames: Number of frames of the video, F.
+        num_segments: Number of frames of the clip, T; the window grows with it.
         fps: Frames a second of the video; None: the whole video is the window.
-        rng: Draws the start, one number, as the decoder does in training; None starts at frame 0.
-        ticks: Of the file's clock from one frame to the next.
+        rng: Generator that draws the start, one number, as the decoder does in training; None
+            starts at frame 0.
+        ticks: Ticks of the file's clock from one frame to the next.
     """
     if num_frames < 1:
         raise ValueError(f"a video needs at least one frame, got {num_frames}")
@@ -138,10 +139,11 @@ def kept_frames(num_frames: int, start: float, end: float, ticks: float | None) 
     decoder and that of TokShift's second version both do, after PySlowFast.
 
     Args:
-        num_frames: F, frames of the video.
-        start: Place in the video, in frames; 0 is the first.
-        end: Place, too.
-        ticks: Of the file's clock from one frame to the next; without any nothing is cut down.
+        num_frames: Number of frames of the video, F.
+        start: Beginning of the window in the video, in frames; 0 is the first.
+        end: End of the window, likewise.
+        ticks: Ticks of the file's clock from one frame to the next; without any, nothing is cut
+            down.
     """
     if ticks:  # a frame is shown at a whole tick, the nearest: half a tick is no other frame
         start, end = (int(start * ticks) - 0.5) / ticks, (int(end * ticks) + 0.5) / ticks

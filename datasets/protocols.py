@@ -30,15 +30,16 @@ class Sampling:
     """What a choice of DATA.SAMPLING takes of a video; each function has the config.
 
     Attributes:
-        train: Returns the function from (number of frames, rng=generator) to a training clip's
-            indices, (T,).
-        val: Returns that from the number of frames to the clips of a validation, (num_clips, T).
-        test: The same of a test.
-        stride: Returns the frames from one frame of a clip to the next; None: they depend on the
-            video, over which the clip is spread.
-        span: Returns the frames that a clip spans; None: it spans the video.
-        reads_stride: DATA.FRAME_STRIDE has a meaning.
-        reads_even_starts: TEST.EVEN_STARTS has one.
+        train: Function from the config to that from (number of frames, rng=generator) to a training
+            clip's indices, (T,).
+        val: Function from the config to that from the number of frames to the clips of a
+            validation, (num_clips, T).
+        test: The same for a test.
+        stride: Function from the config to the frames from one frame of a clip to the next; None:
+            they depend on the video, over which the clip is spread.
+        span: Function from the config to the frames that a clip spans; None: it spans the video.
+        reads_stride: Whether DATA.FRAME_STRIDE has a meaning.
+        reads_even_starts: Whether TEST.EVEN_STARTS has a meaning.
     """
 
     train: BuildSample
@@ -110,7 +111,7 @@ def build_test_sampling(cfg: CfgNode, split: str) -> Sample:
     """Build the function from the number of frames to a video's indices, (num_clips, T).
 
     Args:
-        cfg: The config.
+        cfg: Config of the run.
         split: ``val`` or ``test``.
     """
     chosen = SAMPLINGS[cfg.DATA.SAMPLING]

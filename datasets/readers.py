@@ -20,7 +20,7 @@ __all__ = ["FrameFolder", "UnreadableVideoError", "VideoFile", "VideoReader", "o
 
 
 class VideoReader(Protocol):
-    """What reads one video."""
+    """Reader of one video."""
 
     @property
     def fps(self) -> float:
@@ -44,13 +44,13 @@ def open_reader(
     """Return the reader of what lies at a path: a video file, a folder of frames, or a pack.
 
     Args:
-        path: The file or folder; a pack is told by its suffix, .zip. Where there is nothing,
-            reading says so.
-        template: See `FrameFolder`.
-        first_frame: See `FrameFolder`.
-        fps: See `FrameFolder`.
-        decoder: See `VideoFile`.
-        max_pixels: The most pixels of a frame; a larger one is unreadable.
+        path: File or folder; a pack is told by its suffix, .zip. Where there is nothing, reading
+            says so.
+        template: Name of the image files; see `FrameFolder`.
+        first_frame: Number of the first image; see `FrameFolder`.
+        fps: Frames a second of images; see `FrameFolder`.
+        decoder: Library that decodes video files; see `VideoFile`.
+        max_pixels: Largest number of pixels of a frame; a larger one is unreadable.
     """
     if Path(path).exists() and not Path(path).is_dir() and not is_pack_name(path):
         return VideoFile(path, decoder, max_pixels)  # a pipe or a device, too, which it refuses
@@ -61,11 +61,11 @@ class FrameFolder:
     """A video as image files in a folder or in a pack, ``img_00001.jpg`` and so on.
 
     Args:
-        path: The folder, or the pack, which is opened once for each call.
+        path: Folder or pack; a pack is opened once for each call.
         template: File name with one integer field, as ``str.format`` takes it.
-        first_frame: The integer of frame 0.
+        first_frame: Number in the name of frame 0.
         fps: Frames a second, which the images do not tell.
-        max_pixels: The most pixels of a frame; a larger one is unreadable.
+        max_pixels: Largest number of pixels of a frame; a larger one is unreadable.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class FrameFolder:
         folder's own naming is used; its numbers may go by 2, or by more.
 
         Args:
-            indices: T 0-based indices, in any order; repeated ones are decoded once.
+            indices: T 0-based indices, in any order; a repeated frame is decoded once.
 
         Returns:
             Frames, uint8 (T, H, W, 3).

@@ -33,13 +33,13 @@ def read_records(
     """Read the list of a split and count the frames where it does not.
 
     Args:
-        cfg: The config.
+        cfg: Config of the run.
         split: ``train``, ``val`` or ``test``.
-        once: Calls a function in one of several processes and gives its result to all, so that the
+        once: Function that calls another in one process and gives its result to all, so that the
             disk is asked once; all of them call this together. None: each asks for itself.
 
     Raises:
-        ValueError: The list is not set, missing or malformed, or videos to count have no frames:
+        ValueError: The list is not set, missing or malformed, or too many videos have no frames:
             for training, more than TRAIN.MAX_BAD_SHARE allows; the others are met again there.
     """
     key = f"{split.upper()}_LIST"
@@ -165,13 +165,13 @@ def pick_frames(
     """Return the indices that a function picks of a video, by its clock where it goes by it.
 
     Args:
-        record: The video.
-        sample: From the number of frames, and rng=generator if one is given, to indices.
-        open_video: From a record to a reader.
-        rng: Draws a training clip.
+        record: Video to pick from.
+        sample: Function from the number of frames, and rng=generator if one is given, to indices.
+        open_video: Function from a record to a reader.
+        rng: Generator that draws a training clip; None: the clips of a test.
 
     Raises:
-        UnreadableVideoError: The frames are to be counted, or the clock is asked for, in vain.
+        UnreadableVideoError: The frames cannot be counted, or the clock cannot be read.
     """
     num_frames = record.num_frames or count_frames(record, open_video)
     named: dict[str, Any] = {} if rng is None else {"rng": rng}

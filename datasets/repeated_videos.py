@@ -27,8 +27,8 @@ def list_remarks(
     """Say, a line each, what in the lists of a run makes its figures mean something else.
 
     Args:
-        lists: The records by split: ``train``, ``val``, ``test``.
-        of: The splits that remarks are made of.
+        lists: Records by split: ``train``, ``val``, ``test``.
+        of: Splits that remarks are made of.
     """
     remarks = []
     for split in filter(lists.__contains__, of):

@@ -22,11 +22,11 @@ def dense_clips(
     clips of a short video coincide; a video shorter than a clip has all its starts at 0.
 
     Args:
-        num_frames: F, frames of the video.
-        clip_len: T, frames of a clip.
+        num_frames: Number of frames of the video, F.
+        clip_len: Number of frames of a clip, T.
         stride: Frames from one frame of the clip to the next.
-        num_clips: Clips wanted.
-        even_starts: Spread the starts over all full starts instead, both ends included.
+        num_clips: Number of clips wanted.
+        even_starts: True spreads the starts over all full starts instead, both ends included.
 
     Returns:
         Indices, (num_clips, clip_len).
@@ -48,10 +48,10 @@ def middle_dense_clips(num_frames: int, clip_len: int, stride: int, num_clips: i
     `dense_clips`.
 
     Args:
-        num_frames: F, frames of the video.
-        clip_len: T, frames of a clip.
+        num_frames: Number of frames of the video, F.
+        clip_len: Number of frames of a clip, T.
         stride: Frames from one frame of the clip to the next.
-        num_clips: Clips wanted.
+        num_clips: Number of clips wanted.
 
     Returns:
         Indices, (num_clips, clip_len).
@@ -71,11 +71,11 @@ def random_dense_clip(
     """Return one training clip with a random start.
 
     Args:
-        num_frames: F, frames of the video.
-        clip_len: T, frames of the clip.
+        num_frames: Number of frames of the video, F.
+        clip_len: Number of frames of the clip, T.
         stride: Frames from one frame of the clip to the next.
-        rng: One integer is drawn, none when only one start exists.
-        draws_last_start: Draw the last full start too; the release never does.
+        rng: Generator that draws one integer, or none when only one start exists.
+        draws_last_start: True draws the last full start too; the release never does.
 
     Returns:
         Indices, (clip_len,).
@@ -95,9 +95,9 @@ def tsn_uniform(num_frames: int, num_segments: int, rng: Rng | None = None) -> n
     the frame before each of them, see `tsn_uniform_clips`.
 
     Args:
-        num_frames: F, frames of the video.
-        num_segments: T, frames of the clip.
-        rng: T integers are drawn from it; None takes the centres.
+        num_frames: Number of frames of the video, F.
+        num_segments: Number of frames of the clip, T.
+        rng: Generator that draws T integers; None takes the centres.
 
     Returns:
         Indices, (num_segments,).
@@ -120,11 +120,11 @@ def tsn_uniform_clips(
     """Return the uniform test clips: the centres of the spans and, if twice, their starts.
 
     Args:
-        num_frames: F, frames of the video.
-        num_segments: T, frames of a clip.
-        twice: Add the second clip.
-        as_released: With the release's two faults, for parity: the first clip is one frame early,
-            index -1 where the release opens a frame 0 that does not exist, and the second is the
+        num_frames: Number of frames of the video, F.
+        num_segments: Number of frames of a clip, T.
+        twice: True adds the second clip.
+        as_released: True has the release's two faults, for parity. The first clip is one frame
+            early, index -1 where the release opens a frame 0 that does not exist; the second is the
             last frame of the first, T times.
 
     Returns:
@@ -147,10 +147,10 @@ def tsm_segments(num_frames: int, num_segments: int, rng: Rng, snippet_len: int 
     one shorter than a snippet; that gives its first frame too.
 
     Args:
-        num_frames: F, frames of the video.
-        num_segments: T, frames of the clip.
-        rng: T integers are drawn from it in one call, none where the first frame repeats.
-        snippet_len: Successive frames read from each index on: 1, or 5 of optical flow.
+        num_frames: Number of frames of the video, F.
+        num_segments: Number of frames of the clip, T.
+        rng: Generator that draws T integers in one call, or none where the first frame repeats.
+        snippet_len: Number of successive frames read from each index on: 1, or 5 of optical flow.
 
     Returns:
         Indices, (num_segments,).
@@ -172,9 +172,9 @@ def tsm_centres(num_frames: int, num_segments: int, snippet_len: int = 1) -> np.
     released; `tsn_uniform` gives all its frames.
 
     Args:
-        num_frames: F, frames of the video.
-        num_segments: T, frames of the clip.
-        snippet_len: Successive frames read from each index on.
+        num_frames: Number of frames of the video, F.
+        num_segments: Number of frames of the clip, T.
+        snippet_len: Number of successive frames read from each index on.
 
     Returns:
         Indices, (num_segments,).
@@ -194,10 +194,10 @@ def tsm_clips(
     frames before the first; that gives the first.
 
     Args:
-        num_frames: F, frames of the video.
-        num_segments: T, frames of a clip.
-        twice: Add the second clip.
-        snippet_len: Successive frames read from each index on.
+        num_frames: Number of frames of the video, F.
+        num_segments: Number of frames of a clip, T.
+        twice: True adds the second clip.
+        snippet_len: Number of successive frames read from each index on.
 
     Returns:
         Indices, (1 or 2, num_segments).
@@ -215,10 +215,10 @@ def tsm_dense_clip(
     """Return T frames ``64 // T`` apart from a random start; training and validation alike.
 
     Args:
-        num_frames: F, frames of the video.
-        num_segments: T, frames of the clip.
-        rng: One integer is drawn, none when only one start exists.
-        draws_last_start: Draw the last full start too; the release never does.
+        num_frames: Number of frames of the video, F.
+        num_segments: Number of frames of the clip, T.
+        rng: Generator that draws one integer, or none when only one start exists.
+        draws_last_start: True draws the last full start too; the release never does.
 
     Returns:
         Indices, (num_segments,).
@@ -233,9 +233,9 @@ def tsm_dense_clips(num_frames: int, num_segments: int, num_clips: int = 10) -> 
     """Return the dense test clips: starts spread evenly from the first to the last full one.
 
     Args:
-        num_frames: F, frames of the video.
-        num_segments: T, frames of a clip.
-        num_clips: Clips wanted; the release takes 10.
+        num_frames: Number of frames of the video, F.
+        num_segments: Number of frames of a clip, T.
+        num_clips: Number of clips wanted; the release takes 10.
 
     Returns:
         Indices, (num_clips, num_segments).

@@ -31,7 +31,7 @@ class Motion(NamedTuple):
     """What one video shows.
 
     Attributes:
-        kind: ``x``, ``y``, ``size`` or ``turn``.
+        kind: Kind of motion: ``x``, ``y``, ``size`` or ``turn``.
         pace: Change a frame, in periods; its sign tells the two classes of a pair apart.
         phase: Start, in periods, 0 to 1.
         place: Centre of the shape, 0 to 1, in the directions that do not move.
@@ -54,7 +54,7 @@ def make_toy(root: str | Path, seed: int = 0) -> None:
 
     Args:
         root: Folder to fill; lists are written last, so that a list means a complete set.
-        seed: Of every draw.
+        seed: Seed of every draw.
     """
     root = Path(root)
     for split_number, (split, clips_per_class) in enumerate(CLIPS_PER_CLASS.items()):

@@ -20,8 +20,8 @@ def views_per_forward(asked: int, device: torch.device) -> int:
     """Return how many distinct views go through a model at once.
 
     Args:
-        asked: TEST.VIEWS_PER_FORWARD; 0 for what suits the device.
-        device: Where the model is.
+        asked: Value of TEST.VIEWS_PER_FORWARD; 0 for what suits the device.
+        device: Device of the model.
     """
     return asked or (VIEWS_ON_GPU if device.type == "cuda" else VIEWS_ON_CPU)
 
@@ -45,8 +45,8 @@ def classify_views(
 
     Args:
         batches: Views of each video, as a loader gives them.
-        classify: From uint8 (D, T, 3, H, W) to logits (D, K).
-        views_per_forward: Distinct views that go through at once.
+        classify: Function from uint8 (D, T, 3, H, W) to logits (D, K).
+        views_per_forward: Number of distinct views that go through the model at once.
 
     Yields:
         For each video its place in the list of records and its views' logits (V, K), or None and

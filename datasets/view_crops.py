@@ -17,12 +17,12 @@ class ViewCrops:
     """How the frames of a clip become views.
 
     Attributes:
-        resize: From uint8 frames (T, 3, H, W) and a short side, pixels, to resized frames.
-        boxes: From height, width, side of the crop and number of crops to places (top, left). The
-            first is the centre, so that the first views of a test are its centre crops.
-        mirrors_before_resize: A mirror image is made of the stored frames; False: of each crop.
-            Rounding makes the order matter.
-        resizes_floats: Views are float32 in 0..255: frames are resized as floats, not rounded.
+        resize: Function from uint8 frames (T, 3, H, W) and a short side, pixels, to resized frames.
+        boxes: Function from height, width, side of the crop and number of crops to boxes (top,
+            left). The first is the centre, so that the first views of a test are its centre crops.
+        mirrors_before_resize: Whether a mirror image is made of the stored frames; False: of each
+            crop. Rounding makes the order matter.
+        resizes_floats: Whether frames are resized as float32 in 0..255, and not rounded.
     """
 
     resize: Callable[[Tensor, int], Tensor]

@@ -21,10 +21,9 @@ class Views(NamedTuple):
     Attributes:
         distinct: Views that differ, (D, T, 3, H, W), uint8 or, as TEST.CROPS laps has them,
             float32 in 0..255; (0,) when the video is unreadable.
-        view_of: For each nominal view, in the order clip, mirror, crop: its place in distinct,
-            (V,).
-        video: Place in the list of records.
-        error: Why the video is unreadable; empty if it is not.
+        view_of: Index into distinct of each nominal view, in the order clip, mirror, crop, (V,).
+        video: Place of the video in the list of records.
+        error: Reason why the video is unreadable; empty if it is not.
     """
 
     distinct: Tensor
@@ -37,14 +36,14 @@ class TestViews(Dataset[Views]):
     """Every test view of each video; a frame is decoded once and resized once.
 
     Args:
-        records: Videos, frames counted.
-        open_video: From a record to a reader.
-        sample: From the number of frames to indices (num_clips, T).
-        short_side: Of the resized frames, pixels.
+        records: Videos with their frames counted.
+        open_video: Function from a record to a reader.
+        sample: Function from the number of frames to indices (num_clips, T).
+        short_side: Short side of the resized frames, pixels.
         image_size: Side of the crops, pixels.
-        num_crops: 1, 3 or 5, as far as crops has so many.
-        adds_mirrored: After the crops of a clip come those of its mirror image.
-        crops: How frames are resized, cropped and mirrored.
+        num_crops: Number of crops of each clip: 1, 3 or 5, of those that `crops` can make.
+        adds_mirrored: Whether the crops of a clip are followed by those of its mirror image.
+        crops: Functions that resize and crop the frames, and the order of mirroring and resizing.
     """
 
     __test__ = False  # not a test case, whatever its name says to pytest

@@ -26,11 +26,11 @@ def build_windows(cfg: CfgNode) -> Callable[..., np.ndarray]:
 def successive_clips(num_frames: int, clip_len: int, stride: int) -> np.ndarray:
     """Return dense clips that each begin where the one before ends; the last ends with the video.
 
-    So the last two can overlap. A video shorter than a clip gives one, as in the test.
+    The last two can overlap. A video shorter than a clip gives one clip, as in the test.
 
     Args:
-        num_frames: F, frames of the video.
-        clip_len: T, frames of a clip.
+        num_frames: Number of frames of the video, F.
+        clip_len: Number of frames of a clip, T.
         stride: Frames from one frame of a clip to the next.
 
     Returns:

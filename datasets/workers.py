@@ -15,9 +15,9 @@ def num_workers(asked: int, num_processes: int | None = None) -> int:
     """Return the number of loader processes for each training process.
 
     Args:
-        asked: DATA.WORKERS; -1 for a share of the cores that this process may use.
-        num_processes: Training processes of this host; None takes what the launcher says, else one
-            for each GPU.
+        asked: Value of DATA.WORKERS; -1 for a share of the cores that this process may use.
+        num_processes: Number of training processes of this host; None takes what the launcher says,
+            else one for each GPU.
     """
     if asked >= 0:
         return asked
@@ -35,7 +35,7 @@ def start_worker(worker: int) -> None:
     checkpoint, and needs its workers until it has.
 
     Args:
-        worker: Number of the worker, which torch gives.
+        worker: Number of the worker, given by torch.
     """
     torch.set_num_threads(1)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):

@@ -59,7 +59,7 @@ def mirrored_by_name(names: Sequence[str]) -> list[int | None]:
     """Find each class's mirror image by its name.
 
     Args:
-        names: One a class; case and punctuation are ignored, ``SwipeLeft`` is two words.
+        names: Name of each class; case and punctuation are ignored, ``SwipeLeft`` is two words.
 
     Returns:
         For each class the class of its mirror image: itself, its partner, or None where the name

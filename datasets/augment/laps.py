@@ -19,12 +19,12 @@ def laps_boxes(height: int, width: int, size: int, num_crops: int) -> list[Box]:
     """Return the test crops as (top, left) along the longer side, the centre first.
 
     Args:
-        height: Of the resized frame, pixels.
-        width: Of the resized frame, pixels.
+        height: Height of the resized frame, pixels.
+        width: Width of the resized frame, pixels.
         size: Side of the crop, pixels.
-        num_crops: 3: centre, left, right, or centre, top, bottom of a portrait frame; 1: centre.
-            The release begins with left or top. The centre is rounded up, the far crop ends at the
-            edge.
+        num_crops: Number of crops. 3: centre, left, right, or centre, top, bottom of a portrait
+            frame; 1: centre. The release begins with left or top. The centre is rounded up, the far
+            crop ends at the edge.
     """
     spare_rows, spare_columns = height - size, width - size
     top, left = math.ceil(spare_rows / 2), math.ceil(spare_columns / 2)
@@ -44,7 +44,7 @@ LAPS_CHANGES: tuple[Change, ...] = (
 class LapsTransform(ScaleJitterTransform):
     """The training augmentation of the second version: colours, resize, crop, mirror.
 
-    Takes what `ScaleJitterTransform` takes. The colours are changed by `LAPS_CHANGES` on the stored
+    It takes what `ScaleJitterTransform` takes. `LAPS_CHANGES` changes the colours on the stored
     frames, and one set of draws serves the whole clip, in the release's order.
     """
 

@@ -43,8 +43,9 @@ class MultiScaleTransform:
     Args:
         image_size: Side of the result, pixels.
         scales: Sides of the crop as shares of the frame's short side, falling.
-        flip: Mirror half of the clips.
-        rounds_places: Round the place of the crop as PaddleVideo does; the TSM release floors it.
+        flip: Whether half of the clips are mirrored.
+        rounds_places: True rounds the place of the crop, as PaddleVideo does; the TSM release
+            floors.
         colours: Changes of colour; None for none.
     """
 
@@ -89,8 +90,8 @@ def crop_sizes(
     """Return the (height, width) a training crop can have, in the release's order.
 
     Args:
-        height: Of the frame, pixels.
-        width: Of the frame, pixels.
+        height: Height of the frame, pixels.
+        width: Width of the frame, pixels.
         image_size: Side of the model's input; a crop side close to it is made equal.
         scales: Sides as shares of the frame's short side.
     """
@@ -110,12 +111,12 @@ def crop_places(
     """Return the 13 places of a crop, in the release's order; equal ones are kept.
 
     Args:
-        height: Of the frame, pixels.
-        width: Of the frame, pixels.
-        crop_height: Of the crop, pixels.
-        crop_width: Of the crop, pixels.
-        rounds: Round both edges to the nearest pixel, as PaddleVideo does; a side can change by
-            one. False: whole quarters of the spare pixels, up to 3 short of the far edge.
+        height: Height of the frame, pixels.
+        width: Width of the frame, pixels.
+        crop_height: Height of the crop, pixels.
+        crop_width: Width of the crop, pixels.
+        rounds: True rounds both edges to the nearest pixel, as PaddleVideo does; a side can change
+            by one. False takes whole quarters of the spare pixels, up to 3 short of the far edge.
     """
     if not rounds:
         step_down, step_right = (height - crop_height) // 4, (width - crop_width) // 4
@@ -143,11 +144,12 @@ def tsm_crop_boxes(height: int, width: int, size: int, num_crops: int) -> list[B
     """Return the test crops as (top, left), in the release's order.
 
     Args:
-        height: Of the resized frame, pixels.
-        width: Of the resized frame, pixels.
+        height: Height of the resized frame, pixels.
+        width: Width of the resized frame, pixels.
         size: Side of the crop, pixels.
-        num_crops: 1: centre; 3: left, right, centre of the full-resolution test; 5: the corners
-            and the centre. Of 3 and 5, the far ones are up to 3 pixels short of the edge.
+        num_crops: Number of crops. 1: centre; 3: left, right, centre of the full-resolution test;
+            5: the corners and the centre. Of 3 and 5, the far ones end up to 3 pixels short of the
+            edge.
     """
     if num_crops == 1:
         return [(round((height - size) / 2), round((width - size) / 2))]

@@ -17,7 +17,7 @@ NUM_MAGNITUDES = 31  # torchvision's scale of RandAugment: 0 to 30
 
 
 class ClipTransform(Protocol):
-    """What makes a training clip of frames."""
+    """An augmentation that makes a training clip of frames."""
 
     def augment(self, frames: Tensor, rng: Rng, may_mirror: bool = True) -> tuple[Tensor, bool]:
         """Augment uint8 frames (T, 3, H, W) and tell whether they were mirrored."""
@@ -29,8 +29,8 @@ class RandomChanges:
     The frames of a clip get the same operations with the same strength, and lose the same box.
 
     Args:
-        first: Crops and mirrors.
-        num_ops: Operations of RandAugment on each clip; 0 for none.
+        first: Transform that crops and mirrors.
+        num_ops: Number of RandAugment's operations on each clip; 0 for none.
         magnitude: Their strength, 0 to 30.
         erasing_prob: Share of the clips that lose a box of 2 to 33 % of the frame.
         fill: Colour of the box and of what an operation moves in, in units of 0..1.

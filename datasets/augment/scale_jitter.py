@@ -20,8 +20,8 @@ def jitter_scale(frames: Tensor, short_side: int, rounds_side: bool = False) -> 
 
     Args:
         frames: (T, 3, H, W), uint8 or float.
-        short_side: Of the result; frames that have it already are kept as they are.
-        rounds_side: The other side is rounded, as by MMAction2; False: floored.
+        short_side: Short side of the result; frames that have it already are kept as they are.
+        rounds_side: True rounds the other side, as MMAction2 does; False floors it.
 
     Returns:
         Frames of the same type.
@@ -45,8 +45,8 @@ def uniform_boxes(height: int, width: int, size: int, num_crops: int) -> list[Bo
     """Return the boxes of UniformCrop along the longer side as (top, left), the centre first.
 
     Args:
-        height: Of the resized frame, pixels; it or the width is the crop's where three are wanted.
-        width: Of the resized frame, pixels.
+        height: Height of the resized frame, pixels; one of the two is the crop's for three crops.
+        width: Width of the resized frame, pixels.
         size: Side of the crop, pixels.
         num_crops: 3: centre, left, right, or centre, top, bottom; the release ends with the centre.
             The far one is a pixel short of the edge where the spare pixels are odd in number. 1:
@@ -63,10 +63,10 @@ def multi_centre_boxes(height: int, width: int, size: int, num_crops: int) -> li
     """Return the boxes of MultiCenterCrop as (top, left); all lie on the middle rows.
 
     Args:
-        height: Of the resized frame, pixels.
-        width: Of the resized frame, pixels.
+        height: Height of the resized frame, pixels.
+        width: Width of the resized frame, pixels.
         size: Side of the crop, pixels.
-        num_crops: 3: centre, left, right; 1: centre.
+        num_crops: Number of crops. 3: centre, left, right; 1: centre.
     """
     top, spare_columns = (height - size) // 2, width - size
     return [(top, left) for left in (spare_columns // 2, 0, spare_columns)[:num_crops]]
@@ -80,9 +80,9 @@ class ScaleJitterTransform:
 
     Args:
         image_size: Side of the crop, pixels.
-        short_side_range: Short side before the crop, pixels: a uniform draw from low to high,
-            rounded, so that both can come, each half as often as those between.
-        flip: Mirror half of the clips.
+        short_side_range: Range of the short side before the crop, pixels: a uniform draw from low
+            to high, rounded, so that both ends can come, each half as often as those between.
+        flip: Whether half of the clips are mirrored.
         colours: Changes of colour; None for none.
     """
 

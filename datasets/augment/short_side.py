@@ -51,10 +51,11 @@ def crop_boxes(height: int, width: int, size: int, num_crops: int) -> list[Box]:
     """Return the test crops as (top, left).
 
     Args:
-        height: Of the resized frame, pixels.
-        width: Of the resized frame, pixels.
+        height: Height of the resized frame, pixels.
+        width: Width of the resized frame, pixels.
         size: Side of the crop, pixels.
-        num_crops: 3: centre, left, right; 5: centre and the four corners; 1: centre.
+        num_crops: Number of crops. 3: centre, left, right; 5: centre and the four corners; 1:
+            centre.
     """
     spare_rows, spare_columns = max(height - size, 0), max(width - size, 0)
     middle = spare_rows // 2
@@ -73,13 +74,13 @@ class TrainTransform:
 
     Args:
         image_size: Side of the crop, pixels.
-        short_side_range: Short side before the crop, pixels, [low, high).
-        flip: Mirror half of the clips.
-        jitter_one_in: Each colour change hits one clip in so many; 0 for none.
-        brightness: Factors, [low, high).
-        saturation: Factors, [low, high).
-        gamma: Exponents, [low, high).
-        hue: Turns of the hue circle, [low, high).
+        short_side_range: Range of the short side before the crop, pixels, [low, high).
+        flip: Whether half of the clips are mirrored.
+        jitter_one_in: Inverse of the share of clips that each colour change hits; 0 for none.
+        brightness: Range of the factors, [low, high).
+        saturation: Range of the factors, [low, high).
+        gamma: Range of the exponents, [low, high).
+        hue: Range of the turns of the hue circle, [low, high).
     """
 
     def __init__(
@@ -122,12 +123,12 @@ class ColourChanges:
     """Brightness, saturation, gamma and hue of a clip, each changed at random and seldom.
 
     Args:
-        jitter_one_in: Each change hits one clip in so many; 0 for none.
-        brightness: Factors, [low, high).
-        saturation: Factors, [low, high).
-        gamma: Exponents, [low, high).
-        hue: Turns of the hue circle, [low, high).
-        functions: What makes the changes, in this order; None: the first version's.
+        jitter_one_in: Inverse of the share of clips that each change hits; 0 for none.
+        brightness: Range of the factors, [low, high).
+        saturation: Range of the factors, [low, high).
+        gamma: Range of the exponents, [low, high).
+        hue: Range of the turns of the hue circle, [low, high).
+        functions: Functions that make the changes, in this order; None: the first version's.
     """
 
     def __init__(

@@ -32,9 +32,9 @@ class Bitstream:
     """What is known of a stream before its packets.
 
     Attributes:
-        kind_of: From the bytes of a packet, and whether its container calls it a keyframe.
-        max_depth: So many packets may precede one that is shown before them, and the decoder still
-            gives every picture; None: the stream does not say.
+        kind_of: Function from the bytes of a packet, and whether its container calls it a keyframe.
+        max_depth: Number of packets that may precede one that is shown before them, so that the
+            decoder still gives every picture; None: the stream does not say.
     """
 
     kind_of: Callable[[bytes, bool], Kind]
@@ -45,8 +45,8 @@ def describe_bitstream(codec: str, extradata: bytes) -> Bitstream | None:
     """Return what is known of a stream; None where packets and pictures may not go one by one.
 
     Args:
-        codec: FFmpeg's name of the coding, ``h264``.
-        extradata: The parameters that the container holds.
+        codec: Name that FFmpeg has for the coding, ``h264``.
+        extradata: Parameters that the container holds.
     """
     if codec == "h264":
         length_size = (extradata[4] & 3) + 1 if extradata[:1] == b"\1" and extradata[4:] else 0

@@ -9,8 +9,8 @@ def nal_units(data: bytes, length_size: int) -> Iterator[bytes]:
     """Yield the NAL units of H.264 or H.265 data.
 
     Args:
-        data: A packet, or parameters.
-        length_size: Bytes of the length before each unit; 0: start codes stand before them.
+        data: Bytes of a packet, or of parameters.
+        length_size: Number of bytes of the length before each unit; 0: start codes before them.
 
     Raises:
         ValueError: The lengths do not fit.
@@ -30,8 +30,8 @@ def read_reordering(extradata: bytes, length_size: int) -> tuple[int | None, boo
     """Return how far pictures are reordered at most, and whether all are whole frames.
 
     Args:
-        extradata: The parameters that the container holds.
-        length_size: Bytes of the length before each NAL unit in a packet; 0: start codes.
+        extradata: Parameters that the container holds.
+        length_size: Number of bytes of the length before each NAL unit; 0: start codes.
 
     Returns:
         The depth, None where it is not declared; False where there may be fields, or that cannot

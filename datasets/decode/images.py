@@ -45,8 +45,8 @@ def decode_image(file: BinaryIO, max_pixels: int = MAX_FRAME_PIXELS) -> np.ndarr
     white. Colour profiles are not applied.
 
     Args:
-        file: The image; its suffix does not count, but its format is one of `FORMATS`.
-        max_pixels: The most pixels that it may have, by its header.
+        file: Image file; its suffix does not count, but its format is one of `FORMATS`.
+        max_pixels: Largest number of pixels that it may have, by its header.
 
     Raises:
         Exception: One of `IMAGE_ERRORS`: it is broken, too large, or of another format.

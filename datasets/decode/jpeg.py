@@ -22,9 +22,9 @@ def decode_fast(file: BinaryIO, width: int, height: int) -> np.ndarray | None:
     """Decode a JPEG of three colours, uint8 (H, W, 3); None where Pillow has to say what it is.
 
     Args:
-        file: The image; its position is left as it is.
-        width: By its header, pixels.
-        height: By its header, pixels.
+        file: Image file; its position is left as it is.
+        width: Width in its header, pixels.
+        height: Height in its header, pixels.
     """
     decode = fast_decoder()
     if decode is None:

@@ -17,8 +17,8 @@ class Start(NamedTuple):
 
     Attributes:
         frame: Index of its picture.
-        pts: Time of presentation, in units of the stream.
-        size: Bytes.
+        pts: Time of its presentation, in units of the stream.
+        size: Number of bytes.
     """
 
     frame: int
@@ -31,7 +31,7 @@ class PacketIndex:
 
     Args:
         pts: Time of presentation of every frame, ascending.
-        starts: By frame, that of frame 0 first.
+        starts: Starts in the order of their frames, that of frame 0 first.
     """
 
     def __init__(self, pts: list[int], starts: list[Start]) -> None:
@@ -92,7 +92,7 @@ def count_in_header(container: Any, stream: Any, num_bytes: int) -> int:
 
     Args:
         container: PyAV's, just opened; its first packets are read.
-        stream: Of the container.
+        stream: Video stream of the container.
         num_bytes: Size of the file.
 
     Returns:

@@ -36,8 +36,8 @@ class PyAVDecoder:
     """Decodes one file; what was learned of it is kept, but it is open only while it is read.
 
     Args:
-        path: The file.
-        max_pixels: The most pixels of a frame.
+        path: Path of the file.
+        max_pixels: Largest number of pixels of a frame.
     """
 
     name = "PyAV"
@@ -103,7 +103,7 @@ class PyAVDecoder:
         """Return frames, uint8 (H, W, 3).
 
         Args:
-            wanted: Distinct indices, ascending.
+            wanted: Distinct indices of frames, ascending.
 
         Raises:
             UnreadableVideoError: The file cannot be read so far, or ends before.

@@ -72,8 +72,8 @@ def open_video(path: str | Path, max_pixels: int = MAX_FRAME_PIXELS) -> Iterator
     """Open a file with the stream that FFmpeg calls best, to be decoded by one thread.
 
     Args:
-        path: The file.
-        max_pixels: The most pixels of a frame that is decoded.
+        path: Path of the file.
+        max_pixels: Largest number of pixels of a frame that is decoded.
 
     Yields:
         PyAV's container and video stream.
@@ -99,8 +99,8 @@ def decode_frames(path: str | Path, max_pixels: int = MAX_FRAME_PIXELS) -> Itera
     The stream is the one FFmpeg calls best. Its frames may differ in size.
 
     Args:
-        path: The file.
-        max_pixels: The most pixels of a frame.
+        path: Path of the file.
+        max_pixels: Largest number of pixels of a frame.
 
     Raises:
         EndsEarlyError: All frames were yielded, and they are clearly too few.
@@ -186,8 +186,8 @@ def upright(image: Image.Image, matrix: Sequence[int]) -> Image.Image:
     """Turn and mirror a stored picture as its display matrix says.
 
     Args:
-        image: The picture as stored.
-        matrix: a, b, u, c, d, v, x, y, w of FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX.
+        image: Picture as stored.
+        matrix: Values a, b, u, c, d, v, x, y, w of FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX.
 
     Raises:
         ValueError: It asks for an angle that is not a multiple of 90 degrees.

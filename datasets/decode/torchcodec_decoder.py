@@ -39,8 +39,8 @@ class TorchCodecDecoder:
     """Decodes one file with TorchCodec, in its exact mode: every packet is looked at first.
 
     Args:
-        path: The file.
-        max_pixels: The most pixels of a frame.
+        path: Path of the file.
+        max_pixels: Largest number of pixels of a frame.
     """
 
     name = "TorchCodec"

@@ -18,11 +18,12 @@ DECODERS = ("auto", "pyav", "torchcodec")
 
 
 class Decoder(Protocol):
-    """What decodes one file.
+    """Decoder of one file.
 
     Attributes:
-        name: Of the library.
-        errors: What it raises on a file that it cannot read; anything else is a fault of the code.
+        name: Name of the library.
+        errors: Exceptions that it raises on a file that it cannot read; others are faults of the
+            code.
     """
 
     name: str
@@ -45,9 +46,9 @@ class VideoFile:
     """A video file, read frame by frame; nothing stays open between two calls.
 
     Args:
-        path: The file.
-        decoder: ``pyav``, ``torchcodec``, or ``auto``: PyAV, and TorchCodec only without it.
-        max_pixels: The most pixels of a frame; a larger one is unreadable.
+        path: Path of the file.
+        decoder: Library: ``pyav``, ``torchcodec``, or ``auto``: PyAV, TorchCodec only without it.
+        max_pixels: Largest number of pixels of a frame; a larger one is unreadable.
 
     Raises:
         MissingDecoderError: The decoder is not installed.
@@ -89,7 +90,7 @@ class VideoFile:
         """Decode frames as RGB, upright; frame i is the i-th of a decode from the start.
 
         Args:
-            indices: T 0-based indices, in any order; repeated ones are decoded once.
+            indices: T 0-based indices, in any order; a repeated frame is decoded once.
 
         Returns:
             Frames, uint8 (T, H, W, 3).
