@@ -11,9 +11,9 @@ class Accumulation:
     """Which batches of an epoch make a step together, and how much each weighs in it.
 
     Args:
-        size: Batches of a full group.
+        size: Number of batches of a full group.
         num_batches: Number of batches of an epoch.
-        last_group: What becomes of a smaller group at the epoch's end. ``underweight``: its sum is
+        last_group: What happens to a smaller group at the epoch's end. ``underweight``: its sum is
             divided by the full size (TokShift); ``reweight``: by its own; ``drop``: no step is made
             and its gradients are thrown away (PaddleVideo).
 

@@ -20,7 +20,7 @@ def check_agreement(world: World, items: Mapping[str, str]) -> None:
     Another order of lines on one host would give wrong figures, another length a wait without end.
 
     Args:
-        world: Where this process stands.
+        world: Rank and device of this process, and the number of processes.
         items: Texts to compare, digests for instance, by what they stand for; the code is added.
 
     Raises:

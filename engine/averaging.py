@@ -25,10 +25,10 @@ def update_statistics(model: nn.Module, clips: Iterable[Tensor], world: World) -
     process statistics of its own, and sets the norms that partial BN froze to mean 0, variance 1.
 
     Args:
-        model: On the device of the process; left as it was, training or not.
-        clips: This process's batches, (B, T, 3, H, W), as many on every process. A model without
+        model: Model on the device of the process; its training mode is left as it was.
+        clips: Batches of this process, (B, T, 3, H, W), as many on every process. A model without
             norms that learn does not look at them.
-        world: Where this process stands; all processes call together.
+        world: Rank and device of this process. All processes call this together.
     """
     was_training = model.training
     start_training(model)

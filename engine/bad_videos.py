@@ -17,16 +17,16 @@ class TooManyBadVideosError(ValueError):
 
 
 class BadVideos:
-    """Collects the unreadable videos of a run; each is said once by the process that met it.
+    """Collects the unreadable videos of a run; the process that meets one reports it, once.
 
     The file holds a line for each: its path in the list, a tab, and the reason, which names the
     file, what decoded it, and the exception. What it holds of an earlier part of the run stays.
 
     Args:
-        folder: Of the run.
+        folder: Run folder.
         videos: Path of every training video.
-        max_share: Of the videos that may be unreadable.
-        world: Where this process stands.
+        max_share: Largest share of the videos that may be unreadable.
+        world: Rank and device of this process, and the number of processes.
     """
 
     def __init__(self, folder: Path, videos: Sequence[str], max_share: float, world: World) -> None:
@@ -40,10 +40,10 @@ class BadVideos:
         """Take the unreadable videos of a batch.
 
         Args:
-            reasons: By place in the list.
+            reasons: Reason why each is unreadable, by its place in the list.
 
         Raises:
-            TooManyBadVideosError: This process alone has met more than may be.
+            TooManyBadVideosError: This process alone has met more than are allowed.
         """
         for index in reasons.keys() - self._reasons.keys():
             self._reasons[index] = reasons[index]
@@ -55,14 +55,14 @@ class BadVideos:
         return dict(self._reasons)
 
     def restore(self, reasons: Mapping[int, str]) -> None:
-        """Take up those that were known when a checkpoint was written; they are not said again."""
+        """Take up those that a checkpoint knew of; they are not reported again."""
         self._reasons |= reasons
 
     def collect(self) -> None:
         """Write those of all processes, which all call this, to the file.
 
         Raises:
-            TooManyBadVideosError: There are more than may be.
+            TooManyBadVideosError: There are more than are allowed.
         """
         gathered = gather_objects(self._reasons, self.world)
         if gathered is None:

@@ -25,7 +25,7 @@ class Board:
     """A new file of events in a folder, for one series of records.
 
     Args:
-        folder: TensorBoard's; made if it is missing.
+        folder: TensorBoard's folder; made if it is missing.
 
     Raises:
         UnwritableError: The file cannot be written; likewise the methods.
@@ -96,7 +96,7 @@ class Board:
 
 
 def class_tag(label: int, name: str, num_classes: int) -> str:
-    """Return a class in a tag: its label, by which the tags sort, and its name as far as it may."""
+    """Return a class's tag: its label, padded so that tags sort, and its name in plain letters."""
     return f"{label:0{len(str(num_classes - 1))}d}_" + re.sub(r"[^-\w.]", "_", name)
 
 

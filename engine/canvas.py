@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @cache
 def can_draw() -> bool:
-    """Return whether matplotlib is there; where it is not, say so, once."""
+    """Return whether matplotlib is installed; where it is not, say so, once."""
     try:
         import matplotlib.figure  # noqa: F401 - whether it can be
     except ImportError as error:
@@ -40,7 +40,7 @@ def can_draw() -> bool:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure, inches; only where `can_draw`."""
+    """Return an empty figure of a size in inches; only where `can_draw`."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")

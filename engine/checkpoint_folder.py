@@ -61,8 +61,9 @@ class CheckpointFolder:
             ckpt_e{N}.pth and best_ckpt_e{N}.pth, N the 0-based epoch, as the TokShift release does,
             and ckpt_e{N}_part.pth in the middle of epoch N.
         keep_last: Number of newest checkpoints that stay, so that one is left if one is damaged.
-        keep_every: Keep the checkpoint of every so many epochs; 0 for none.
-        is_async: Write beside the training, from a copy in memory.
+        keep_every: Number of epochs from one checkpoint that is kept for good to the next; 0: none
+            is.
+        is_async: Whether they are written beside the training, from a copy in memory.
         metric: See `BestRecord`.
     """
 
@@ -101,7 +102,7 @@ class CheckpointFolder:
         """Write the newest checkpoint, then remove those that it replaces.
 
         Args:
-            content: What `engine.checkpoints.build_checkpoint` returns.
+            content: Checkpoint, as `engine.checkpoints.build_checkpoint` returns it.
         """
         self.wait()
         if self._writer:
@@ -119,9 +120,9 @@ class CheckpointFolder:
         """Take the validation after so many epochs; the newest checkpoint is the best if it leads.
 
         Args:
-            top1: What it gave, percent.
-            epoch: The number of epochs.
-            validated_on: See `BestRecord`.
+            top1: Top-1 of the validation, percent.
+            epoch: Number of finished epochs.
+            validated_on: Digest of the validation's list; see `BestRecord`.
 
         Returns:
             Whether it is the best.
@@ -293,7 +294,7 @@ def write_checkpoint(
     Args:
         path: Final name.
         content: Tensors and plain Python values only, so that ``weights_only`` loading works.
-        before_it_is_named: Called when the bytes lie on the disk.
+        before_it_is_named: Function that is called when the bytes lie on the disk.
     """
     with whole_file(path, before_it_is_named) as file:
         torch.save(content, file)

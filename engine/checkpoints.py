@@ -21,8 +21,8 @@ class TrainingList:
     Attributes:
         sha256: Digest of the list; see `datasets.annotations.list_digest`.
         num_videos: Number of its videos.
-        class_names: By label.
-        clips_per_step: Over all processes and accumulated batches.
+        class_names: Names of the classes by label.
+        clips_per_step: Number of clips of a step, over all processes and accumulated batches.
     """
 
     sha256: str
@@ -36,8 +36,8 @@ class OwnState:
     """What a process alone has in the middle of an epoch.
 
     Attributes:
-        meters: `Progress.state`; empty between two epochs.
-        bad_videos: `BadVideos.state`.
+        meters: Sums that `Progress.state` gives; empty between two epochs.
+        bad_videos: Unreadable videos that `BadVideos.state` gives.
     """
 
     meters: Sequence[float] = ()
@@ -60,14 +60,14 @@ def build_checkpoint(
     averages and what each process has of its own. Everything in it loads with ``weights_only``.
 
     Args:
-        cfg: The config.
-        learner: What is trained.
-        position: The place; the checkpoint counts finished epochs, as released.
+        cfg: Config of the run.
+        learner: Model, optimizer and averages that are trained.
+        position: Place in the training; the checkpoint counts finished epochs, as released.
         best: Highest validation top-1 before, percent.
-        training_list: What is trained on.
-        world: Where this process stands; all processes call together.
-        own: What this process alone has, besides its random states.
-        top1s: What the validations before gave, percent, by number of finished epochs.
+        training_list: Digest, size and classes of the list that is trained on.
+        world: Rank and device of this process. All processes call this together.
+        own: State that this process alone has, besides its random states.
+        top1s: Top-1 of each validation before, percent, by number of finished epochs.
 
     Raises:
         FloatingPointError: A weight or a value of the optimizer or an average is not finite.
@@ -106,11 +106,11 @@ def build_average(
     """Return the checkpoint of averaged weights, to be tested or fine-tuned; it describes itself.
 
     Args:
-        cfg: The config.
+        cfg: Config of the run.
         average: A model whose weights are the average.
-        num_averaged: How many epochs' weights entered it.
+        num_averaged: Number of epochs whose weights entered it.
         top1: Its validation top-1, percent.
-        class_names: By label.
+        class_names: Names of the classes by label.
     """
     state = average.state_dict()
     if cfg.TRAIN.CHECKPOINT_LAYOUT == "released":

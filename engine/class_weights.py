@@ -20,12 +20,12 @@ MAX_BYTES = 1 << 26  # a million numbers
 
 @dataclass(frozen=True)
 class ClassEmphasis:
-    """What of the classes counts more, as a run's start says it.
+    """Which classes count more in this run, as its start reports it.
 
     Attributes:
-        balance: What draws the videos; None: each is drawn once in an epoch.
+        balance: Class balance that draws the videos; None: each is drawn once.
         weights: Factors of the loss by class, (K,), on the device; None: all count alike.
-        weights_kind: Where they are from, LOSS.CLASS_WEIGHTS.
+        weights_kind: Source of the weights, LOSS.CLASS_WEIGHTS.
     """
 
     balance: ClassBalance | None = None
@@ -33,7 +33,7 @@ class ClassEmphasis:
     weights_kind: str = ""
 
     def lines(self, names: Sequence[str]) -> list[str]:
-        """Say what there is, a line each; names are the classes' by label."""
+        """Return a line for each emphasis that there is; names are the classes' by label."""
         lines = [self.balance.describe(names)] if self.balance else []
         if self.weights is not None:
             lines.append(describe_weights(self.weights, self.weights_kind, names))
@@ -56,10 +56,10 @@ def build_emphasis(
     """Build what DATA.BALANCE and LOSS.CLASS_WEIGHTS ask for.
 
     Args:
-        cfg: The config.
-        records: The training videos.
-        mirrored_labels: For each class that of its mirror image, see `ClipMaker`.
-        device: Of the process.
+        cfg: Config of the run.
+        records: Training videos.
+        mirrored_labels: Class of each class's mirror image, see `ClipMaker`.
+        device: Device of the process.
 
     Raises:
         ValueError: See `build_class_weights`.
@@ -80,9 +80,9 @@ def build_class_weights(
     The mean over the training clips is 1, so that a learning rate keeps its meaning.
 
     Args:
-        cfg: The config.
+        cfg: Config of the run.
         labels: Class of each training video.
-        mirrored_labels: For each class that of its mirror image, see `ClipMaker`.
+        mirrored_labels: Class of each class's mirror image, see `ClipMaker`.
 
     Raises:
         ValueError: The file cannot be read, does not hold a number of 0 or more for each class, or
@@ -106,7 +106,7 @@ def read_weights(path: str, num_classes: int) -> list[float]:
     """Read a number for each class, one a line, line number = label - 0-based.
 
     Raises:
-        ValueError: The file cannot be read, or is not so.
+        ValueError: The file cannot be read or does not hold such numbers.
     """
     text = read_text(path, "LOSS.CLASS_WEIGHTS", max_bytes=MAX_BYTES)
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)]
@@ -120,7 +120,7 @@ def read_weights(path: str, num_classes: int) -> list[float]:
 
 
 def describe_weights(weights: Tensor, kind: str, names: Sequence[str]) -> str:
-    """Say from where to where the weights go, above 0."""
+    """Return the range of the weights above 0 in words."""
     least = int(weights.where(weights > 0, float("inf")).argmin())
     most = int(weights.argmax())
     return (

@@ -44,8 +44,8 @@ def run_filled(model: nn.Module, clips: Tensor, size: int) -> Tensor:
     batch norms the black clips would count: then it runs as it is, and what is compiled eager.
 
     Args:
-        model: From clips (B, T, 3, H, W) to logits (..., B, K).
-        clips: At most as many as the size, or they go through as they are.
+        model: Model from clips (B, T, 3, H, W) to logits (..., B, K).
+        clips: Clips, at most as many as the size, or they go through as they are.
         size: Number of clips that the model sees; 0 for no limit.
     """
     num = len(clips)

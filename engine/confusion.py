@@ -30,10 +30,10 @@ def write_confusion(
     """Write a confusion matrix as a table and as a picture.
 
     Args:
-        folder: Of the files.
-        matrix: Videos by true (row) and predicted class, (K, K).
-        names: By label, as they are: the picture has those that can be drawn.
-        title: Of the picture.
+        folder: Folder of the files.
+        matrix: Number of videos by true (row) and predicted class, (K, K).
+        names: Names by label, as they are; the picture has those that can be drawn.
+        title: Title of the picture.
 
     Returns:
         The picture, uint8 (H, W, 3); None where matplotlib is missing, which is said.
@@ -74,9 +74,9 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> np.n
     The counts stand in the cells, and the names at the sides, as far as there is room for them.
 
     Args:
-        matrix: As of `write_confusion`; matplotlib must be there.
-        names: By label.
-        title: Above.
+        matrix: Confusion matrix as of `write_confusion`; matplotlib must be there.
+        names: Names by label.
+        title: Title above the picture.
     """
     K = len(matrix)
     cell = 1.0 if K <= 4 else 0.6 if K <= 12 else 0.36 if K <= MOST_COUNTED else 0.12

@@ -27,10 +27,10 @@ class Curve:
     """Values over the epochs.
 
     Attributes:
-        name: What is drawn, as ``validation top-1``.
-        epochs: Epochs done, with fraction.
-        values: As many.
-        is_of_epochs: There is a value after each epoch; False: at each report of the training.
+        name: Name of what is drawn, as ``validation top-1``.
+        epochs: Number of epochs done at each value, with fraction.
+        values: Values, as many as `epochs` has.
+        is_of_epochs: Whether there is a value after each epoch; False: at each training report.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Panel:
     """Curves that share their axes.
 
     Attributes:
-        title: What all of them are, with the unit.
-        curves: At least one; the first of those of epochs is the one to compare runs by.
+        title: Title of them all, with the unit.
+        curves: Curves, at least one; the first of those of epochs is the one to compare runs by.
     """
 
     title: str

@@ -25,7 +25,7 @@ class FaultExit(SystemExit):
     """The end of this process on an error of the user's.
 
     Args:
-        untold: The error's text, if another process was to tell it, which has the same one.
+        untold: Text of the error, if another process that has the same one was to show it.
     """
 
     def __init__(self, untold: str = "") -> None:
@@ -38,7 +38,7 @@ def leave(status: int, tidy: Iterable[Callable[[], None]] = ()) -> NoReturn:
 
     Args:
         status: Exit status of the process.
-        tidy: Called first, to finish what is being written.
+        tidy: Function that is called first, to finish what is being written.
     """
     if not _is_leaving.acquire(blocking=False):
         leave_to_others()

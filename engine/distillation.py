@@ -29,16 +29,16 @@ def build_teacher(
     """Build what DISTILL asks for.
 
     Args:
-        cfg: Of the student.
-        teacher_cfg: Of the teacher; None: no model teaches.
-        student: On the CPU.
-        videos: The training list.
-        mirrored_labels: For each class that of its mirror image.
-        prepare: From uint8 clips to the teacher's input, on the device.
-        world: Where this process stands.
+        cfg: Config of the student.
+        teacher_cfg: Config of the teacher; None: no model teaches.
+        student: Model of the student, on the CPU.
+        videos: Records of the training list.
+        mirrored_labels: Class of each class's mirror image.
+        prepare: Function from uint8 clips to the teacher's input, on the device.
+        world: Rank and device of this process, and the number of processes.
 
     Returns:
-        What is trained, the student or a pair; what is asked, if anything; and a report.
+        The model to train, the student or a pair; the teacher to ask, if any; and a report.
 
     Raises:
         ValueError: The teacher's file does not fit its config, the list or the classes.

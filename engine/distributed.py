@@ -33,14 +33,14 @@ _NO_WAY = (
 
 @dataclass(frozen=True)
 class World:
-    """Where this process stands.
+    """Rank and device of this process, and the number of processes.
 
     Attributes:
-        rank: Its number, 0-based, over all hosts.
+        rank: Number of this process, 0-based, over all hosts.
         size: Number of processes.
-        local_rank: Its number on this host; picks the GPU.
-        device: What it computes on.
-        is_launched: A process group is up, if only of this process.
+        local_rank: Number of this process on its host; picks the GPU.
+        device: Device that this process computes on.
+        is_launched: Whether a process group is up, if only of this process.
     """
 
     rank: int
@@ -65,13 +65,15 @@ class LaunchOptions:
     """The released flags that say which processes there are.
 
     Attributes:
-        spawn: Start one process for each GPU of this host (``--multiprocessing-distributed``).
-        world_size: With spawn the number of hosts, otherwise of processes; -1 = one.
-        rank: Of this host or process; -1 = 0.
-        url: ``tcp://HOST:PORT`` or ``env://``; empty = a free port of this host.
-        backend: ``nccl`` or ``gloo``; empty = what suits the device.
+        spawn: Whether to start one process for each GPU of this host (``--multiprocessing-
+            distributed``).
+        world_size: Number of hosts with spawn, otherwise of processes; -1 = one.
+        rank: Number of this host or process; -1 = 0.
+        url: Address of the group, ``tcp://HOST:PORT`` or ``env://``; empty = a free port of this
+            host.
+        backend: Name of the backend, ``nccl`` or ``gloo``; empty = what suits the device.
         gpu: Index of the GPU to use, if not that of the local rank.
-        minutes: Silence of a process that counts as its end.
+        minutes: Silence of a process that counts as its end, minutes.
     """
 
     spawn: bool = False
@@ -87,8 +89,8 @@ def launch_options(args: argparse.Namespace, minutes: float = 10.0) -> LaunchOpt
     """Return what the released flags of a command line say of the processes.
 
     Args:
-        args: The command line.
-        minutes: Silence of a process that counts as its end.
+        args: Parsed command line.
+        minutes: Silence of a process that counts as its end, minutes.
     """
     return LaunchOptions(
         spawn=args.multiprocessing_distributed,

@@ -28,7 +28,7 @@ class EventFile:
     """A new file of events in a folder.
 
     Args:
-        folder: TensorBoard's; made if it is missing.
+        folder: TensorBoard's folder; made if it is missing.
 
     Raises:
         UnwritableError: A file cannot be written; likewise the methods.
@@ -67,8 +67,8 @@ def cut_events(folder: Path, holds: Callable[[str, int], bool]) -> None:
     """Remove events from all files of a folder, and what a killed writer left of its last one.
 
     Args:
-        folder: TensorBoard's.
-        holds: Whether an event stays, by its tag and its step.
+        folder: TensorBoard's folder.
+        holds: Function that tells whether an event stays, by its tag and its step.
 
     Raises:
         UnwritableError: A file cannot be written.

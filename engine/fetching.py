@@ -10,7 +10,7 @@ class Fetched:
     A read of a value, as ``item``, would wait for all that the device still has to do.
 
     Args:
-        tensor: On any device; of one on the CPU nothing is copied.
+        tensor: Tensor on any device; of one on the CPU nothing is copied.
     """
 
     def __init__(self, tensor: Tensor) -> None:

@@ -31,7 +31,7 @@ class FolderLock:
     hosts, the holder's beat counts, the time that it keeps writing onto the file.
 
     Args:
-        folder: What is locked.
+        folder: Folder to lock.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -27,8 +27,8 @@ def font_for(text: str, size: float) -> Font:
     """Return the first font that has all letters of a text, else Pillow's.
 
     Args:
-        text: One line.
-        size: Pixels.
+        text: Text of one line.
+        size: Size of the letters, pixels.
     """
     return _open(_file_for(text) or OWN, size)
 
@@ -41,7 +41,7 @@ def font_path(text: str) -> str:
 
 
 def drawable(text: str) -> str:
-    """Return a text as it can be drawn: where no font here has its letters, ``?`` for the odd."""
+    """Return a text as it can be drawn: ``?`` for letters that no font here has."""
     if _file_for(text) is not None:
         return text
     return "".join(letter if letter.isascii() else "?" for letter in text)
@@ -50,7 +50,7 @@ def drawable(text: str) -> str:
 def drawn_names(names: Sequence[str]) -> list[str]:
     """Return names by label as they can be drawn: those of no font here as ``class 3``.
 
-    It is said once of the same names.
+    The warning comes once for the same names.
     """
     return [*_drawn_names(tuple(names))]
 

@@ -20,12 +20,12 @@ class Forwarding:
     can have been saved, and all are killed at once; so they are when somebody insists.
 
     Args:
-        pids: Returns the ids of the processes that run. Each leads a process group, so that Ctrl-C
-            and a closed terminal reach the launcher alone.
+        pids: Function that returns the ids of the processes that run. Each leads a process group,
+            so that Ctrl-C and a closed terminal reach the launcher alone.
 
     Attributes:
         received: The first signal that came, 0 while none has.
-        received_at: When it came, on the monotonic clock.
+        received_at: Time when it came, on the monotonic clock.
     """
 
     def __init__(self, pids: Callable[[], list[int]]) -> None:
@@ -61,7 +61,7 @@ class Forwarding:
     def status(self, status: int) -> int:
         """Return the exit status for what a process ended with, negative for a signal.
 
-        Says that nothing was saved if a signal that was handed on has ended it.
+        It says that nothing was saved if a signal that was handed on has ended the process.
         """
         if status < 0 and -status == self.received:
             say_nothing_saved(self.received)

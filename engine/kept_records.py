@@ -19,10 +19,10 @@ class RecordedPart:
     """How far a run is that goes on, in the counts of its records.
 
     Attributes:
-        iterations: Batches of each process since the run began.
-        epochs: Finished epochs.
-        validated: Epochs after which there was a validation that counts; the next one of them is
-            validated again, or first.
+        iterations: Number of batches of each process since the run began.
+        epochs: Number of finished epochs.
+        validated: Number of epochs after which there was a validation that counts; the next one of
+            them is validated again, or first.
     """
 
     iterations: int
@@ -61,7 +61,7 @@ def cut_records(folder: Path, part: RecordedPart) -> None:
 
     Args:
         folder: Run folder.
-        part: What stays.
+        part: How far the run has come; what lies within stays.
 
     Raises:
         UnwritableError: A file cannot be written.

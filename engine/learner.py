@@ -71,15 +71,15 @@ class Learner:
     """Accumulates gradients over batches and processes, and steps.
 
     Args:
-        model: On the device of the process.
-        optimizer: Of the model's parameters.
-        world: Where this process stands.
-        amp: ``none``, ``auto``, ``bf16`` or ``fp16``.
-        compiles: Run the blocks of the model and its averages through ``torch.compile``.
-        ema_decay: Of the averaged weights, per step; 0 for none.
+        model: Model on the device of the process.
+        optimizer: Optimizer of the model's parameters.
+        world: Rank and device of this process, and the number of processes.
+        amp: Precision: ``none``, ``auto``, ``bf16`` or ``fp16``.
+        compiles: Whether the blocks of the model and its averages go through ``torch.compile``.
+        ema_decay: Decay of the averaged weights, per step; 0 for no average.
         max_grad_norm: Largest global norm of a step's gradient; 0 for no limit.
-        swa_epochs: After which epochs, counted from 1, the weights enter the plain mean
-            (arXiv:1803.05407); none for no mean.
+        swa_epochs: Epochs, counted from 1, after which the weights enter the plain mean
+            (arXiv:1803.05407); an empty range for no mean.
     """
 
     def __init__(
@@ -140,7 +140,8 @@ class Learner:
         """Add up gradients in each process alone, except in the last batch before a step.
 
         Args:
-            is_last: The step follows: in the backward pass the processes average their gradients.
+            is_last: Whether a step follows: the processes then average gradients in the backward
+                pass.
         """
         waits = self.is_parallel and not is_last
         with self.parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]
@@ -156,8 +157,8 @@ class Learner:
         A black clip goes through the model, which does not learn from it, and its gradient is zero.
 
         Args:
-            shape: Of a clip, (T, 3, H, W).
-            is_last: As for `accumulating`.
+            shape: Shape of a clip, (T, 3, H, W).
+            is_last: Whether a step follows, as for `accumulating`.
         """
         for module in self.model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -241,7 +242,7 @@ class Learner:
         """Take up a checkpoint; the weights themselves are loaded before.
 
         Args:
-            momentum: The ``state`` of the optimizer. Its settings stay those of the config.
+            momentum: State of the optimizer. Its settings stay those of the config.
             content: The checkpoint; ``scaler`` and the averages may be missing from it.
 
         Raises:

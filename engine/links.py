@@ -41,11 +41,11 @@ class Link:
     """A connection with a process, over which both send JSON objects, one a line.
 
     Attributes:
-        peer: The process at the other end.
-        silence: Seconds since it was heard.
-        has_parted: It has said that it ends well.
-        signal: That which ends it, as it has said; 0 = none.
-        error: What it ends with, if it has said so here and not on its console.
+        peer: Process at the other end.
+        silence: Seconds since it was last heard.
+        has_parted: Whether it has said that it ends well.
+        signal: Signal that ends it, as it has said; 0 = none.
+        error: Error that it ends with, if it has said so here and not on its console.
     """
 
     def __init__(self, peer: Peer, connection: socket.socket) -> None:
@@ -81,11 +81,11 @@ def gather_links(me: Peer, size: int, host: str, store: dist.Store, minutes: flo
     """Return process 0's links to all others, once each is there.
 
     Args:
-        me: Process 0.
+        me: This process, number 0.
         size: Number of processes.
-        host: What the others know this host by.
-        store: Of the group.
-        minutes: How long to wait.
+        host: Name that the others know this host by.
+        store: Store of the group.
+        minutes: Time to wait, minutes.
 
     Raises:
         ValueError: A process has not come in time.
@@ -121,8 +121,8 @@ def join_links(me: Peer, store: dist.Store, minutes: float) -> list[Link]:
 
     Args:
         me: This process.
-        store: Of the group.
-        minutes: How long to wait.
+        store: Store of the group.
+        minutes: Time to wait, minutes.
 
     Raises:
         ValueError: Process 0, or a process that it waits for, has not come in time.

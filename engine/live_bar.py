@@ -37,10 +37,10 @@ class LiveBar:
     """A bar, or lines, with rate and time left.
 
     Args:
-        total: Things to do.
+        total: Number of things to do.
         noun: What they are, in the singular.
-        label: What is done with them; begins the line.
-        say: Takes a plain line; None: the log does.
+        label: Name of the work; begins the line.
+        say: Function that takes a plain line; None: the log does.
         is_shown: Whether this process shows it.
     """
 

@@ -21,11 +21,11 @@ class MeanScores:
     """The scores of N videos, each averaged over its views.
 
     Attributes:
-        videos: Paths as in the list, (N,).
+        videos: Paths of the videos as in the list, (N,).
         labels: (N,), int64; multi-hot (N, K) where a video may have several classes, of which
             `load` reads none.
-        values: (N, K), float32.
-        are_logits: They are logits; False: probabilities.
+        values: Averaged scores, (N, K), float32.
+        are_logits: Whether the scores are logits; False: probabilities.
     """
 
     videos: np.ndarray
@@ -67,8 +67,8 @@ class MeanScores:
         """Read a scores.npz of the test; for logits without its many views.
 
         Args:
-            path: The file.
-            average_logits: Average logits over the views; False: probabilities.
+            path: Path of the file.
+            average_logits: Whether logits are averaged over the views; False: probabilities.
 
         Raises:
             ValueError: The file is missing, damaged or no such file, or a video may have several
@@ -90,7 +90,7 @@ class MeanScores:
 
 
 def reliability_in_words(reliability: Mapping[str, Any]) -> str:
-    """Say what `MeanScores.reliability` returns, behind the figures that it is of."""
+    """Return what `MeanScores.reliability` says in words, to stand behind the figures."""
     low, high = reliability["top1_interval"]
     return (
         f"95 % interval of top1 {low:.2f} to {high:.2f}, "
@@ -102,10 +102,10 @@ class SharedVideos(NamedTuple):
     """Which videos two lists share.
 
     Attributes:
-        first: Their places in the first list.
-        second: In the second, in the same order.
+        first: Places of the shared videos in the first list.
+        second: Places in the second list, in the same order.
         only_first: Paths of the others of the first list.
-        only_second: Of the second.
+        only_second: Paths of the others of the second list.
     """
 
     first: list[int]

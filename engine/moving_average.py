@@ -13,7 +13,7 @@ class MovingAverage:
     counter on the device and reads it at each step. Buffers are copied.
 
     Args:
-        model: Whose weights are averaged; it is copied.
+        model: Model whose weights are averaged; it is copied.
         decay: Share of the average that a step leaves, 0 to 1.
     """
 

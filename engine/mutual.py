@@ -8,8 +8,8 @@ class MutualPair(nn.Module):
     """A student and its teacher on the same clips; in evaluation the student alone.
 
     Args:
-        student: From clips (B, T, 3, H, W) to logits (B, K); what is kept in the end.
-        teacher: The same.
+        student: Model from clips (B, T, 3, H, W) to logits (B, K), which is kept in the end.
+        teacher: Model of the same kind, which only learns along.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:

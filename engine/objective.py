@@ -16,10 +16,10 @@ class Target:
     """The target of one batch.
 
     Attributes:
-        labels: Of the clips, (B,), int64, on the device.
+        labels: Classes of the clips, (B,), int64, on the device.
         label_smoothing: Share of the target spread over all classes.
-        mix: How the clips were mixed; None: not at all.
-        class_weights: How much a clip counts by its class, (K,), on the device; None: all alike.
+        mix: Pairs and shares of the mixed clips; None: they are not mixed.
+        class_weights: Weight of a clip by its class, (K,), on the device; None: all count alike.
     """
 
     labels: Tensor
@@ -87,10 +87,10 @@ class TaughtTarget:
     """The target of a batch that a teacher has answered (arXiv:1503.02531).
 
     Attributes:
-        own: That of the labels.
+        own: Target of the labels.
         answers: The teacher's softened probabilities, (B, K).
-        weight: Of the teacher's term; the rest is the labels'.
-        temperature: That softened the answers.
+        weight: Weight of the teacher's term; the rest is the labels'.
+        temperature: Temperature that the answers were softened with.
     """
 
     own: Target
@@ -113,8 +113,8 @@ class MutualTarget:
     """The target of a batch for two models that learn from each other; see `MutualPair`.
 
     Attributes:
-        own: That of the labels, for both.
-        weight: Of what the two differ by.
+        own: Target of the labels, for both models.
+        weight: Weight of the term by which the two differ.
     """
 
     own: Target
@@ -136,11 +136,11 @@ class Objective:
 
     Args:
         label_smoothing: Share of the target spread over all classes; of a mixed clip's both.
-        is_mutual: Two models learn together, and from each other.
-        teacher_weight: Of the term of a teacher, or of the other model.
-        temperature: That a teacher's answers are softened by.
-        class_weights: How much the labels' loss of a clip counts by its class, (K,), on the device;
-            what a teacher or the other model says counts alike. None: all do.
+        is_mutual: Whether two models learn together, and from each other.
+        teacher_weight: Weight of the term of a teacher, or of the other model.
+        temperature: Temperature that a teacher's answers are softened with.
+        class_weights: Weight of the labels' loss of a clip by its class, (K,), on the device; what
+            a teacher or the other model says counts alike. None: all count alike.
         is_multi_label: A clip may have several classes; then there are neither weights nor
             teachers.
     """
@@ -168,7 +168,7 @@ class Objective:
 
         Args:
             labels: Of the clips, (B,), or multi-hot (B, K).
-            mix: How the clips were mixed, as `Mixer.draw` said.
+            mix: Mixing of the clips, as `Mixer.draw` returned it.
             answers: Softened probabilities of a teacher, (B, K); None: there is none.
         """
         if self.is_multi_label:
@@ -185,8 +185,8 @@ def build_objective(cfg: CfgNode, class_weights: Tensor | None = None) -> Object
     """Build the objective of a config.
 
     Args:
-        cfg: The config.
-        class_weights: See `engine.class_weights`; on the device.
+        cfg: Config of the run.
+        class_weights: Weights of the classes on the device; see `engine.class_weights`.
     """
     distill = cfg.DISTILL
     return Objective(

@@ -18,8 +18,9 @@ class Pace:
         """Return the seconds until the last epoch's end.
 
         Args:
-            epochs_done: Since the run began, with fraction; more than at the start of the clock.
-            num_epochs: Of the run.
+            epochs_done: Number of epochs since the run began, with fraction; more than at the start
+                of the clock.
+            num_epochs: Number of epochs of the run.
         """
         assert self._start is not None
         start, epochs_before = self._start

@@ -31,15 +31,16 @@ def parameter_groups(
     learning rate.
 
     Args:
-        model: A transformer or ResNet of ours; for ``tsm`` and ``paddle`` of convolutions, linear
-            layers and batch norms; for ``one`` without layer decay anything.
-        policy: ``one``: all alike; ``vit``: no decay on vectors, class token and embeddings;
-            ``pp_timesformer``: none on class token, embeddings and the head's bias, as in
-            PaddleVideo; ``tsm``: the TSM release's eight groups, in its order; ``paddle``:
+        model: Transformer or ResNet of ours; for ``tsm`` and ``paddle`` of convolutions, linear
+            layers and batch norms; for ``one`` without layer decay any module.
+        policy: Rule for the groups. ``one``: all alike; ``vit``: no decay on vectors, class token
+            and embeddings; ``pp_timesformer``: none on class token, embeddings and the head's bias,
+            as in PaddleVideo; ``tsm``: the TSM release's eight groups, in its order; ``paddle``:
             PaddleVideo's for TSM.
-        weight_decay: Of what is decayed.
-        boosts_head: Under ``tsm``, the linear weight learns 5 times as fast and its bias 10 times.
-        is_flow: Under ``tsm``, the first convolution learns 5 times as fast, its bias 10 times.
+        weight_decay: Decay rate of the parameters that are decayed at all.
+        boosts_head: Whether, under ``tsm``, the linear weight learns 5 times as fast and its bias
+            10.
+        is_flow: Whether, under ``tsm``, the first convolution learns 5 times as fast, its bias 10.
         layer_decay: Factor on the learning rate from each layer to the one below it.
 
     Raises:
@@ -77,8 +78,8 @@ def layer_of(name: str, layer_names: Sequence[tuple[str, ...]]) -> int:
     """Return how deep a parameter lies, as BEiT counts (arXiv:2106.08254).
 
     Args:
-        name: Of the parameter.
-        layer_names: Of its model, see `models.video_model.VideoModel`.
+        name: Name of the parameter.
+        layer_names: Names of its model's layers, see `models.video_model.VideoModel`.
 
     Returns:
         0 for the embedding or stem, up to len(layer_names) for the final norm and the head.

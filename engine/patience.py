@@ -13,8 +13,9 @@ class Patience:
     unbroken one would.
 
     Args:
-        limit: Epochs without a better top-1 after which it ends, `TRAIN.PATIENCE`; 0 = never.
-        top1s: Of the validations so far, percent, by number of finished epochs.
+        limit: Number of epochs without a better top-1 after which it ends, `TRAIN.PATIENCE`; 0 =
+            never.
+        top1s: Top-1 of the validations so far, percent, by number of finished epochs.
     """
 
     def __init__(self, limit: int, top1s: Mapping[int, float] | None = None) -> None:
@@ -22,7 +23,7 @@ class Patience:
         self.top1s = dict(top1s or {})
 
     def add(self, num_epochs: int, top1: float) -> None:
-        """Take the validation after so many epochs; on rank 0."""
+        """Take in the top-1 of the validation after so many epochs; on rank 0."""
         self.top1s = {epoch: value for epoch, value in self.top1s.items() if epoch < num_epochs}
         self.top1s[num_epochs] = top1
 

@@ -41,7 +41,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def connect(host: str, port: int, minutes: float, waiter: str, awaited: str) -> socket.socket:
-    """Connect to a port as soon as somebody listens there; say now and then that he is awaited.
+    """Connect to a port as soon as somebody listens there; name the awaited one now and then.
 
     Args:
         host: Name or number of the host.

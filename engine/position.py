@@ -11,9 +11,10 @@ class Position:
 
     Attributes:
         epoch: Number of finished epochs.
-        offset: Clips of the epoch after them that were trained on, over all processes.
+        offset: Number of clips of the next epoch that were trained on, over all processes.
         dealt_to: Number of processes when that epoch began; see `EpochSampler`.
-        iterations: Batches of each process since the run began, whatever the processes were.
+        iterations: Number of batches of each process since the run began, however many processes
+            ran.
     """
 
     epoch: int = 0
@@ -38,10 +39,10 @@ class EpochPart:
     """The batches of an epoch that are to be trained on: all of them, or those after a checkpoint.
 
     Args:
-        start: The place before the first of them.
-        batches_per_epoch: Batches of a whole epoch with the processes of now.
-        num_batches: Those that are left.
-        clips_per_batch: Over all processes.
+        start: Place before the first of them.
+        batches_per_epoch: Number of batches of a whole epoch with the present processes.
+        num_batches: Number of batches that are left.
+        clips_per_batch: Number of clips of a batch over all processes.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class EpochPart:
 
     @property
     def num_before(self) -> float:
-        """Batches before the first; no whole number where the processes were others."""
+        """Number of batches before the first; not whole where the number of processes differed."""
         return self.start.offset / self.clips_per_batch
 
     def number(self, i: int) -> int:

@@ -12,9 +12,9 @@ class ProcessName(NamedTuple):
     """A process, also after its id has gone to another one.
 
     Attributes:
-        host: Of the process, in letters that a file name may hold; a container may share it with
+        host: Name of the host, in letters that a file name may hold. A container may share it with
             others, so the name space of its process ids stands behind it.
-        pid: Its id there.
+        pid: Process id there.
         start: Its start in the kernel's clock ticks since boot; 0 where the kernel does not tell.
     """
 
@@ -24,7 +24,7 @@ class ProcessName(NamedTuple):
 
     @classmethod
     def own(cls) -> "ProcessName":
-        """Return that of this process."""
+        """Return the name of this process."""
         return cls(_own_host(), os.getpid(), _start_of(os.getpid()))
 
     def is_gone(self) -> bool | None:

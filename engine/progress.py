@@ -31,10 +31,10 @@ class _Iteration:
     """What one iteration gave.
 
     Attributes:
-        number: Of the epoch, 1-based.
-        step: Of the run, 0-based.
+        number: Number of the epoch, 1-based.
+        step: Number of the iteration in the run, 0-based.
         figures: Loss, top-1 and top-5 hits.
-        num_clips: Of the batch.
+        num_clips: Number of clips of the batch.
         videos: Names of the batch's videos.
     """
 
@@ -48,17 +48,17 @@ class _Iteration:
 class Progress:
     """Adds up an epoch of training and reports every few iterations.
 
-    The device is never waited for between two reports: figures are looked at once they have come,
+    The device is never waited for between two reports. Figures are looked at once they have come,
     which on a CPU is an iteration later. A loss that is not finite then stops the run.
 
     Args:
         part: The batches of the epoch that are trained on.
         num_epochs: Number of epochs of the run.
-        world: Where this process stands.
-        print_freq: Iterations between reports.
-        runlog: Where the reports go, besides the console.
-        totals: What `state` gave when the epoch was broken off; empty for a whole one.
-        pace: Of the run, for the time left; None: of this epoch alone.
+        world: Rank and device of this process, and the number of processes.
+        print_freq: Number of iterations from one report to the next.
+        runlog: Records that get the reports, besides the console.
+        totals: Sums that `state` gave when the epoch was broken off; empty for a whole one.
+        pace: Pace of the run, for the time left; None: that of this epoch alone.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class Progress:
         """Take the figures of one iteration.
 
         Args:
-            loss: Mean of the batch, on the device.
+            loss: Mean loss of the batch, on the device.
             hits: Top-1 and top-5 hits of the batch, (2,), on the device; of mixed clips, shares.
-            num_clips: Of the batch.
+            num_clips: Number of clips of the batch.
             videos: Names of the batch's videos.
 
         Raises:
@@ -139,7 +139,7 @@ class Progress:
         return [*self._totals]
 
     def report(self, rate: float, is_forced: bool = False) -> None:
-        """Every print_freq iterations, at the end and when forced, write a line and the records.
+        """Write a line and the records: every print_freq iterations, at the end and when forced.
 
         Before a run's first line the time left is told on the console.
         """

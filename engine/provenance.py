@@ -35,9 +35,9 @@ def describe_run(
     """Return what a run's records say of it, as plain values; never fails. All processes call.
 
     Args:
-        cfg: The config.
-        lists: The records by split: ``train``, ``val``, ``test``.
-        world: Where this process stands.
+        cfg: Config of the run.
+        lists: Records by split: ``train``, ``val``, ``test``.
+        world: Rank and device of this process, and the number of processes.
     """
     hosts = gather_objects(socket.gethostname(), world) or []
     return {
@@ -56,7 +56,7 @@ def describe_run(
 
 
 def file_sha256(*paths: str | Path) -> str:
-    """Return the SHA-256 of a file, or of several one behind the other; 64 hex digits."""
+    """Return the SHA-256 of a file, or of several files in a row; 64 hex digits."""
     digest = hashlib.sha256()
     for path in paths:
         with Path(path).open("rb") as file:

@@ -21,10 +21,10 @@ def figure_remarks(
     need not have those of the training.
 
     Args:
-        cfg: The config.
-        records: What was tested.
-        checkpoint: The file that was tested.
-        caveat: What the file says of its weights, see `LoadReport`.
+        cfg: Config of the test.
+        records: Videos that were tested.
+        checkpoint: Path of the file that was tested.
+        caveat: Remark of the file on its weights, see `LoadReport`.
     """
     of_weights = f"{checkpoint} is {caveat}" if caveat else ""
     first = [*filter(None, (smoke_remark(cfg), of_weights))]

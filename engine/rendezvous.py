@@ -22,7 +22,7 @@ class Address:
     Attributes:
         host: Name or number of the host of process 0.
         port: Port on it.
-        is_served: Another process, torchrun's agent, holds the store already.
+        is_served: Whether another process, torchrun's agent, holds the store already.
     """
 
     host: str
@@ -52,8 +52,8 @@ def open_store(address: Address, rank: int, size: int, minutes: float) -> dist.S
     """Open the store of a group; process 0 holds it, the others wait for that.
 
     Args:
-        address: Where it is.
-        rank: This process.
+        address: Address of the store.
+        rank: Rank of this process.
         size: Number of processes.
         minutes: Time until an answer counts as missing.
 

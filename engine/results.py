@@ -31,11 +31,11 @@ def record_epoch(
     """Record and say what an epoch of training gave.
 
     Args:
-        runlog: Of the run.
-        num_epochs: Finished ones, this one included.
-        means: loss, top1 and top5 over all processes.
-        rate: Learning rate at its beginning.
-        num_classes: Of the model; a top-5 that is trivial is left out.
+        runlog: Records of the run.
+        num_epochs: Number of finished epochs, this one included.
+        means: Means of loss, top1 and top5 over all processes.
+        rate: Learning rate at the beginning of the epoch.
+        num_classes: Number of classes; a top-5 that is trivial is left out.
     """
     names = shown_tops(num_classes)
     tops = {name: means[name] for name in names}
@@ -67,14 +67,14 @@ def record_validation(
     """Record and say the figures of a validation; return what chooses the best, percent.
 
     Args:
-        runlog: Of the run.
-        num_epochs: Finished ones.
-        scores: Of the videos.
-        mean_scores: Averaged over the views, (N, K).
-        loss: Mean over single views.
-        kind: ``val``, or ``swa`` for the averaged weights.
-        class_names: By label.
-        unreadable: Why the other videos were left out, a line each.
+        runlog: Records of the run.
+        num_epochs: Number of finished epochs.
+        scores: Scores of the videos.
+        mean_scores: Scores averaged over the views, (N, K).
+        loss: Mean loss over single views.
+        kind: Kind of the records: ``val``, or ``swa`` for the averaged weights.
+        class_names: Names of the classes by label.
+        unreadable: Reasons why the other videos were left out, a line each.
     """
     figures = scores.figures(mean_scores)
     shown = scores.shown_figures(figures)
@@ -109,10 +109,10 @@ def by_tag(
     """Return figures by tags of TensorBoard: the shown ones, and the one of each class.
 
     Args:
-        kind: ``val``, ``swa`` or ``test``: the group of the tags.
-        figures: Of `Scores.figures`.
-        shown: Of `Scores.shown_figures`.
-        class_names: By label.
+        kind: Group of the tags: ``val``, ``swa`` or ``test``.
+        figures: All figures, as `Scores.figures` returns them.
+        shown: Figures to show, as `Scores.shown_figures` returns them.
+        class_names: Names of the classes by label.
     """
     name, values = class_figures(figures)
     of_class = "ap_of_class" if name == "per_class_ap" else "top1_of_class"
@@ -140,14 +140,14 @@ def write_results(
 
     Args:
         folder: Run folder.
-        scores: Of the readable videos.
-        unreadable: Why the others are not, a line each.
-        class_names: By label.
-        source: What else results.json tells of where the figures come from; its ``remarks`` are
-            said beside the figures.
-        average_logits: Average logits over the views; False: probabilities.
-        num_epochs: Of the tested checkpoint, as far as it says.
-        trackers: What gets the figures, too.
+        scores: Scores of the readable videos.
+        unreadable: Reasons why the others are not readable, a line each.
+        class_names: Names of the classes by label.
+        source: Further entries of results.json, on where the figures come from; its ``remarks`` are
+            shown beside the figures.
+        average_logits: Whether logits are averaged over the views; False: probabilities.
+        num_epochs: Number of epochs of the tested checkpoint, as far as it says.
+        trackers: Services that get the figures, too.
 
     Raises:
         UnwritableError: A file cannot be written.

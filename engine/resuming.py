@@ -37,9 +37,9 @@ class Start:
         best: Highest validation top-1 before, percent; -1 in a fresh run.
         awaits_validation: Whether the run was broken off between the end of an epoch and its
             validation, which then comes first.
-        meters: What this process's `Progress` goes on from; empty at the beginning of an epoch.
+        meters: Sums that this process's `Progress` goes on from; empty at an epoch's beginning.
         bad_videos: The unreadable training videos known by now, by place in the list.
-        top1s: What the validations before gave, percent, by number of finished epochs.
+        top1s: Top-1 of each validation before, percent, by number of finished epochs.
     """
 
     position: Position
@@ -56,12 +56,12 @@ def resume(learner: Learner, path: str, world: World) -> dict[str, Any]:
     Settings of the optimizer are those of the config.
 
     Args:
-        learner: What is trained from here on.
-        path: A checkpoint of ours or a released one.
-        world: Where this process stands.
+        learner: Learner that is trained from here on.
+        path: Path of a checkpoint of ours or a released one.
+        world: Rank and device of this process, and the number of processes.
 
     Returns:
-        What the checkpoint holds.
+        The content of the checkpoint.
 
     Raises:
         ValueError: The file is no training checkpoint, does not fit the model, or holds values that
@@ -100,15 +100,15 @@ def find_start(
     list or in another order, it begins anew.
 
     Args:
-        content: The checkpoint.
-        validated: What the validations gave in the checkpoint's folder.
-        cfg: The config of now.
-        training_list: What is trained on now.
-        batches_per_epoch: Of each process now.
-        world: Where this process stands.
+        content: Content of the checkpoint.
+        validated: Results of the validations in the checkpoint's folder.
+        cfg: Config of this run.
+        training_list: List that this run trains on.
+        batches_per_epoch: Number of batches of each process in an epoch of this run.
+        world: Rank and device of this process, and the number of processes.
 
     Raises:
-        ValueError: The classes of the checkpoint are others.
+        ValueError: The classes of the checkpoint are not those of this run.
     """
     check_same_names(
         training_list.class_names,
@@ -159,7 +159,7 @@ def read_training_checkpoint(path: str) -> dict[str, Any]:
     """Read a checkpoint that training can go on from.
 
     Raises:
-        ValueError: It holds weights alone; says that --tune_from takes those.
+        ValueError: It holds weights alone; the text says that --tune_from takes those.
     """
     hint = "--resume takes a checkpoint of a training run; to start from these weights: --tune_from"
     if path.endswith(WEIGHTS_ALONE) or Path(path).is_dir():

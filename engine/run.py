@@ -22,9 +22,8 @@ class Run:
 
     Attributes:
         cfg: The experiment.
-        world: Where this process stands.
-        log: The records of the run; those of a test, and of all processes but the first, keep
-            nothing.
+        world: Rank and device of this process, and the number of processes.
+        log: Records of the run; those of a test, and of all processes but the first, keep nothing.
     """
 
     cfg: CfgNode

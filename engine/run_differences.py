@@ -39,10 +39,10 @@ def differences(
     """Say what differs, a line each, as far as the checkpoint tells.
 
     Args:
-        content: The checkpoint.
-        cfg: The config of now.
-        training_list: What is trained on now.
-        world: Where this process stands.
+        content: Content of the checkpoint.
+        cfg: Config of this run.
+        training_list: List that this run trains on.
+        world: Rank and device of this process, and the number of processes.
     """
     lines = [
         f"{key} {theirs!r} -> {ours!r}"

@@ -42,7 +42,7 @@ class RunFolder:
     """The run folder, which rank 0 holds from `claim` to `release`.
 
     Args:
-        path: The folder. It may be ``.`` or a link, which stays a link.
+        path: Path of the folder. It may be ``.`` or a link, which stays a link.
     """
 
     def __init__(self, path: Path) -> None:

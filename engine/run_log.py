@@ -58,7 +58,7 @@ def open_runlog(
     Args:
         folder: Run folder.
         is_main: Whether this process keeps the records.
-        part: How far the run is that goes on in this folder: what its records hold beyond is
+        part: How far the run has come that goes on in this folder: what its records hold beyond is
             removed. None for a run that begins here: one that the folder holds already is moved to
             a numbered name beside it, so that nothing is overwritten.
 
@@ -142,9 +142,9 @@ class RunLog:
 
         Args:
             step: Number of finished epochs.
-            matrix: Videos by true and predicted class.
-            names: Of the classes.
-            kind: Of the validation.
+            matrix: Number of videos by true and predicted class.
+            names: Names of the classes.
+            kind: Kind of the validation, ``val`` or ``swa``.
         """
         title = f"{kind} after epoch {step}: {matrix.sum()} videos"
         pixels = write_confusion(self.folder, matrix, names, title)

@@ -17,10 +17,10 @@ class SavePoints:
     each other after every batch, and read the answer after the next one, when it has long come.
 
     Args:
-        minutes: Time between two checkpoints; 0 = never by time.
-        steps: Steps between two checkpoints; 0 = never by steps.
-        world: Where this process stands.
-        signals: Of this process.
+        minutes: Minutes between two checkpoints; 0 = never by time.
+        steps: Number of steps between two checkpoints; 0 = never by steps.
+        world: Rank and device of this process, and the number of processes.
+        signals: Stop signals of this process.
     """
 
     def __init__(self, minutes: float, steps: int, world: World, signals: StopSignals) -> None:

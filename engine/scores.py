@@ -31,11 +31,11 @@ class Scores:
     """The logits of all nominal views of N videos.
 
     Attributes:
-        videos: Paths as in the list, (N,).
+        videos: Paths of the videos as in the list, (N,).
         labels: (N,), int64; where a video may have several classes multi-hot, (N, K), uint8.
-        view_logits: (N, V, K), float32; V runs over clips, then mirrorings, then crops.
-        num_clips: Clips in time of each video.
-        num_crops: Crops of each clip, the centre first.
+        view_logits: Logits, (N, V, K), float32; V runs over clips, then mirrorings, then crops.
+        num_clips: Number of clips in time of each video.
+        num_crops: Number of crops of each clip, the centre first.
     """
 
     videos: np.ndarray
@@ -56,8 +56,8 @@ class Scores:
 
         Args:
             average_logits: Average logits; False: probabilities, of several classes sigmoids.
-            num_clips: Use the first so many clips; 0 = all.
-            num_crops: Use the first so many crops; 0 = all.
+            num_clips: Number of first clips to use; 0 = all.
+            num_crops: Number of first crops to use; 0 = all.
         """
         N, _, K = self.view_logits.shape
         views = self.view_logits.reshape(N, self.num_clips, -1, self.num_crops, K)
@@ -130,7 +130,7 @@ class Scores:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: The file is missing, damaged or no such file.
+            ValueError: The file is missing, damaged or not of this kind.
         """
         names = ("videos", "labels", "view_logits", "num_clips", "num_crops")
         try:
@@ -227,12 +227,12 @@ def collect_scores(
     """Put the processes' results in the list's order and prove that each video is there once.
 
     Args:
-        results: For each video its path, its place in the list and its views' logits (V, K), or
-            None and why it is unreadable.
-        videos: Paths as in the list.
+        results: For each video its path, its place in the list, and its views' logits (V, K) or
+            None and the reason why it is unreadable.
+        videos: Paths of the videos as in the list.
         labels: Of the videos, (N,) or multi-hot (N, K).
-        num_clips: Clips in time of each video.
-        num_crops: Crops of each clip.
+        num_clips: Number of clips in time of each video.
+        num_crops: Number of crops of each clip.
 
     Returns:
         The scores of the readable videos; why the others are not, a line each.

@@ -21,10 +21,10 @@ def part_to_use(
     These are spread evenly over the list, which is often sorted by class.
 
     Args:
-        records: Of the whole list.
-        cfg: The config.
+        records: Records of the whole list.
+        cfg: Config of the run.
         split: ``train``, ``val`` or ``test``.
-        world: Where this process stands.
+        world: Rank and device of this process, and the number of processes.
     """
     is_train = split == "train"
     at_once = cfg.TRAIN.CLIPS_PER_GPU // cfg.AUG.REPEATS if is_train else cfg.VAL.VIDEOS_PER_GPU
@@ -35,7 +35,7 @@ def part_to_use(
 
 
 def smoke_remark(cfg: CfgNode) -> str:
-    """Return what a reader of a smoke run's figures must know; "" of a real run."""
+    """Return the remark that a smoke run's figures need; "" for a real run."""
     if not cfg.TRAIN.MAX_ITERATIONS:
         return ""
     batches = counted(cfg.TRAIN.MAX_ITERATIONS, "batch", "batches")

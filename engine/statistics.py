@@ -14,7 +14,7 @@ def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, f
     Args:
         correct: Number of hits.
         total: Number of videos, at least 1.
-        z: Standard deviations on each side; 1.96 for 95 %.
+        z: Number of standard deviations on each side; 1.96 for 95 %.
 
     Raises:
         ValueError: There are no videos, or more hits than videos.
@@ -36,8 +36,8 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int =
     is the mean distance of a bin's mean probability from its accuracy, weighted by its videos.
 
     Args:
-        probabilities: Of K classes, (N, K).
-        labels: (N,).
+        probabilities: Probabilities of K classes, (N, K).
+        labels: Class of each video, (N,).
         bins: Number of bins; a bin holds its upper end.
 
     Raises:

@@ -32,8 +32,8 @@ class StopSignals:
 
     Attributes:
         received: The first signal that came, 0 while none has.
-        way_out: What the line that the process ends with says about going on.
-        tidy: Called before the process ends, to finish what is being written.
+        way_out: Advice on going on, in the line that the process ends with.
+        tidy: Functions that are called before the process ends, to finish what is being written.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class StopSignals:
         """Take the signals over from Python, whose answer is a traceback or a silent death.
 
         Returns:
-            The handlers before, by signal.
+            The handlers that were there before, by signal.
         """
         self._process = os.getpid()
         if threading.current_thread() is not threading.main_thread():
@@ -119,10 +119,10 @@ class StopSignals:
 
 
 def take_signals(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Set a handler for every signal that asks to stop; return those before, by signal.
+    """Set a handler for every signal that asks to stop; return the previous ones, by signal.
 
-    Of ignored ones HUP alone stays so: nohup means it. A script's ``&`` has INT ignored, and does
-    not.
+    Of the signals that are ignored, HUP alone stays ignored: nohup means it. A script's ``&`` has
+    INT ignored without meaning it.
     """
     taken = [
         number

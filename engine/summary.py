@@ -29,12 +29,12 @@ def log_start(
     """Keep the config; say what runs, on what, and whether the rate goes with the batch.
 
     Args:
-        cfg: The config.
-        world: Where this process stands; rank 0 alone speaks.
-        model: What is trained.
-        num_accumulated: Batches of each step.
-        num_train: Videos to train on.
-        num_val: Videos to validate on.
+        cfg: Config of the run.
+        world: Rank and device of this process, and the number of processes; rank 0 alone speaks.
+        model: Model that is trained.
+        num_accumulated: Number of batches of each step.
+        num_train: Number of videos to train on.
+        num_val: Number of videos to validate on.
     """
     if not world.is_main:
         return
@@ -75,11 +75,11 @@ def write_config(path: Path, cfg: CfgNode) -> None:
 
 
 def rate_advice(cfg: CfgNode, batch: int) -> str:
-    """Say what learning rate the recipe's is in proportion, where this run's is another; else "".
+    """Return advice where this run's learning rate is not the recipe's in proportion; else "".
 
     Args:
-        cfg: The config.
-        batch: Clips of a step over all processes.
+        cfg: Config of the run.
+        batch: Number of clips of a step over all processes.
     """
     rate, reference_rate = cfg.OPTIM.LR, cfg.OPTIM.REFERENCE_LR
     reference = cfg.OPTIM.REFERENCE_BATCH

@@ -18,11 +18,11 @@ class FrozenTeacher:
     """A trained model that is asked and never changed.
 
     Args:
-        model: On the device of the process; it is set to evaluation.
-        prepare: From uint8 clips to the model's input, on its device.
-        temperature: That its logits are divided by.
-        autocast: Makes the context of a forward pass.
-        sees_student_clip: It is shown the student's clips; False: its own.
+        model: Model on the device of the process; it is set to evaluation.
+        prepare: Function from uint8 clips to the model's input, on its device.
+        temperature: Divisor of its logits.
+        autocast: Function that makes the context of a forward pass.
+        sees_student_clip: Whether it is shown the student's clips; False: its own.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class FrozenTeacher:
     def answers(self, batch: Clips, mix: Mix | None) -> Tensor:
         """Return the softened probabilities of a batch, (B, K).
 
-        The student's clips are mixed as the student sees them; of clips of its own, the answers
-        are.
+        The student's clips are mixed before the teacher sees them. Where it sees clips of its own,
+        its answers are mixed instead.
         """
         if not self.sees_student_clip:
             return mixed(self._ask(self.prepare(batch.teacher_clips)), mix)
@@ -61,11 +61,11 @@ class CachedTeacher:
     """The answers that a teacher gave once: for each training video the mean of its views' logits.
 
     Args:
-        logits: (N, K), N in the order of the list of records.
-        temperature: That they are divided by.
-        device: Of the process.
-        mirrored_labels: For each class that of its mirror image: of a mirrored clip, the answer
-            for a class is that for its mirror image. None in it stands for the class itself.
+        logits: Logits, (N, K), N in the order of the list of records.
+        temperature: Divisor of the logits.
+        device: Device of the process.
+        mirrored_labels: Class of each class's mirror image: of a mirrored clip, the answer for a
+            class is that for its mirror image. None in it stands for the class itself.
     """
 
     def __init__(
@@ -110,15 +110,14 @@ def cached_logits(
     """Return each video's mean logits over all views, (N, K).
 
     Args:
-        scores: Of the teacher, on these videos and perhaps others.
-        source: Their file.
-        videos: Paths as in the training list.
-        labels: Of the videos.
-        num_classes: K.
+        scores: Scores of the teacher, on these videos and perhaps others.
+        source: Name of their file.
+        videos: Paths of the videos as in the training list.
+        labels: Class of each video.
+        num_classes: Number of classes, K.
 
     Raises:
-        ValueError: The classes are others, a video is not there exactly once, or under another
-            label.
+        ValueError: The classes differ, or a video is not there exactly once, or has another label.
     """
     K = scores.view_logits.shape[-1]
     if num_classes != K:

@@ -48,7 +48,7 @@ def build_trackers(cfg: CfgNode, folder: Path) -> list["Tracker"]:
     folder's ``trackers`` say as which.
 
     Args:
-        cfg: The config, which the services get as well.
+        cfg: Config, which the services get as well.
         folder: Run folder, whose name is the run's.
     """
     own, values = folder / "trackers", dict(all_leaves(cfg))
@@ -74,9 +74,9 @@ class Tracker:
     """Sends figures to a service as they come, and gives up where it fails.
 
     Args:
-        key: Of the config, by which it is named.
-        id_file: Where its run's name there is kept.
-        opens: Opens the service for a run's name there; empty: for a new run.
+        key: Key of the config that names the service.
+        id_file: File that keeps the name of the run there.
+        opens: Function that opens the service for a run's name there; empty: for a new run.
     """
 
     def __init__(self, key: str, id_file: Path, opens: Callable[[str], Service]) -> None:
@@ -89,8 +89,8 @@ class Tracker:
         """Take figures by tag; those of groups without an axis, and not finite ones, are left out.
 
         Args:
-            step: Iterations or epochs, as the group counts.
-            values: By TensorBoard's tags.
+            step: Number of iterations or epochs, as the group counts.
+            values: Values by TensorBoard's tags.
         """
         kept = {
             tag: float(value)

@@ -32,10 +32,10 @@ class Wandb:
     """A run at Weights & Biases; with WANDB_MODE=offline in the run folder's ``trackers``.
 
     Args:
-        project: Its name there.
+        project: Name of the project there.
         folder: Run folder.
-        config: Values by key.
-        run_id: Of a run to go on with; empty: a new one.
+        config: Values of the config by key.
+        run_id: Id of a run to go on with; empty: a new one.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Mlflow:
     """A run at MLflow, where MLFLOW_TRACKING_URI says.
 
     Args:
-        experiment: Its name there; made if it is missing.
+        experiment: Name of the experiment there; made if it is missing.
         folder: Run folder.
-        config: Values by key.
-        run_id: Of a run to go on with, whose parameters stay as they are; empty: a new one.
+        config: Values of the config by key.
+        run_id: Id of a run to go on with, whose parameters stay as they are; empty: a new one.
     """
 
     def __init__(

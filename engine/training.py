@@ -63,9 +63,9 @@ class Videos:
     """The videos of a split with what loads their views.
 
     Attributes:
-        records: All of them that are used, in the order of the list.
-        loader: Of this process's share.
-        split: ``val`` or ``test``.
+        records: Records of all videos that are used, in the order of the list.
+        loader: Loader of this process's share.
+        split: Name of the split, ``val`` or ``test``.
     """
 
     records: list[VideoRecord]
@@ -79,21 +79,21 @@ class Training:
 
     Attributes:
         learner: The model with its optimizer and averages.
-        loader: Training clips, this process's share.
+        loader: Loader of this process's share of the training clips.
         names: Path of each training video, as in the list.
         clip_shape: Shape of a training clip, (T, 3, H, W).
-        val: The validation.
-        objective: From labels to the target of a batch.
-        mixer: Of clips, Mixup and CutMix.
-        schedule: From epochs done, with fraction, to the learning rate.
-        groups: Which batches make a step together.
-        teacher: What is asked about each batch; None without distillation.
-        bad_videos: The training videos that could not be read.
-        listed: What is trained on, for the checkpoints.
-        start: Where it begins.
-        save_points: When checkpoints are written within an epoch.
-        patience: Whether it ends early.
-        pace: How long it will still take.
+        val: Videos of the validation.
+        objective: Function from labels to the target of a batch.
+        mixer: Mixer of clips, Mixup and CutMix.
+        schedule: Function from epochs done, with fraction, to the learning rate.
+        groups: Groups of batches that make a step together.
+        teacher: Teacher that is asked about each batch; None without distillation.
+        bad_videos: Training videos that could not be read.
+        listed: List that is trained on, for the checkpoints.
+        start: Place where the training begins.
+        save_points: Rule that says when checkpoints are written within an epoch.
+        patience: Rule that says whether it ends early.
+        pace: Estimate of the time left.
     """
 
     learner: Learner
@@ -143,12 +143,13 @@ def check_lists(cfg: CfgNode, lists: Mapping[str, Sequence[VideoRecord]], world:
     """See that all processes have the same config and lists, and that the videos are there.
 
     Args:
-        cfg: The experiment.
-        lists: The records by split: ``train``, ``val``, ``test``.
-        world: Where this process stands; all processes call together.
+        cfg: Config of the run.
+        lists: Records by split: ``train``, ``val``, ``test``.
+        world: Rank and device of this process. All processes call this together.
 
     Raises:
-        ValueError: In every process; see `check_agreement` and `look_at_lists`.
+        ValueError: Something differs or is missing, in every process; see `check_agreement` and
+            `look_at_lists`.
     """
     digests = {f"{split} list": list_digest(records) for split, records in lists.items()}
     check_agreement(world, {"config": cfg.dump(), **digests})
@@ -166,12 +167,12 @@ def set_up_training(
     """Read lists and weights, build model, teacher and learner, and open the run folder.
 
     Args:
-        cfg: The experiment.
-        args: The command line; ``tune_from``, ``resume`` and ``start_epoch`` count here.
+        cfg: Config of the run.
+        args: Parsed command line; ``tune_from``, ``resume`` and ``start_epoch`` count here.
         folder: Run folder. If it holds a run and this one begins there, the old one is moved
             aside.
-        checkpoints: Of the run folder.
-        world: Where this process stands; all processes call together.
+        checkpoints: Checkpoints of the run folder.
+        world: Rank and device of this process. All processes call this together.
 
     Raises:
         ValueError: A list, a file of weights or a checkpoint cannot be read or does not fit, or

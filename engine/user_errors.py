@@ -35,8 +35,9 @@ def user_errors_shown(
     """End the program on a user's error with its text alone; other errors keep their traceback.
 
     Args:
-        is_common_shown: Show the errors that every process meets, too.
-        way_out: Says, after a file could not be written, what is saved and how to go on.
+        is_common_shown: Whether errors that every process meets are shown, too.
+        way_out: Function that says, after a file could not be written, what is saved and how to go
+            on.
     """
     try:
         yield

@@ -37,10 +37,10 @@ class Loss:
     """What has become of a peer.
 
     Attributes:
-        peer: Which one.
-        silent_minutes: How long it said nothing; 0 = it has ended.
-        error: What it ended with, if it has not said so on its console.
-        signal: That which has ended it, and is on its way to all; 0 = none.
+        peer: Peer that was lost.
+        silent_minutes: Time of its silence, minutes; 0 = it has ended.
+        error: Error that it ended with, if it has not shown it on its console.
+        signal: Signal that has ended it, and is on its way to all; 0 = none.
     """
 
     peer: Peer
@@ -63,13 +63,13 @@ class Watch:
     """Watches the other processes while the body of the ``with`` runs, and ends this one with them.
 
     An exception that leaves the body ends the process, too: the peers are told, the records are
-    flushed, and the exit status is that of a SystemExit, else 1. Who goes on has ended well.
+    flushed, and the exit status is that of a SystemExit, else 1. Leaving it normally is a good end.
 
     Args:
         me: This process.
-        links: To the others: of process 0 to each, else to process 0.
+        links: Links to the others: of process 0 to each, else to process 0.
         local_rank: Number of this process on its host.
-        minutes: Silence that counts as a loss.
+        minutes: Silence that counts as a loss, minutes.
     """
 
     def __init__(

@@ -40,8 +40,8 @@ def unwritable(path: Path, error: OSError) -> UnwritableError:
     """Return the error that says what could not be written, and what is still there.
 
     Args:
-        path: What it was to be.
-        error: What came instead.
+        path: Path of the file that was to be written.
+        error: Error that came instead.
     """
     clauses = [f"cannot write {str(path)!r}: {error.strerror or error}"]
     if error.errno in _WAYS_OUT:
@@ -75,10 +75,10 @@ def whole_file(
 
     Args:
         path: Final name.
-        before_it_is_named: Called when all bytes lie on the disk.
+        before_it_is_named: Function that is called when all bytes lie on the disk.
 
     Raises:
-        UnwritableError: The disk is full, the folder is gone, or whatever else the system says.
+        UnwritableError: The disk is full, the folder is gone, or the system gives another reason.
     """
     part = _part_of(path)
     with errors_told(path):
@@ -108,16 +108,16 @@ def whole_file(
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a whole file a second name, in place of what has that name; no second copy on the disk.
+    """Give a whole file a second name, in place of what has it; no second copy on the disk.
 
     Where the file system has no hard links, it is copied.
 
     Args:
-        source: The file, of the same file system where links shall be.
-        target: The other name.
+        source: Path of the file, on the same file system where a link is to be made.
+        target: Path of the other name.
 
     Raises:
-        UnwritableError: Neither can be.
+        UnwritableError: Neither a link nor a copy can be made.
     """
     part = _part_of(target)
     try:
