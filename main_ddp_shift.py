@@ -124,7 +124,7 @@ def train(
     """Train as the config says: a checkpoint after each epoch, and within it where one is due.
 
     Returns:
-        Number of epochs in the averaged weights.
+        Number of epochs whose weights are in the average.
     """
     run, training = set_up_training(cfg, args, folder, checkpoints, world)
     learner, start = training.learner, training.start

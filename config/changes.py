@@ -35,8 +35,8 @@ def changed_keys(text: str, cfg: CfgNode) -> dict[str, tuple[Any, Any]]:
     """Return the values in the config of a checkpoint and those of now, by key, where they differ.
 
     Args:
-        text: The config in the checkpoint, YAML; empty where it holds none.
-        cfg: The config of now.
+        text: Config in the checkpoint, YAML; empty where it holds none.
+        cfg: Config of this run.
     """
     if not text:
         return {}
@@ -53,8 +53,8 @@ def value_before(text: str, key: str) -> Any:
     """Return the value of a key in the config of a checkpoint; an older one went by the default.
 
     Args:
-        text: As of `changed_keys`.
-        key: Dotted.
+        text: Config in the checkpoint, as for `changed_keys`.
+        key: Dotted key.
     """
     theirs = dict(all_leaves(CfgNode.load_cfg(text))) if text else {}
     return theirs.get(key, KEYS[key])

@@ -129,9 +129,9 @@ def check_cfg(cfg: CfgNode, source: str, sources: Mapping[str, str] | None = Non
     """Fill in the sizes of the backbone and reject values that cannot work.
 
     Args:
-        cfg: A config that is not frozen yet; MODEL.VIT is completed in place.
-        source: Where the config came from, for the messages.
-        sources: Where each key was set, as far as it was elsewhere.
+        cfg: Config that is not frozen yet; MODEL.VIT is completed in place.
+        source: Name of the file that the config came from, for the messages.
+        sources: Place where each key was set, as far as it was set elsewhere.
 
     Raises:
         ValueError: Lists every fault found, each with key, value and what is allowed.

@@ -12,8 +12,8 @@ def read_class_names(path: str | Path, num_classes: int) -> list[str]:
     """Read class names, one a line, line number = label - 0-based.
 
     Args:
-        path: The file; empty: the classes go by their numbers.
-        num_classes: K.
+        path: Path of the file; empty: the classes go by their numbers.
+        num_classes: Number of classes, K.
 
     Raises:
         ValueError: The file cannot be read or does not hold num_classes names.
@@ -47,11 +47,11 @@ def check_same_names(ours: Sequence[str], theirs: Sequence[str], source: str, wa
     Args:
         ours: Names by label, as DATA.CLASS_NAMES has them.
         theirs: Names by label of a checkpoint.
-        source: What to call the checkpoint.
-        way_out: What to do about it.
+        source: Name of the checkpoint, for the message.
+        way_out: Advice on what to do about it.
 
     Raises:
-        ValueError: Names the first label that differs.
+        ValueError: A label has two names; the text has the first such label.
     """
     if are_numbers(ours) or are_numbers(theirs):
         return

@@ -109,9 +109,9 @@ def print_config(args: argparse.Namespace, cfg: CfgNode, sources: Mapping[str, s
     """Write the final values of an experiment; each names the file or the flag that set it.
 
     Args:
-        args: The command line.
-        cfg: The config that it asks for.
-        sources: Where each key was set, if not by the command line.
+        args: Parsed command line.
+        cfg: Config that the command line asks for.
+        sources: Place where each key was set, if not the command line.
     """
     flags = {key: flag for key, (flag, _) in _set_by_flags(args).items()}
     names = [name for name, _ in override_pairs(args.overrides)]

@@ -29,11 +29,12 @@ def check_teacher(cfg: CfgNode, teacher_cfg: CfgNode) -> None:
     """Reject a teacher that cannot teach this student.
 
     Args:
-        cfg: The student's config.
-        teacher_cfg: The teacher's.
+        cfg: Config of the student.
+        teacher_cfg: Config of the teacher.
 
     Raises:
-        ValueError: Lists every fault found, each with key, both values and what is allowed.
+        ValueError: The two do not fit; lists every fault found with key, both values and what is
+            allowed.
     """
     distill, ours, theirs = cfg.DISTILL, cfg.DATA, teacher_cfg.DATA
     faults = []

@@ -16,9 +16,9 @@ def final_values(cfg: CfgNode, sources: Mapping[str, str], title: str) -> str:
     """Return the yml text of a config with a comment behind each value.
 
     Args:
-        cfg: The config, its sizes and paths filled in.
-        sources: Where each key was set, as far as it was.
-        title: First line.
+        cfg: Config with its sizes and paths filled in.
+        sources: Place where each key was set, as far as it was.
+        title: Text of the first line.
     """
     lines = [f"# {_on_one_line(title)}", *_lines(cfg, get_defaults(), sources)]
     return "\n".join(lines) + "\n"
@@ -39,7 +39,7 @@ def _lines(
 
 
 def _filled_in(key: str, is_other: bool) -> str:
-    """Say where a value comes from that nothing has set."""
+    """Return in words where a value comes from that nothing has set."""
     if not is_other:
         return DEFAULT
     return "MODEL.BACKBONE" if key.startswith("MODEL.VIT.") else "the name of the experiment"

@@ -72,12 +72,12 @@ FLAGS = {
 
 
 def flag_hint(word: str, follower: str, keys: Iterable[str]) -> str:
-    """Return what to write for a flag that there is none of.
+    """Return what to write in place of a flag that does not exist here.
 
     Args:
-        word: The flag, with ``=VALUE`` or without.
-        follower: The word after it, which may be its value.
-        keys: Of the config.
+        word: Flag as written, with ``=VALUE`` or without.
+        follower: Word after it, which may be its value.
+        keys: Keys of the config.
     """
     flag, _, value = word.partition("=")
     value = value or (follower if follower and not follower.startswith("--") else "VALUE")

@@ -14,8 +14,8 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     """Return the object in a JSON file.
 
     Args:
-        path: The file.
-        what: What it is to the user, for the messages.
+        path: Path of the file.
+        what: Name of its kind, for the messages.
 
     Raises:
         ValueError: There is no such file, it is too large, no JSON, or no object.
@@ -31,8 +31,8 @@ def parse_json(text: str, name: str) -> Any:
     """Return the value of a JSON text.
 
     Args:
-        text: The text.
-        name: What to call it in messages.
+        text: Text to parse.
+        name: Name of the text, for the messages.
 
     Raises:
         ValueError: It is no JSON, or nested without end.

@@ -24,7 +24,7 @@ class KeyHelp:
 
     Attributes:
         keys: Dotted names, in their order; or one section that has a comment of its own.
-        comment: What they are for.
+        comment: Comment that explains them.
     """
 
     keys: tuple[str, ...]

@@ -153,8 +153,8 @@ def convert_legacy(tree: dict[str, Any], source: str) -> dict[str, Any]:
     """Return a released tree as ours, with a logged note for each key that needs one.
 
     Args:
-        tree: Released keys and values; sections of our own may stand beside them.
-        source: Where it came from, for the messages.
+        tree: Tree of released keys and values; sections of our own may stand beside them.
+        source: Name of the file that it came from, for the messages.
 
     Raises:
         ValueError: A value has no counterpart, or the two patch sizes differ.

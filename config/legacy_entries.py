@@ -13,9 +13,10 @@ class Legacy(NamedTuple):
     """How one released key is read.
 
     Attributes:
-        keys: Our dotted keys that take the value; none where it has no effect.
-        convert: From the released value to ours.
-        note: Printed when the key is met: what it does not do, or does otherwise than it says.
+        keys: Dotted keys of ours that take the value; none where it has no effect.
+        convert: Function from the released value to ours.
+        note: Text printed when the key is met: what it does not do, or does differently from its
+            name.
         silent_values: Values for which the note would say nothing new.
     """
 
@@ -28,10 +29,10 @@ class Legacy(NamedTuple):
         """Return our value, and log the note.
 
         Args:
-            key: The released one, for the messages.
-            value: The released value.
-            source: Where it came from, for the messages.
-            is_noted: The key was given; False: it is a default of the release.
+            key: Released key, for the messages.
+            value: Released value.
+            source: Name of the file that it came from, for the messages.
+            is_noted: Whether the key was given; False: it is a default of the release.
 
         Raises:
             ValueError: The value has no counterpart.

@@ -39,8 +39,8 @@ def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     paths become what they stand for.
 
     Args:
-        path: A yml file.
-        overrides: A flat list KEY VALUE KEY=VALUE ..., in either form.
+        path: Path of a yml file.
+        overrides: Flat list KEY VALUE KEY=VALUE ..., in either form.
 
     Raises:
         ValueError: A file cannot be read, a key is unknown, a value has the wrong type or does not
@@ -64,12 +64,12 @@ def load_cfg_text(text: str, source: str, overrides: Sequence[str] = ()) -> CfgN
     """Do what `load_cfg` does for the text of a yml file, that of a checkpoint say.
 
     Args:
-        text: YAML; it inherits from no other.
-        source: What to call the text in messages.
-        overrides: As in `load_cfg`.
+        text: Text in YAML; it inherits from no other.
+        source: Name of the text, for the messages.
+        overrides: Flat list of overrides, as in `load_cfg`.
 
     Raises:
-        ValueError: As `load_cfg`.
+        ValueError: The text or an override is at fault, as in `load_cfg`.
     """
     files = [YmlFile(source, parse_yaml(text, source))]
     return _load(files, overrides, is_written_by_hand=False)[0]

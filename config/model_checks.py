@@ -44,16 +44,16 @@ class ModelRules:
     """What the checks of a config ask of a model.
 
     Attributes:
-        faults: What it cannot be, a line each with key, value and what is allowed; it may fill in
-            sizes that the config leaves open.
-        shape_faults: What does not fit together among sizes that are each valid; asked where
-            nothing else is at fault.
-        run_name: Name of the run's folder, where OUTPUT_DIR is empty.
-        shifts: Whether frames give channels to each other, which of one frame leaves zeros.
-        other_input: The keys, with values, that make it take anything but one RGB image a frame,
-            which can neither be read nor exported; "" where it takes RGB.
-        has_released_layout: The released TokShift code can read its checkpoints.
-        has_backbone_sizes: MODEL.BACKBONE stands for the sizes of MODEL.VIT.
+        faults: Function that returns what the model cannot be, a line each with key, value and what
+            is allowed; it may fill in sizes that the config leaves open.
+        shape_faults: Function that returns what does not fit together among sizes that are each
+            valid; called where nothing else is at fault.
+        run_name: Function that names the run's folder, where OUTPUT_DIR is empty.
+        shifts: Whether frames give channels to each other; with one frame these would be zeros.
+        other_input: Function that returns the keys, with values, that make it take anything but one
+            RGB image a frame, which can neither be read nor exported; "" where it takes RGB.
+        has_released_layout: Whether the released TokShift code can read its checkpoints.
+        has_backbone_sizes: Whether MODEL.BACKBONE stands for the sizes of MODEL.VIT.
     """
 
     faults: Callable[[CfgNode], list[str]] = no_faults
@@ -129,8 +129,8 @@ def inherited_sizes(cfg: CfgNode, values: Mapping[str, Any]) -> list[str]:
     """Return the keys of MODEL.VIT that a yml which names a backbone does not inherit.
 
     Args:
-        cfg: What its bases say.
-        values: What it says itself, by key.
+        cfg: Config of its bases.
+        values: Values that it sets itself, by key.
     """
     if values.get("MODEL.BACKBONE", cfg.MODEL.BACKBONE) == cfg.MODEL.BACKBONE:
         return []
@@ -139,7 +139,7 @@ def inherited_sizes(cfg: CfgNode, values: Mapping[str, Any]) -> list[str]:
 
 
 def check_backbone(cfg: CfgNode, source: str) -> None:
-    """Reject a yml whose name of a backbone says something else than its sizes.
+    """Reject a yml whose backbone's name and sizes contradict each other.
 
     Raises:
         ValueError: The name is unknown, or known and a size differs.

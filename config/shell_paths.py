@@ -22,9 +22,9 @@ def expanded(path: str, name: str, is_strict: bool) -> str:
     """Return a path with ``~`` and ``~USER`` as home folders, and with variables as their values.
 
     Args:
-        path: As it was written. A path with a dollar sign that exists as it is stays.
-        name: What it is, for the message.
-        is_strict: A variable that is not set is an error, and not a part of the path.
+        path: Path as written. One with a dollar sign that exists as it is stays.
+        name: Name of the key or flag, for the message.
+        is_strict: Whether a variable that is not set is an error; False: it is a part of the path.
 
     Raises:
         ValueError: A variable is not set.

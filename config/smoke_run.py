@@ -15,7 +15,7 @@ def shorten(cfg: CfgNode) -> dict[str, str]:
     """Make a config of TRAIN.MAX_ITERATIONS one epoch with everything that follows, elsewhere.
 
     Args:
-        cfg: A checked config that is not frozen yet; a real run's is left as it is.
+        cfg: Checked config that is not frozen yet; a real run's is left as it is.
 
     Returns:
         What set the keys that are changed.

@@ -22,11 +22,11 @@ def read_text(
     r"""Return the text of a UTF-8 file without its byte order mark; lines end in ``\n``.
 
     Args:
-        path: The file.
-        what: What it is to the user, for the messages.
-        max_bytes: Size that is not read on beyond.
-        of_any_encoding: Bytes that are not UTF-8 come back as the system's names of files have
-            them, half letters each (``surrogateescape``).
+        path: Path of the file.
+        what: Name of its kind, for the messages.
+        max_bytes: Largest size; nothing is read beyond it.
+        of_any_encoding: Whether bytes that are not UTF-8 are admitted; they come back as the
+            system's names of files have them, half letters each (``surrogateescape``).
 
     Raises:
         ValueError: There is no such file, or it is no regular one, too large or not UTF-8.

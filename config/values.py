@@ -17,13 +17,13 @@ def coerced(value: Any, default: Any, key: str, source: str) -> Any:
     """Return the value in the type of the default; an int may stand for a float, nothing else.
 
     Args:
-        value: A text that is still to be read, a list of such, or a value.
-        default: Of the key; None stands for a float or None.
-        key: Dotted, for the messages.
-        source: Where the value came from, for the messages.
+        value: Text that is still to be read, a list of such, or a value.
+        default: Default of the key; None stands for a float or None.
+        key: Dotted key, for the messages.
+        source: Name of where the value came from, for the messages.
 
     Raises:
-        ValueError: It is no such value, not finite, or too long.
+        ValueError: The value is of another type, not finite, or too long.
     """
     if isinstance(default, str) and not isinstance(value, list | tuple | dict):
         return _checked_text("" if value is None else str(value), key, source)

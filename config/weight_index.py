@@ -18,16 +18,16 @@ class PublishedWeights:
     """Weights that somebody has published.
 
     Attributes:
-        name: What they are called here.
-        of: What they are, and whose.
-        file: Their place, relative to this project; a folder for some.
-        address: Where they lie; empty where a library has them, or nobody says.
-        also: Another address of the same weights.
-        command: What makes the file, of those that a library has.
-        note: What else is to be known.
-        sha256: As published; empty where it was not.
-        config: Recipe that they go with, then keys; empty where they say themselves what they are.
-        top1: Accuracy, percent, as published; empty where it was not.
+        name: Name of the weights here.
+        of: Model and training of the weights, and whose they are.
+        file: Path of the file, relative to this project; a folder for some.
+        address: URL of the weights; empty where a library has them, or nobody says.
+        also: Another URL of the same weights.
+        command: Command that makes the file from those that a library has.
+        note: Further remark for the user.
+        sha256: Hash as published; empty where none was.
+        config: Recipe that they go with, then keys; empty where they describe themselves.
+        top1: Accuracy, percent, as published; empty where none was.
         stated: Day of the statement that the addresses are from.
     """
 

@@ -74,8 +74,8 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """Return the tree of a yml text.
 
     Args:
-        text: YAML.
-        source: What to call the text in messages.
+        text: Text in YAML.
+        source: Name of the text, for the messages.
 
     Returns:
         Mappings of texts to mappings, lists, texts and None; {} for an empty text.
