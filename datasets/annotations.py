@@ -66,7 +66,7 @@ def read_list(
         path: The list file, UTF-8; bytes of another encoding are kept as those of file names.
         num_classes: Number of classes, K; labels lie in 0..K-1.
         use_subset: True keeps every 10th record, the first included.
-        disk: What exists below the root. It decides what a line means that can be read in two ways:
+        disk: Files below the root. They decide what a line means that can be read in two ways:
             a name that ends in a number, or begins with ``#``.
         takes_several: A video may have several labels, joined by commas.
 

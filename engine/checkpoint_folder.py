@@ -33,7 +33,7 @@ class BestRecord:
         epoch: Number of epochs after which it was reached.
         validated: Number of epochs after which the last validation was.
         validated_on: Digest of the validation's list; see `datasets.annotations.list_digest`.
-        top1s: What each validation gave, percent, by number of epochs; those of files that were
+        top1s: Top-1 of each validation, percent, by number of epochs; those of files that were
             written before it was kept are missing.
         metric: The figure that chooses: ``top1``, or ``map`` where a video may have several
             classes.

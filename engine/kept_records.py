@@ -61,7 +61,7 @@ def cut_records(folder: Path, part: RecordedPart) -> None:
 
     Args:
         folder: Run folder.
-        part: How far the run has come; what lies within stays.
+        part: Part of the records that stays: as far as the run has come.
 
     Raises:
         UnwritableError: A file cannot be written.

@@ -38,7 +38,7 @@ class LiveBar:
 
     Args:
         total: Number of things to do.
-        noun: What they are, in the singular.
+        noun: Name of one of them, in the singular.
         label: Name of the work; begins the line.
         say: Function that takes a plain line; None: the log does.
         is_shown: Whether this process shows it.

@@ -58,7 +58,7 @@ def open_runlog(
     Args:
         folder: Run folder.
         is_main: Whether this process keeps the records.
-        part: How far the run has come that goes on in this folder: what its records hold beyond is
+        part: Progress of the run that goes on in this folder: what its records hold beyond is
             removed. None for a run that begins here: one that the folder holds already is moved to
             a numbered name beside it, so that nothing is overwritten.
 

@@ -59,11 +59,11 @@ class Checkpoint:
     """A file's weights and how it describes itself.
 
     Attributes:
-        path: The file.
+        path: Path of the file.
         state: Weights, under our names.
-        kind: What sort of file it is, and which of its weights these are.
-        cfg: The experiment; None where the file does not hold its config.
-        class_names: By label; empty where the file does not hold them.
+        kind: Kind of the file, and which of its weights these are.
+        cfg: Config of the experiment; None where the file does not hold it.
+        class_names: Names of the classes by label; empty where the file does not hold them.
     """
 
     path: str
@@ -101,11 +101,11 @@ def average(
     """Write the mean of the weights of checkpoints.
 
     Args:
-        paths: Of the checkpoints.
-        output: Of the mean.
-        overrides: KEY VALUE KEY=VALUE ..., on top of the config of the last checkpoint.
-        cfg_path: A yml file in place of that config.
-        updates_bn: Recompute the statistics of batch norms on training clips.
+        paths: Paths of the checkpoints.
+        output: Path of the mean.
+        overrides: Words KEY VALUE KEY=VALUE ..., on top of the config of the last checkpoint.
+        cfg_path: Path of a yml file in place of that config.
+        updates_bn: Whether the statistics of batch norms are recomputed on training clips.
 
     Raises:
         ValueError: There are fewer than two files, one cannot be read or is the output, the output
@@ -206,7 +206,7 @@ def check_agreement(first: Checkpoint, other: Checkpoint) -> None:
     """Reject a checkpoint whose weights are not of the same model and experiment.
 
     Raises:
-        ValueError: Says in what they differ.
+        ValueError: The weights are not; the text says in what they differ.
     """
     shapes = [_shapes(checkpoint.state) for checkpoint in (first, other)]
     faults = _differences(*shapes)

@@ -55,8 +55,8 @@ def dump(world: World, args: argparse.Namespace) -> None:
     The views are those of the teacher's test protocol.
 
     Args:
-        world: Where this process stands.
-        args: The command line.
+        world: Rank and device of this process, and the number of processes.
+        args: Parsed command line.
 
     Raises:
         ValueError: The list, a video or the checkpoint cannot be read or does not fit; or

@@ -66,13 +66,13 @@ class ExportOptions:
     """What is asked for beside the checkpoint.
 
     Attributes:
-        outputs: Files to write, ``.onnx``, ``.pt2`` or ``.safetensors``.
-        views: ``none``, or the views averaged inside, as ``10x3``.
-        takes_normalized: The graph takes normalised float32, not uint8.
-        opset: Of ONNX; 0: the newest that torch's exporter makes by itself.
-        quantizes: Write an INT8 file beside each ``.onnx``.
+        outputs: Paths of the files to write, ``.onnx``, ``.pt2`` or ``.safetensors``.
+        views: Views averaged inside, as ``10x3``, or ``none``.
+        takes_normalized: Whether the graph takes normalised float32; False: uint8.
+        opset: Version of ONNX's operators; 0: the newest that torch's exporter makes by itself.
+        quantizes: Whether an INT8 file is written beside each ``.onnx``.
         clips: Videos to compare on; none: those of the test list.
-        num_videos: Of the test list; 0 = all.
+        num_videos: Number of videos of the test list; 0 = all.
     """
 
     outputs: list[Path]
@@ -112,8 +112,8 @@ def export(loaded: LoadedModel, options: ExportOptions) -> None:
     """Write a model's exported files, each only if it gives eager PyTorch's logits.
 
     Args:
-        loaded: The model; the views of its experiment are those of the options.
-        options: The rest.
+        loaded: Loaded model; the views of its experiment are those of the options.
+        options: Options of the export.
 
     Raises:
         ValueError: An option does not fit, a package is missing, or a file's logits differ.

@@ -71,11 +71,11 @@ class VideoResult:
     """What became of one video.
 
     Attributes:
-        job: The video.
-        num_frames: Frames in its folder, or decoded before it failed.
-        is_skipped: It was finished before this run.
-        failure: Exception type and message, if it failed.
-        is_listed: Its frames are in the folder and belong in the list.
+        job: Video that was extracted.
+        num_frames: Number of frames in its folder, or decoded before it failed.
+        is_skipped: Whether it was finished before this run.
+        failure: Type and message of the exception, if it failed.
+        is_listed: Whether its frames are in the folder and belong in the list.
     """
 
     job: VideoJob
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Extract every video; 0 if all went well, 1 if some failed, 2 for bad usage, 130 if stopped.
 
     Args:
-        argv: Command line without the program name; None reads `sys.argv`.
+        argv: Words of the command line without the program name; None reads `sys.argv`.
     """
     show_every_name()
     args = build_parser().parse_args(argv)
@@ -316,10 +316,10 @@ def write_list(path: Path, results: Iterable[VideoResult], out: Path, prefix: st
     """Write a `path num_frames label` line for each video whose frames are there.
 
     Args:
-        path: The list file; its folder is made.
-        results: The videos, in the order of the lines.
+        path: Path of the list file; its folder is made.
+        results: Videos, in the order of the lines.
         out: Folder that the paths are relative to.
-        prefix: Put before each path, with a slash between.
+        prefix: Text put before each path, with a slash between.
     """
     start = f"{prefix.rstrip('/')}/" if prefix else ""
     lines = [

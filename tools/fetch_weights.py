@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None, index: Path = INDEX, root: Path = PR
     """Get what the command line names; return the exit code.
 
     Args:
-        argv: The command line.
-        index: Table of the weights.
+        argv: Words of the command line.
+        index: Path of the table of the weights.
         root: Folder that their places are relative to.
     """
     args = _parse(argv)
@@ -79,12 +79,12 @@ def get(entry: PublishedWeights, root: Path = PROJECT, mirror: str = "") -> None
     """Verify weights that are at their place, or fetch them there.
 
     Args:
-        entry: The weights.
+        entry: Entry of the weights in the table.
         root: Folder that their place is relative to.
-        mirror: Another address of the file, or a folder, ending in /, that holds it by its name.
+        mirror: Another URL of the file, or of a folder, ending in /, that holds it by its name.
 
     Raises:
-        ValueError: They cannot be had so, or are not what they should be.
+        ValueError: They cannot be had this way, or are not what they should be.
     """
     place = entry.place(root)
     _log.info("%s: %s", entry.name, entry.of)

@@ -91,12 +91,12 @@ def base_of(weights: str | None, folder: Path) -> dict[str, object]:
     """Return the keys of the config that come from the weights, or from there being none.
 
     Args:
-        weights: The file, whose config, if it has one, is kept in the folder as base.yml; or
-            ``timm:NAME``.
-        folder: Of the experiment.
+        weights: Path of the file, whose config, if it has one, is kept in the folder as base.yml;
+            or ``timm:NAME``.
+        folder: Folder of the experiment.
 
     Raises:
-        ValueError: The file cannot be read, or is of no kind that says its size.
+        ValueError: The file cannot be read, or its kind does not tell its size.
     """
     if not weights:
         return {"_BASE_": "fir_small.yml"}

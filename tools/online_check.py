@@ -73,8 +73,8 @@ def compare_latency(cfg: CfgNode, num_pairs: int) -> dict[str, float]:
     """Time one frame of the online model and of the same network without a shift, in turns.
 
     Args:
-        cfg: The experiment; the weights are random, which the time does not depend on.
-        num_pairs: Pairs that count.
+        cfg: Config of the experiment; the weights are random, which the time does not depend on.
+        num_pairs: Number of timed pairs that count.
 
     Returns:
         ``online`` and ``image``, medians in milliseconds, and ``ratio``, the median of the pairs'.

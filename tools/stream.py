@@ -118,7 +118,7 @@ def build_pace(args: argparse.Namespace, cfg: CfgNode) -> Pace:
     """Build what says which frames to classify.
 
     Raises:
-        ValueError: Nothing does: the model was trained on frames spread over whole videos.
+        ValueError: Nothing says so: the model was trained on frames spread over whole videos.
     """
     if args.fps is not None:
         return Rate(args.fps)
@@ -169,10 +169,10 @@ class RunningAnswers:
     """Shows the answer after each frame, and how it went in the end.
 
     Args:
-        names: Of the classes.
-        topk: Classes a line.
-        path: Of a CSV file with a row for each frame, written at once; None for none.
-        stack: Closes the file.
+        names: Names of the classes.
+        topk: Number of classes in a line.
+        path: Path of a CSV file with a row for each frame, written at once; None for none.
+        stack: Exit stack that closes the file.
 
     Raises:
         ValueError: The file cannot be written.

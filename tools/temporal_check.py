@@ -45,8 +45,8 @@ class InEveryOrder(nn.Module):
     """A model over several orders of the same clip, logits side by side.
 
     Args:
-        model: From clips (B, T, 3, H, W) to logits (B, K).
-        reorders: R functions from clips to clips of the same shape.
+        model: Model from clips (B, T, 3, H, W) to logits (B, K).
+        reorders: Functions, R of them, from clips to clips of the same shape.
     """
 
     def __init__(self, model: nn.Module, reorders: Sequence[Reorder]) -> None:
@@ -88,7 +88,7 @@ def check_order(loaded: LoadedModel, seed: int = 0) -> list[dict[str, Any]]:
     """Test a model in each order of the frames, on this process alone.
 
     Args:
-        loaded: The model with its experiment.
+        loaded: Loaded model with its experiment.
         seed: Seed of the shuffled orders.
 
     Returns:
@@ -112,7 +112,7 @@ def frame_orders(seed: int) -> dict[str, Reorder]:
     """Return the orders by name, the true one first; each maps clips (B, T, C, H, W) to the same.
 
     Args:
-        seed: Of the shuffling, which is drawn anew for each clip.
+        seed: Seed of the shuffling, which is drawn anew for each clip.
     """
     rng = np.random.default_rng(seed)
 

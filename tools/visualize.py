@@ -160,8 +160,8 @@ class ClipsOfVideo:
     """The clips of one video, read when they are asked for.
 
     Args:
-        cfg: The experiment.
-        path: Of a video file or a folder of frames.
+        cfg: Config of the experiment.
+        path: Path of a video file or a folder of frames.
 
     Raises:
         UnreadableVideoError: It is neither, or has no frames.

@@ -22,9 +22,9 @@ class TrainingMemory:
     Kernels take some more for a moment, and the allocator keeps some in reserve.
 
     Attributes:
-        fixed: Weights, gradients, moments of the optimizer, averages, and the weights' copies in
-            the lower precision.
-        of_clip: What each clip's forward pass keeps for the backward pass.
+        fixed: Bytes of weights, gradients, moments of the optimizer, averages, and the weights'
+            copies in the lower precision.
+        of_clip: Bytes that each clip's forward pass keeps for the backward pass.
     """
 
     fixed: int

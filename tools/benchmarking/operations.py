@@ -32,9 +32,10 @@ class Operations:
 
     Attributes:
         parameters: Number of weights.
-        published: Multiply-adds of the layers, all tokens in all blocks: the papers' convention.
-        layers: Multiply-adds of the layers as they run.
-        attention: Multiply-adds between tokens, beside the layers.
+        published: Number of multiply-adds of the layers, all tokens in all blocks: the papers'
+            convention.
+        layers: Number of multiply-adds of the layers as they run.
+        attention: Number of multiply-adds between tokens, beside the layers.
     """
 
     parameters: int
@@ -58,9 +59,9 @@ class TestCost:
     """What the test of one video takes.
 
     Attributes:
-        num_views: Views that the protocol names.
-        num_distinct: Views that differ, which alone go through the model.
-        num_frames: Distinct frames that are read.
+        num_views: Number of views that the protocol names.
+        num_distinct: Number of views that differ, which alone go through the model.
+        num_frames: Number of distinct frames that are read.
     """
 
     __test__ = False  # not a test case
@@ -89,10 +90,10 @@ def count_views(
     """Count the views of a video in the test, or in a validation.
 
     Args:
-        cfg: The config.
-        num_frames: Frames of the video.
+        cfg: Config of the recipe.
+        num_frames: Number of frames of the video.
         size: Height and width of its frames, pixels.
-        split: ``test`` or ``val``.
+        split: Name of the split, ``test`` or ``val``.
     """
     clips = build_test_sampling(cfg, split)(num_frames)  # (num_clips, T)
     views = build_test_views(cfg, [], split, _opens_nothing)

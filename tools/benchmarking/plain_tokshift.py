@@ -58,8 +58,8 @@ class PlainTokShift(nn.Module):
     Args:
         size: Widths of the transformer.
         image_size: Side of the square frames, pixels.
-        num_classes: K.
-        num_frames: T.
+        num_classes: Number of classes, K.
+        num_frames: Number of frames of a clip, T.
         fold_div: Inverse of the share of channels moved each way; 0: none are (ViT).
     """
 

@@ -13,10 +13,10 @@ class Cluster:
     """The GPUs of a run, and what joins them.
 
     Attributes:
-        gpus_per_node: GPUs of each host.
-        num_nodes: Hosts.
-        link: Bytes a second from a GPU to another of its host.
-        network: Bytes a second out of a host, all its network cards together.
+        gpus_per_node: Number of GPUs of each host.
+        num_nodes: Number of hosts.
+        link: Rate from a GPU to another of its host, bytes a second.
+        network: Rate out of a host, all its network cards together, bytes a second.
     """
 
     gpus_per_node: int
@@ -44,9 +44,9 @@ class Step:
 
     Attributes:
         parameters: Number of weights.
-        clips: Clips of a batch.
-        batches: Batches whose gradients are added up before the step.
-        clips_per_second: Of one GPU that waits for nobody.
+        clips: Number of clips of a batch.
+        batches: Number of batches whose gradients are added up before the step.
+        clips_per_second: Speed of one GPU that waits for nobody.
     """
 
     parameters: int

@@ -31,12 +31,12 @@ class DataSet:
     """The videos.
 
     Attributes:
-        num_train: Videos of the training list.
-        num_test: Videos of the validation's and the test's list.
-        num_frames: Frames of a video.
+        num_train: Number of videos of the training list.
+        num_test: Number of videos of the validation's and the test's list.
+        num_frames: Number of frames of a video.
         size: Height and width of a frame, pixels.
-        bytes_per_frame: On the disk.
-        seconds_per_frame: Of one core: reading, decoding, resizing, augmenting.
+        bytes_per_frame: Size of a frame on the disk, bytes.
+        seconds_per_frame: Time of one core to read, decode, resize and augment a frame, seconds.
     """
 
     num_train: int
@@ -67,11 +67,11 @@ class RecipePlan:
     """What a recipe takes.
 
     Args:
-        cfg: The recipe.
-        cluster: What it runs on.
-        data: The videos.
-        host: What a GPU has beside it.
-        speed: Of one GPU.
+        cfg: Config of the recipe.
+        cluster: GPUs that it runs on.
+        data: Videos that it runs on.
+        host: Cores and memory that a GPU has beside it.
+        speed: Speed of one GPU.
 
     Raises:
         ValueError: The loaders cannot read what the model sees, the batch does not fit the number

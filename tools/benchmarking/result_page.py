@@ -17,8 +17,8 @@ def write_page(page: Path, results: Path) -> None:
     """Write the results of a file as tables, one for each machine, behind what a page says already.
 
     Args:
-        page: Markdown; what stands in it from `HEADING` on is replaced.
-        results: JSON lines of a benchmark.
+        page: Path of a page in Markdown; what stands in it from `HEADING` on is replaced.
+        results: Path of the JSON lines of a benchmark.
 
     Raises:
         ValueError: The results cannot be read.

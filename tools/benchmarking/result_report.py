@@ -16,8 +16,8 @@ class Goal:
     """A ratio that must be reached.
 
     Attributes:
-        limit: The ratio.
-        is_least: It must be at least the limit; False: at most.
+        limit: Ratio to reach.
+        is_least: Whether it must be at least the limit; False: at most.
     """
 
     limit: float
@@ -56,8 +56,8 @@ class Report:
 
     Args:
         out: File that JSON lines are appended to; None: none.
-        common: What stands in each line: config, device and so on.
-        judges: Tell whether goals are reached; those of a tiny network mean nothing.
+        common: Values that stand in each line: config, device and so on.
+        judges: Whether reached goals are told; those of a tiny network mean nothing.
     """
 
     def __init__(self, out: Path | None, common: dict[str, Any], judges: bool = True) -> None:
@@ -76,11 +76,11 @@ class Report:
         """Tell the time of a call, and how it compares with a baseline.
 
         Args:
-            section: Of the benchmark.
-            what: Is timed.
-            ours: Its times.
-            baseline: Name and times of what it is held against.
-            values: More figures by name.
+            section: Name of the benchmark's section.
+            what: Name of the call that is timed.
+            ours: Times of that call.
+            baseline: Name and times of the call that it is compared with.
+            values: Further figures by name.
         """
         figures = {"median_ms": 1e3 * ours.median, "spread": ours.spread, **values}
         if baseline is None:

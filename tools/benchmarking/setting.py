@@ -49,16 +49,16 @@ class Setting:
     """What is measured, where and how long.
 
     Attributes:
-        config: The yml.
-        overrides: KEY VALUE words.
-        device: That computes.
-        seconds: For each measurement.
-        is_tiny: The network and the videos are tiny: a trial of the code, not a measurement.
-        report: Takes the figures.
-        folder: For videos that are made, and for profiles.
-        peak: FLOPs a second of the card in bf16.
-        profiles: Write traces of the training.
-        compares_timm: Set our ViT beside timm's.
+        config: Path of the yml.
+        overrides: Words KEY VALUE.
+        device: Device that computes.
+        seconds: Time for each measurement, seconds.
+        is_tiny: Whether network and videos are tiny: a trial of the code, not a measurement.
+        report: Report that takes the figures.
+        folder: Folder for videos that are made, and for profiles.
+        peak: Peak of the card in bf16, FLOPs a second.
+        profiles: Whether traces of the training are written.
+        compares_timm: Whether our ViT is set beside timm's.
         workers: Numbers of loader processes to try.
     """
 
@@ -119,9 +119,9 @@ def random_clips(cfg: CfgNode, number: int, side: int = 0) -> Tensor:
     """Return uint8 clips of noise, on the CPU: zeros would run faster than videos do.
 
     Args:
-        cfg: The config.
-        number: B, clips.
-        side: Of the frames, pixels; 0: DATA.IMAGE_SIZE.
+        cfg: Config of the model.
+        number: Number of clips, B.
+        side: Side of the frames, pixels; 0: DATA.IMAGE_SIZE.
     """
     data, generator = cfg.DATA, torch.Generator().manual_seed(0)
     side = side or data.IMAGE_SIZE

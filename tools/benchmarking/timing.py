@@ -42,8 +42,8 @@ def time_side_by_side(
     """Time calls in turns.
 
     Args:
-        calls: What is called, by name.
-        device: Whose work each measurement waits for.
+        calls: Functions to time, by name.
+        device: Device whose work each measurement waits for.
         seconds: Time for all rounds together; three are made in any case.
     """
     numbers = {name: _calls_a_measurement(call, device) for name, call in calls.items()}

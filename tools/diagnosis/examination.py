@@ -11,17 +11,17 @@ from datasets.toy import is_toy_missing
 
 @dataclass
 class Examination:
-    """A run to be.
+    """A run that is to be started, as the doctor looks at it.
 
     Attributes:
-        cfg: The config.
-        num_processes: Of the training.
-        checkpoint: File of weights that it will start from, empty for none.
-        sample: Files of each list to open; None = all.
-        num_workers: Processes that open them; 0 = this one.
-        damaged: File that gets the damaged videos, if any.
-        records: By split, as the lists have them: of those that could be read.
-        readable: By split, those that were opened and are sound.
+        cfg: Config of the run.
+        num_processes: Number of processes of the training.
+        checkpoint: Path of the weights that it will start from, empty for none.
+        sample: Number of files of each list to open; None = all.
+        num_workers: Number of processes that open them; 0 = this one.
+        damaged: Path of the file that gets the damaged videos, if any.
+        records: Records by split, as the lists have them: of those that could be read.
+        readable: Records by split of the videos that were opened and are sound.
     """
 
     cfg: CfgNode

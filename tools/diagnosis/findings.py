@@ -15,9 +15,9 @@ class Finding(NamedTuple):
     """One sentence of a check.
 
     Attributes:
-        level: ``ok``, ``warning``, or ``error`` for what must be mended.
-        text: What was found.
-        fix: How to mend it; of what is as it should be, empty.
+        level: Level: ``ok``, ``warning``, or ``error`` for what must be mended.
+        text: Sentence that says what was found.
+        fix: Advice on mending it; empty where all is as it should be.
     """
 
     level: str

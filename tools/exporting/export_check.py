@@ -32,8 +32,8 @@ class Row:
     """How far apart the answers to some samples are.
 
     Attributes:
-        name: Of the samples.
-        differences: Runtime to the largest difference of a logit from eager's.
+        name: Name of the samples.
+        differences: Largest difference of a logit from eager's, by runtime.
         reach: Largest absolute logit of eager's.
     """
 
@@ -51,9 +51,9 @@ class RealClips:
     """Clips of videos, as the test makes them.
 
     Attributes:
-        samples: uint8 (N, T, 3, H, W), or (N, V, T, 3, H, W).
+        samples: Clips, uint8 (N, T, 3, H, W), or (N, V, T, 3, H, W).
         labels: (N,); none for videos that were named by hand, or may have several classes.
-        name: Where they are from.
+        name: Name of where they are from.
     """
 
     samples: Tensor
@@ -167,10 +167,10 @@ def read_clips(
     """Make clips of the named videos or, without any, of the test list's.
 
     Args:
-        cfg: The experiment; its TEST section has the views.
-        videos: Paths; empty for the test list.
-        num_videos: Take so many of the list, spread evenly; 0 = all.
-        has_views: All views of each video; False: the centre of its first clip.
+        cfg: Config of the experiment; its TEST section has the views.
+        videos: Paths of the videos; empty for the test list.
+        num_videos: Number of videos of the list to take, spread evenly; 0 = all.
+        has_views: Whether all views of each video are made; False: the centre of its first clip.
 
     Returns:
         The clips; None where no video is named and the list is not here.

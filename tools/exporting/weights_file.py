@@ -46,9 +46,9 @@ def write_weights(loaded: LoadedModel, output: Path, figures: Mapping[str, Any])
     """Write the weights and, beside them, the config and the card.
 
     Args:
-        loaded: The model, with what its checkpoint says.
-        output: The ``.safetensors`` file.
-        figures: What a test of this very checkpoint gave, as results.json has it; {} for none.
+        loaded: Loaded model, with what its checkpoint says.
+        output: Path of the ``.safetensors`` file.
+        figures: Figures of a test of this very checkpoint, as results.json has them; {} for none.
     """
     from safetensors.torch import save_file
 

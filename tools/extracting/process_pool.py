@@ -31,10 +31,11 @@ def run_jobs(
     again one by one in a process of their own: `function` may meet traces of its own first try.
 
     Args:
-        function: Defined at the top of a module, so that processes can import it.
-        jobs: Its arguments; they can be pickled, and so can the results.
-        num_workers: Processes; 0 works in this one.
-        when_dead: Gives the result of a job that killed its process twice. Runs in this process.
+        function: Function at the top of a module, so that processes can import it.
+        jobs: Arguments of the calls; they can be pickled, and so can the results.
+        num_workers: Number of processes; 0 works in this one.
+        when_dead: Function that gives the result of a job that killed its process twice. It runs in
+            this process.
 
     Raises:
         BrokenProcessPool: Processes die before they have begun with any job.

@@ -55,9 +55,9 @@ def plan_jobs(
     Args:
         source: Folder of class folders or, with `list_path`, the folder its paths start from.
         out: Folder that gets `<class>/<video>/`.
-        list_path: File of `relative/path.ext label` lines.
-        classes_path: File with a class name per line.
-        packs: It gets `<class>/<video>.zip` instead.
+        list_path: Path of a file of `relative/path.ext label` lines.
+        classes_path: Path of a file with a class name per line.
+        packs: Whether it gets `<class>/<video>.zip` instead.
 
     Raises:
         ValueError: A file or folder is not as described, or two videos share a frame folder.
@@ -112,10 +112,10 @@ def read_video_list(
     one for `datasets.annotations.read_list`: the number of classes need not be known.
 
     Args:
-        path: The file.
+        path: Path of the file.
         source: Folder that its paths start from.
         out: Folder that gets `<class>/<video>/`.
-        names: Class names by label; None names the folders by the label.
+        names: Names of the classes by label; None names the folders by the label.
 
     Raises:
         ValueError: A line is not of this form, or its label has no name.
@@ -149,8 +149,8 @@ def scan_class_tree(source: Path, out: Path, names: Sequence[str] | None = None)
     Args:
         source: Folder of class folders, see `read_class_tree`.
         out: Folder that gets `<class>/<video>/`; not inside `source`, it would become a class.
-        names: Class names by label; None takes the class folders in the order of the alphabet, or
-            of their numbers where all are numbers.
+        names: Names of the classes by label; None takes the class folders in the order of the
+            alphabet, or of their numbers where all are numbers.
 
     Raises:
         ValueError: `out` lies in `source`, a class folder is not among `names`, or without `names`

@@ -35,8 +35,8 @@ class Part:
     """What there is of a file that is being fetched, beside its place, and what it is a part of.
 
     Args:
-        place: Where the whole file is to lie.
-        address: Where it comes from; a part from elsewhere is not gone on from.
+        place: Path where the whole file is to lie.
+        address: URL that it comes from; a part from elsewhere is not gone on from.
     """
 
     def __init__(self, place: Path, address: str) -> None:
@@ -89,7 +89,7 @@ def download(part: Part) -> Path:
     """Fetch what is missing of a part.
 
     Args:
-        part: Of the file; its folder is there.
+        part: Part of the file that is there; its folder exists.
 
     Returns:
         The part's path. It is whole as far as the server says how large it is.

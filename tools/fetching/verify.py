@@ -14,8 +14,8 @@ def verify(entry: PublishedWeights, path: Path) -> None:
     """Compare the hash where one was published, and read the weights as a run would.
 
     Args:
-        entry: What it shall be.
-        path: Where it lies.
+        entry: Entry of the weights in the index.
+        path: Path of the file.
 
     Raises:
         ValueError: A web page, another hash, another kind of file, or tensors that the recipe's

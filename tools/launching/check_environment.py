@@ -32,10 +32,10 @@ class Requirement(NamedTuple):
     """A package that a requirements file names.
 
     Attributes:
-        name: As pip knows it.
-        lowest: Version that is needed; empty for any.
+        name: Name under which pip knows it.
+        lowest: Lowest version that is needed; empty for any.
         below: Version from which on it was not tried; empty where it is not known to break.
-        is_optional: It stands in the file's optional part.
+        is_optional: Whether it stands in the file's optional part.
     """
 
     name: str

@@ -21,8 +21,8 @@ class HostProcesses:
     """Starts the processes of this host and waits until all have ended.
 
     Args:
-        command: What each of them runs.
-        grace_seconds: That they get to save and end after a signal.
+        command: Command that each of them runs.
+        grace_seconds: Time that they get to save and end after a signal.
     """
 
     def __init__(self, command: Sequence[str], grace_seconds: float) -> None:
@@ -41,8 +41,8 @@ class HostProcesses:
         Each leads a session of its own: what a terminal sends reaches the launcher alone.
 
         Args:
-            environments: By rank.
-            store: Listening socket that process 0 inherits, if it runs here.
+            environments: Environment of each process, by rank.
+            store: Socket that listens, which process 0 inherits if it runs here.
         """
         is_linux = sys.platform == "linux"
         for rank, environment in environments.items():

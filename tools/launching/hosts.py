@@ -27,10 +27,10 @@ class Place:
     """Which processes this host has in an attempt.
 
     Attributes:
-        first_rank: Of the first process here.
+        first_rank: Rank of the first process here.
         size: Number of all processes.
-        host: Where process 0 is.
-        port: Of its store.
+        host: Name of the host of process 0.
+        port: Port of the store of process 0.
         node: Number of this host.
     """
 
@@ -46,12 +46,12 @@ class Meeting:
     """Where the hosts of a run meet.
 
     Attributes:
-        num_hosts: How many they are.
-        host: MASTER_ADDR.
-        port: MASTER_PORT.
-        job: Names the run, so that two runs do not mix.
+        num_hosts: Number of hosts.
+        host: Name in MASTER_ADDR.
+        port: Number in MASTER_PORT.
+        job: Name of the run, so that two runs do not mix.
         node: Number of this host; -1 = by the order in which they come.
-        minutes: How long to wait for the others.
+        minutes: Time to wait for the others, minutes.
     """
 
     num_hosts: int = 1
@@ -239,8 +239,8 @@ def meet(meeting: Meeting, num_processes: int) -> Leader | Follower:
     """Meet the other hosts of a run.
 
     Args:
-        meeting: Where.
-        num_processes: Of this host.
+        meeting: Place where they meet.
+        num_processes: Number of processes of this host.
 
     Raises:
         ValueError: Not all have come, the port is taken, or it is another run's.

@@ -24,9 +24,9 @@ class TreeVideo(NamedTuple):
     """A video of a tree.
 
     Attributes:
-        path: Below the tree, with slashes.
+        path: Path below the tree, with slashes.
         class_name: Name of its folder, without spaces around it.
-        kind: `FILE`, or `FRAMES` of a folder or a `PACK`.
+        kind: Kind: `FILE`, or `FRAMES` of a folder or a `PACK`.
     """
 
     path: str
@@ -43,10 +43,10 @@ class ClassTree(NamedTuple):
     """What a tree holds.
 
     Attributes:
-        classes: Names in the order of their labels.
-        videos: In the order of their paths, class by class.
-        ignored: What is no video and no class, counted by kind.
-        note: Something to know about the order of the classes, "" for nothing.
+        classes: Names of the classes in the order of their labels.
+        videos: Videos in the order of their paths, class by class.
+        ignored: Number of entries of each kind that are no video and no class.
+        note: Remark on the order of the classes, "" for none.
     """
 
     classes: list[str]
@@ -108,8 +108,8 @@ def check_parts(folder: Path, classes: Sequence[str]) -> None:
     """See that a tree lacks no class that another part beside it has: labels would differ.
 
     Args:
-        folder: The tree, ``.../val`` say.
-        classes: Its classes.
+        folder: Folder of the tree, ``.../val`` say.
+        classes: Names of its classes.
 
     Raises:
         ValueError: There is such a part; the classes that are missing are named.

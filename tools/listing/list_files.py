@@ -28,9 +28,9 @@ class ListFiles:
     """Writes lists and says so.
 
     Args:
-        folder: Of the parts of a list.
-        tell: Takes a line for the user.
-        overwrites: Parts of other content that are there already are replaced.
+        folder: Folder of the parts of a list.
+        tell: Function that takes a line for the user.
+        overwrites: Whether parts of other content that are there already are replaced.
     """
 
     def __init__(self, folder: Path, tell: Callable[[str], None], overwrites: bool = False) -> None:
@@ -48,11 +48,11 @@ class ListFiles:
         """Write train.txt, val.txt and, of three shares, test.txt; show the videos of each class.
 
         Args:
-            rows: Of the whole list.
-            classes: Names by label.
-            shares: See `splitting.read_shares`.
-            pattern: See `splitting.recordings`.
-            seed: See `splitting.divide`.
+            rows: Rows of the whole list.
+            classes: Names of the classes by label.
+            shares: Shares of the parts; see `splitting.read_shares`.
+            pattern: Regular expression of a recording; see `splitting.recordings`.
+            seed: Seed of the division; see `splitting.divide`.
 
         Raises:
             ValueError: A part would be empty, or a list of other content is there already.
@@ -140,8 +140,8 @@ def read_rows(path: Path, classes: Path | None, root: Path | None) -> tuple[list
     """Read a list of ours, however many classes it has.
 
     Args:
-        path: The list.
-        classes: File of their names; None: they go by number.
+        path: Path of the list.
+        classes: Path of a file of their names; None: they go by number.
         root: Folder that the paths start from, which decides what a line means; None: not known.
 
     Raises:

@@ -43,9 +43,10 @@ class Entry(NamedTuple):
     """One video of an annotation file.
 
     Attributes:
-        stems: Where it may lie below the root, without a video's suffix; the official place first.
-        class_name: Its class.
-        number: The class's number in the file, where it has one; -1 otherwise.
+        stems: Places where it may lie below the root, without a video's suffix; the official one
+            first.
+        class_name: Name of its class.
+        number: Number of the class in the file, where it has one; -1 otherwise.
     """
 
     stems: tuple[str, ...]
@@ -162,7 +163,7 @@ def read_class_file(path: Path, known: Collection[str] = ()) -> list[str]:
     names to numbers (``labels.json``).
 
     Args:
-        path: The file.
+        path: Path of the file.
         known: Names that it should hold. They decide whether a number is a part of the name.
 
     Raises:
@@ -193,8 +194,8 @@ def own_classes(name: str, entries: Sequence[Entry], labels: Path) -> list[str]:
     numbers and need not hold every class.
 
     Args:
-        name: The data set, a key of `FORMATS`.
-        entries: Its videos.
+        name: Name of the data set, a key of `FORMATS`.
+        entries: Entries of its videos.
         labels: Folder of files of class names.
 
     Raises:

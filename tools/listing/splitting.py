@@ -15,7 +15,7 @@ def read_shares(text: str) -> list[float]:
     """Return the shares of train, val and, where there are two or three, test.
 
     Args:
-        text: ``0.8`` (the rest is val), ``0.7,0.15`` (the rest is test), or all three.
+        text: Shares: ``0.8`` (the rest is val), ``0.7,0.15`` (the rest is test), or all three.
 
     Raises:
         ValueError: They are no shares, or add up to more or less than 1.
@@ -38,9 +38,9 @@ def recordings(paths: Sequence[str], pattern: str) -> list[str]:
     """Return the recording of each video: what a regular expression finds in its path.
 
     Args:
-        paths: As in the list.
-        pattern: Its groups, or else all that it matches, name the recording; empty: each path is
-            one of its own.
+        paths: Paths of the videos as in the list.
+        pattern: Regular expression whose groups, or else all that it matches, name the recording;
+            empty: each path is one of its own.
 
     Raises:
         ValueError: It is no regular expression, or finds nothing in a path.
@@ -72,8 +72,8 @@ def divide(
     Args:
         labels: Class of each video.
         groups: Recording of each video.
-        shares: Of the parts; they add up to 1.
-        seed: Decides which groups go where.
+        shares: Shares of the parts; they add up to 1.
+        seed: Seed that decides which groups go where.
     """
     videos: dict[str, Counter[int]] = defaultdict(Counter)
     for label, group in zip(labels, groups, strict=True):

@@ -32,10 +32,10 @@ def find_videos_of(
     case.
 
     Args:
-        entries: The videos.
+        entries: Entries of the videos.
         root: Folder that they are looked for in.
-        is_video: They are video files, not folders or packs of frames.
-        counts_videos: Count the frames of files, too.
+        is_video: Whether they are video files, not folders or packs of frames.
+        counts_videos: Whether the frames of files are counted, too.
 
     Returns:
         For each entry its place, None where it is not there.

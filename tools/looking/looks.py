@@ -14,15 +14,16 @@ from ops.pixels import denormalize, normalize
 
 @dataclass(frozen=True)
 class Look:
-    """What a model says of a clip, and why.
+    """The answer of a model to a clip, and where the model looked.
 
     Attributes:
-        indices: Of the clip's frames in the video, (T,).
-        frames: As the model saw them, uint8 (T, S, S, 3).
-        logits: (K,).
-        maps: By name, (T, rows, columns).
-        covered_share: As in `models.explain.seen_maps.SeenMaps`.
-        time: The same, of the one clip, (T, T).
+        indices: Indices of the clip's frames in the video, (T,).
+        frames: Frames as the model saw them, uint8 (T, S, S, 3).
+        logits: Logits, (K,).
+        maps: Maps by name, (T, rows, columns).
+        covered_share: Share of the frame that they cover, as in
+            `models.explain.seen_maps.SeenMaps`.
+        time: Maps in time of the one clip by name, (T, T).
     """
 
     indices: np.ndarray
@@ -37,11 +38,11 @@ def look(model: nn.Module, cfg: CfgNode, indices: np.ndarray, clip: Tensor, stag
     """Classify a clip and say where the model looked.
 
     Args:
-        model: In evaluation mode.
-        cfg: The experiment.
-        indices: Of the clip's frames in the video, (T,).
-        clip: uint8 (T, 3, S, S).
-        stage: One of the stages of the model's entry; "" where it has none.
+        model: Model in evaluation mode.
+        cfg: Config of the experiment.
+        indices: Indices of the clip's frames in the video, (T,).
+        clip: Clip, uint8 (T, 3, S, S).
+        stage: Name of a stage in the model's entry; "" where it has none.
 
     Raises:
         FloatingPointError: The logits are not finite.

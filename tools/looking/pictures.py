@@ -47,9 +47,9 @@ def enlarge_maps(maps: Tensor, covered: int, side: int) -> Tensor:
     """Interpolate maps (T, rows, columns) to pixels, (T, side, side).
 
     Args:
-        maps: Of the top left square of the frames.
+        maps: Maps of the top left square of the frames.
         covered: Side of that square, pixels of the drawn frames.
-        side: Of the drawn frames; what the maps do not cover is 0.
+        side: Side of the drawn frames, pixels; what the maps do not cover is 0.
     """
     size = (covered, covered)
     pixels = F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
@@ -67,9 +67,9 @@ def overlay(frames: np.ndarray, maps: Tensor, covered_share: float = 1.0) -> np.
     """Lay the colours of maps (T, rows, columns) over enlarged frames (T, S, S, 3).
 
     Args:
-        frames: uint8.
-        maps: Stretched over the clip, so that its frames can be compared.
-        covered_share: Of the frames' side that the maps cover, from the top left.
+        frames: Enlarged frames, uint8.
+        maps: Maps, stretched over the clip, so that its frames can be compared.
+        covered_share: Share of the frames' side that the maps cover, from the top left.
     """
     side = frames.shape[1]
     values = enlarge_maps(to_unit_range(maps.cpu().float()), round(covered_share * side), side)

@@ -33,10 +33,10 @@ class FoundVideo(NamedTuple):
     """A video, and what to call it.
 
     Attributes:
-        name: As printed: of one file its name, of a folder's the path below the folder, else as
-            it was given.
-        record: For the readers; a label that is not known is `NO_LABEL`. A relative path starts
-            from DATA.ROOT, as in a list.
+        name: Name as printed: of one file its name, of a folder's the path below the folder, else
+            as it was given.
+        record: Record for the readers; a label that is not known is `NO_LABEL`. A relative path
+            starts from DATA.ROOT, as in a list.
     """
 
     name: str
@@ -51,7 +51,7 @@ def find_videos(words: Sequence[str], root: str | None = None) -> list[FoundVide
     labels, ``path 3,7``; or a glob of files and folders.
 
     Args:
-        words: Of the command line.
+        words: Words of the command line.
         root: Folder that the paths of lists start from; what exists there decides about lines that
             can be read in two ways. None: not known yet.
 

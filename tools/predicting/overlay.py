@@ -53,11 +53,11 @@ def write_overlay(
     """Write a video as H.264, upright, in its own size and with its own times, without sound.
 
     Args:
-        path: The file; what it is named says in what container.
-        classifier: Knows the class names.
-        record: The video.
-        timeline: Of this video.
-        topk: Classes drawn.
+        path: Path of the file; its suffix says in what container.
+        classifier: Classifier that knows the class names.
+        record: Record of the video.
+        timeline: Timeline of this video.
+        topk: Number of classes drawn.
 
     Raises:
         ValueError: The file cannot be written.

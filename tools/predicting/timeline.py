@@ -37,12 +37,12 @@ class Timeline:
     """Probabilities of the classes in N windows of a video.
 
     Attributes:
-        firsts: First frame of each window, (N,).
-        length: Frames of a window.
-        starts: When each begins, (N,), in seconds since the first frame.
-        ends: When its last frame is shown, (N,).
-        probabilities: (N, K).
-        frame_seconds: How long the last frame of the video is shown.
+        firsts: Number of the first frame of each window, (N,).
+        length: Number of frames of a window.
+        starts: Time at which each begins, (N,), in seconds since the first frame.
+        ends: Time at which its last frame is shown, (N,).
+        probabilities: Probabilities of the classes in each window, (N, K).
+        frame_seconds: Time that the last frame of the video is shown, seconds.
     """
 
     firsts: np.ndarray
@@ -53,7 +53,7 @@ class Timeline:
     frame_seconds: float = 0.0
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Return it in words."""
         hop = f", {self.firsts[1] - self.firsts[0]} apart" if len(self.firsts) > 1 else ""
         return f"{len(self.firsts)} windows of {self.length} frames{hop}"
 
@@ -70,10 +70,10 @@ class Timeline:
         """Write a CSV file with a line for each window, and a plot; return their paths.
 
         Args:
-            path: Without its suffix, or with that of one of them.
-            classifier: Knows the class names.
-            topk: Classes a line.
-            title: Of the plot.
+            path: Path without its suffix, or with that of one of them.
+            classifier: Classifier that knows the class names.
+            topk: Number of classes in a line.
+            title: Title of the plot.
 
         Raises:
             ValueError: They cannot be written.
@@ -138,9 +138,9 @@ def build_timeline(
     video that is shorter than a window is one window.
 
     Args:
-        classifier: The model.
-        record: The video.
-        window: Seconds; None for the span of a clip.
+        classifier: Classifier with the model.
+        record: Record of the video.
+        window: Length of a window, seconds; None for the span of a clip.
         hop: Seconds from one window to the next; None for half a window.
 
     Raises:

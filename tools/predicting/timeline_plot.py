@@ -21,10 +21,10 @@ def plot_timeline(
     Windows that overlap are drawn through each other. matplotlib must be there.
 
     Args:
-        spans: Begin and end of each window, seconds, (N, 2).
-        end: Of the video, seconds.
+        spans: Beginning and end of each window, seconds, (N, 2).
+        end: End of the video, seconds.
         rows: Names that can be drawn, and the probabilities of each window, (N,).
-        title: Above.
+        title: Title above the plot.
     """
     figure = new_figure(*SIZE)
     all_axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]

@@ -37,11 +37,11 @@ class ClassifierOptions:
     """What is asked for beside the file.
 
     Attributes:
-        cfg: yml of the experiment; empty: the config inside the file.
-        class_names: File of the class names; empty: those inside the file, else the config's.
-        views: As ``10x3``; empty: those of the config's test.
-        overrides: KEY VALUE KEY=VALUE ...
-        device: What to compute on.
+        cfg: Path of the yml of the experiment; empty: the config inside the file.
+        class_names: Path of the class names; empty: those inside the file, else the config's.
+        views: Views of each video, as ``10x3``; empty: those of the config's test.
+        overrides: Words KEY VALUE KEY=VALUE ...
+        device: Device to compute on.
     """
 
     cfg: str = ""
@@ -56,12 +56,12 @@ class VideoClassifier:
     """A model with its experiment and its class names.
 
     Attributes:
-        cfg: Its TEST section has the views.
-        class_names: By label.
-        classify: From uint8 clips to scores (N, K), float32 on the CPU. The clips are
-            (N, T, 3, H, W), or (N, V, T, 3, H, W) where `averages_inside`.
-        averages_inside: The views of a video are averaged by `classify`.
-        device: What `classify` computes on.
+        cfg: Config whose TEST section has the views.
+        class_names: Names of the classes by label.
+        classify: Function from uint8 clips to scores (N, K), float32 on the CPU. The clips are (N,
+            T, 3, H, W), or (N, V, T, 3, H, W) where `averages_inside`.
+        averages_inside: Whether `classify` averages the views of a video.
+        device: Device that `classify` computes on.
     """
 
     cfg: CfgNode

@@ -19,10 +19,10 @@ class Line:
     """A curve in a chart.
 
     Attributes:
-        name: In the legend; empty: it has no entry of its own.
-        curve: What is drawn.
+        name: Name in the legend; empty: it has no entry of its own.
+        curve: Curve that is drawn.
         colour: Number of its colour.
-        is_dashed: It is drawn as dashes.
+        is_dashed: Whether it is drawn as dashes.
     """
 
     name: str
@@ -35,9 +35,9 @@ def chart(title: str, lines: Sequence[Line], note: str = "") -> str:
     """Return a figure of lines over the epochs, with its title and legend; HTML.
 
     Args:
-        title: What is drawn, with the unit.
-        lines: At least one with a value.
-        note: Behind the legend.
+        title: Title with the unit.
+        lines: Lines, at least one with a value.
+        note: Text behind the legend.
     """
     xs = [x for line in lines for x in line.curve.epochs]
     ys = [y for line in lines for y in line.curve.values]

@@ -25,10 +25,10 @@ class Classes:
     """The classes of a test, or of a run's last validation.
 
     Attributes:
-        names: By label.
-        matrix: Videos by true (row) and predicted class.
-        source: Where it comes from, in words.
-        others: More figures by class name, by what they are.
+        names: Names by label.
+        matrix: Number of videos by true (row) and predicted class.
+        source: Source of the matrix, in words.
+        others: Further figures by class name, by what they are.
     """
 
     names: list[str]
@@ -63,8 +63,8 @@ def class_table(runs: Sequence[str], classes: Sequence[Classes]) -> str:
     """Return a sortable table of the classes of runs that have the same ones.
 
     Args:
-        runs: Their names, as short as the headings shall be.
-        classes: Of each.
+        runs: Names of the runs, as short as the headings shall be.
+        classes: Classes of each run.
     """
     first = classes[0]
     accuracies = [class_accuracy(own.matrix) for own in classes]
@@ -141,9 +141,9 @@ def data_uri(image: Image.Image, kind: str, **options: Any) -> str:
     """Return an image as an address that holds it.
 
     Args:
-        image: The image.
-        kind: ``PNG`` or ``JPEG``.
-        options: Of Pillow's writer.
+        image: Image to hold.
+        kind: Format, ``PNG`` or ``JPEG``.
+        options: Options of Pillow's writer.
     """
     file = io.BytesIO()
     image.save(file, kind, **options)

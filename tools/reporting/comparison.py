@@ -17,9 +17,9 @@ class Accuracy:
 
     Attributes:
         top1: Share of the hits.
-        low: Lower end.
-        high: Upper end.
-        num_videos: That were scored.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        num_videos: Number of videos that were scored.
     """
 
     top1: float
@@ -33,10 +33,10 @@ class ClassRow:
     """A class in which the two tests differ.
 
     Attributes:
-        name: Of the class.
-        num_videos: Of the class.
-        only_first: Right in the first alone.
-        only_second: Right in the second alone.
+        name: Name of the class.
+        num_videos: Number of videos of the class.
+        only_first: Number of videos that are right in the first alone.
+        only_second: Number of videos that are right in the second alone.
         difference: Accuracy of the second less that of the first, percent.
     """
 
@@ -52,13 +52,13 @@ class Paired:
     """Two tests on the same videos.
 
     Attributes:
-        num_videos: That both scored.
-        both: Right in both.
-        only_first: Right in the first alone.
-        only_second: Right in the second alone.
-        neither: Right in neither.
-        p_value: Of McNemar's exact test.
-        classes: That differ, the largest difference first.
+        num_videos: Number of videos that both scored.
+        both: Number of videos that are right in both.
+        only_first: Number of videos that are right in the first alone.
+        only_second: Number of videos that are right in the second alone.
+        neither: Number of videos that are right in neither.
+        p_value: P-value of McNemar's exact test.
+        classes: Classes that differ, the largest difference first.
     """
 
     num_videos: int
@@ -75,9 +75,9 @@ class Comparison:
     """What two tests gave.
 
     Attributes:
-        accuracies: Of the first and of the second.
-        paired: On the same videos; None without the scores of both.
-        why_unpaired: What is missing then.
+        accuracies: Accuracy of the first and of the second.
+        paired: Comparison on the same videos; None without the scores of both.
+        why_unpaired: Reason why there is none.
     """
 
     accuracies: list[Accuracy]
@@ -93,9 +93,9 @@ def compare_scores(first: RunRecords, second: RunRecords, only_common: bool = Fa
     """Compare two tests, on the same videos where the scores of both are there.
 
     Args:
-        first: A run that was tested.
-        second: Another.
-        only_common: Compare the videos that both have, where the lists differ.
+        first: Records of a run that was tested.
+        second: Records of another.
+        only_common: Whether only the videos that both have are compared, where the lists differ.
 
     Raises:
         ValueError: A run was not tested, a file is damaged, or the lists differ in videos, labels

@@ -12,9 +12,9 @@ class Cell:
     """A cell of a table.
 
     Attributes:
-        markup: What it shows, HTML.
-        order: What a column of numbers sorts by; None: it sorts by the text.
-        style: A CSS class; empty for none.
+        markup: HTML that it shows.
+        order: Number that a column sorts by; None: it sorts by the text.
+        style: Name of a CSS class; empty for none.
     """
 
     markup: str
@@ -48,7 +48,7 @@ def table(
     """Return a table that scrolls in its own box; the first cell of a row names it.
 
     Args:
-        headings: Of the columns, texts.
+        headings: Texts of the columns' headings.
         rows: Cells.
         is_sortable: Its headings are buttons that sort it, and a long one scrolls.
     """

@@ -27,10 +27,10 @@ class Mistake:
     """A video that was taken for another class.
 
     Attributes:
-        video: Its path in the list.
-        label: Its class.
-        predicted: What it was taken for.
-        probability: Of that.
+        video: Path of the video in the list.
+        label: True class.
+        predicted: Class that it was taken for.
+        probability: Probability of the predicted class.
     """
 
     video: str
@@ -57,9 +57,9 @@ def mistakes_section(
     """Return the mistakes as figures; where videos are not there, a line says so.
 
     Args:
-        run: Whose test it was.
-        mean: Its scores.
-        names: Of the classes.
+        run: Records of the run whose test it was.
+        mean: Scores of the test, averaged over views.
+        names: Names of the classes.
         most: Number of mistakes.
         root: Folder that the paths start from; None: that of the test's config.
     """

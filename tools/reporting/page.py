@@ -30,8 +30,8 @@ def report_page(runs: Sequence[RunRecords], num_mistakes: int, root: str | None 
     """Return the page of one run, or of several side by side, what differs first.
 
     Args:
-        runs: At least one.
-        num_mistakes: Of each run that are shown, with frames.
+        runs: Records of the runs, at least one.
+        num_mistakes: Number of mistakes of each run that are shown, with frames.
         root: Folder that the videos' paths start from; None: that of the test's config.
 
     Raises:

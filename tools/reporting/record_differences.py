@@ -22,9 +22,9 @@ class Difference:
     """One thing that is not alike in all runs.
 
     Attributes:
-        topic: Of `TOPICS`.
-        name: What differs.
-        values: What each run says of it.
+        topic: Topic, one of `TOPICS`.
+        name: Name of what differs.
+        values: Values of each run.
     """
 
     topic: str

@@ -26,12 +26,12 @@ class RunRecords:
     """What lies in the folder of a run, as far as it is there.
 
     Attributes:
-        name: As the user wrote it.
-        folder: Where it lies.
-        results: What results.json holds; empty without one.
-        lines: Of log.jsonl.
-        configs: The keys of the ``training`` and of the ``test``, with their values.
-        scores: The scores.npz; None without one.
+        name: Name as the user wrote it.
+        folder: Folder of the run.
+        results: Content of results.json; empty without one.
+        lines: Lines of log.jsonl.
+        configs: Keys of the ``training`` and of the ``test``, with their values.
+        scores: Path of scores.npz; None without one.
     """
 
     name: str
@@ -104,7 +104,7 @@ def open_records(name: str) -> RunRecords:
     """Return the records of a run folder, or of a results.json or a scores.npz.
 
     Args:
-        name: The folder or the file. What lies beside a file belongs to it.
+        name: Path of the folder or the file. What lies beside a file belongs to it.
 
     Raises:
         ValueError: There is nothing of a run, or a file is damaged.

@@ -19,9 +19,9 @@ def ensemble_rows(
     """Return the figures of each model of several, and of all together.
 
     Args:
-        files: A scores.npz of each model, of the same videos.
-        weights: Of each model in the mean.
-        average: Of the models: ``logits`` or ``probabilities``; empty for both.
+        files: Paths of a scores.npz of each model, of the same videos.
+        weights: Weight of each model in the mean.
+        average: Kind of mean over the models: ``logits`` or ``probabilities``; empty for both.
 
     Returns:
         Rows with ``model`` (its number from 1, or ``all``), how ``views`` and ``models`` are
@@ -52,9 +52,10 @@ def averaged_models(
     """Return the weighted mean of models on the same videos in the same order.
 
     Args:
-        models: Their scores.
-        shares: Of each in the mean; they add up to 1.
-        average_logits: Average logits, which the models then need; False: probabilities.
+        models: Scores of the models.
+        shares: Share of each in the mean; they add up to 1.
+        average_logits: Whether logits are averaged, which the models then need; False:
+            probabilities.
     """
     values = [m.values if average_logits else m.probabilities() for m in models]
     mean = sum(share * value for share, value in zip(shares, values, strict=True))

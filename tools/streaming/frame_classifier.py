@@ -20,10 +20,10 @@ class Answer(NamedTuple):
     """What is known after a frame.
 
     Attributes:
-        frame: The frame.
+        frame: Frame that was classified last.
         scores: Probabilities of the classes, (K,), of the mean logits; each its own sigmoid where
             a video may have several classes.
-        milliseconds: From the picture to the scores.
+        milliseconds: Time from the picture to the scores, milliseconds.
     """
 
     frame: LiveFrame
@@ -36,8 +36,8 @@ class FrameClassifier:
 
     Args:
         model: A video model that looks at the past alone, on its device.
-        cfg: Its experiment, for the preprocessing of the test.
-        mean: Of the frames' logits.
+        cfg: Config of its experiment, for the preprocessing of the test.
+        mean: Mean over the frames' logits.
 
     Raises:
         ValueError: The model takes something from later frames.

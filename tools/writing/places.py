@@ -17,12 +17,12 @@ def check_places(
     What is there already stays as it is.
 
     Args:
-        places: Files to write, by the option that names them.
-        inputs: Files and folders that the tool reads; what is not there does not count.
-        makes_folders: Make the folders that the files shall lie in.
+        places: Paths of the files to write, by the option that names them.
+        inputs: Paths that the tool reads; what is not there does not count.
+        makes_folders: Whether the folders that the files shall lie in are made.
 
     Raises:
-        ValueError: Names the option, the file and the reason.
+        ValueError: A file cannot be; the text names the option, the file and the reason.
     """
     asked = {option: path for option, path in places.items() if path is not None}
     names: dict[Path, str] = {}
@@ -44,11 +44,11 @@ def check_not_read(places: Places, inputs: Iterable[str | Path | None]) -> None:
     """Make sure that no file to write is one that is read, by whatever name, or a frame of it.
 
     Args:
-        places: As of `check_places`.
-        inputs: As of `check_places`.
+        places: Paths to write, as of `check_places`.
+        inputs: Paths that are read, as of `check_places`.
 
     Raises:
-        ValueError: Names the option and the file.
+        ValueError: One is read; the text names the option and the file.
     """
     there = {o: path for o, path in places.items() if path is not None and path.exists()}
     if not there:
