@@ -80,7 +80,10 @@ def run(world: World, args: argparse.Namespace, cfg: CfgNode) -> None:
     if cfg.DETERMINISTIC:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+    # Never both: the TokShift release asks for determinism with --seed, then switches benchmark on,
+    # which undoes it.
     torch.backends.cudnn.benchmark = not cfg.DETERMINISTIC
+    # All bits of a float32 product by default: TF32 keeps 10 of the fraction.
     torch.set_float32_matmul_precision("high" if cfg.TRAIN.TF32 else "highest")
     torch.backends.cudnn.allow_tf32 = cfg.TRAIN.TF32
     with (
@@ -136,8 +139,11 @@ def train(
         if reason := training.patience.decided_end(world):
             _log.info("%s", reason)
             break
+        # A signal now waits for the end of a step: a checkpoint holds no gradients, so those that
+        # were added up would be lost.
         stop_signals.hold()
         place = train_one_epoch(run, training, checkpoints, epoch)
+        # Before the checkpoint, which is to hold the mean with this epoch's weights in it.
         learner.end_epoch(epoch + 1)
         save(run, training, checkpoints, place)  # first: what follows must not cost the epoch
         stop_signals.release()
@@ -145,6 +151,7 @@ def train(
     num_averaged = len(learner.averaged_epochs)
     if learner.swa and num_averaged:
         average = learner.swa.module
+        # No batch has gone through the mean's own batch norms: their statistics fit no weights yet.
         update_average(average, training.loader, run)
         top1 = validate(run, average, training, cfg.TRAIN.EPOCHS, kind="swa")
         if world.is_main:
@@ -167,6 +174,7 @@ def train_one_epoch(
         The place after the epoch.
     """
     cfg, world, learner = run.cfg, run.world, training.learner
+    # Not plain train(): that would move the statistics of norms which are frozen.
     start_training(learner.model)
     part = training.part(epoch, world)
     groups = training.groups.of_rest(part.num_batches)
@@ -174,8 +182,12 @@ def train_one_epoch(
     freq, num_epochs = cfg.TRAIN.PRINT_FREQ, cfg.TRAIN.EPOCHS
     progress = Progress(part, num_epochs, world, freq, run.log, meters, training.pace)
     for i, batch in enumerate(progress.timed(training.loader)):
+        # By the place in the epoch, not by a counter of steps: a run that goes on, on another
+        # number of processes too, gets the rate that the unbroken one had there.
         rate = training.schedule(part.epochs_done(i))
         learner.set_rate(rate)
+        # Left out and told. A random video in its place, as in other projects, would change what an
+        # epoch is without a word.
         training.bad_videos.add(batch.errors)
         steps = groups.steps_after(i)
         if len(batch.labels):
@@ -184,16 +196,21 @@ def train_one_epoch(
             if not epoch and not part.number(i):
                 shown = batch.clips.numpy()[:8], batch.labels.tolist()[:8]
                 run.log.clips(*shown, training.listed.class_names)
+            # Of seed, epoch, batch and rank alone: a run that goes on mixes as the unbroken one.
             rng = batch_rng(cfg.SEED, epoch, part.number(i), world.rank)
             mix = training.mixer.draw(clips.shape, rng)
             mix = mix.on(world.device) if mix else None
             clips = mix.apply(clips) if mix else clips
             answers = training.teacher.answers(there, mix) if training.teacher else None
             target = training.objective(labels, mix, answers)
+            # The recipes make a step of 10 batches: DDP would send the gradients after each of
+            # them, and their sum alone is needed.
             with learner.accumulating(is_last=steps):
                 with learner.autocast():
                     logits = learner.logits(clips)  # (B, K); of a pair (2, B, K)
                     loss = target.loss(logits)
+                # Outside autocast. The share of a batch in a smaller last group is still 1/10 in
+                # the release, and so by default here: TRAIN.LAST_GROUP.
                 learner.backward(loss, groups.share(i))
         else:  # not one video is readable; the other processes wait all the same
             learner.accumulate_nothing(training.clip_shape, steps)
@@ -205,6 +222,7 @@ def train_one_epoch(
             progress.add(loss.detach(), hits, len(names), names)
         else:
             progress.skip()
+        # Not after the last batch: `train` saves there, once the epoch has ended.
         is_due = training.save_points.is_due(steps) and i + 1 < part.num_batches
         progress.report(rate, is_forced=is_due)
         if is_due:
@@ -226,6 +244,7 @@ def save(
     """Write the checkpoint of a place between two steps; end here if a signal asks to stop."""
     meters = progress.state() if progress else ()
     own = OwnState(meters, training.bad_videos.state())
+    # A run taken up from another folder has no best.json here; its checkpoint knows the best.
     best = max(training.start.best, checkpoints.record().top1)
     content = build_checkpoint(
         *(run.cfg, training.learner, place, best, training.listed, run.world, own),
@@ -263,11 +282,14 @@ def validate(
     The records are of kind ``val``, or ``swa`` for the averaged weights.
     """
     model.eval()
+    # The last batch moved the norms of each process by its own clips: all are to score with rank
+    # 0's, which the checkpoint holds.
     broadcast_buffers(model)
     scores, unreadable = evaluate(run, model, training.val)
     if scores is None:
         return 0.0
     mean_scores = scores.averaged(run.cfg.TEST.AVERAGE_LOGITS)
+    # Over single views and smoothed, as the release logs its validation, so that curves compare.
     loss, names = scores.loss(run.cfg.LOSS.LABEL_SMOOTHING), training.listed.class_names
     return record_validation(
         *(run.log, num_epochs, scores, mean_scores, loss, kind, names), unreadable=unreadable
@@ -294,6 +316,7 @@ def evaluate(run: Run, model: nn.Module, videos: Videos) -> tuple[Scores | None,
 
     def classify(clips: Tensor) -> Fetched:
         logits = run_filled(model, to_device(clips, cfg, run.world), per_forward if fills else 0)
+        # float32 before any average: bf16 would leave 8 bits, and views that tie.
         return Fetched(logits.float())
 
     results, bar = [], LiveBar(len(paths), "video", videos.split, is_shown=run.world.is_main)
@@ -302,6 +325,7 @@ def evaluate(run: Run, model: nn.Module, videos: Videos) -> tuple[Scores | None,
             results.append(result)
             bar.update(run.world.size)  # the others are about as far
     named = [(paths[place], place, logits, error) for place, logits, error in results]
+    # Logits by video, not accuracies by process: a mean of means would weigh uneven shares alike.
     gathered = gather_objects(named, run.world)
     if gathered is None:
         return None, []
