@@ -123,10 +123,13 @@ class TrainClips(Dataset[Clips]):
         An unreadable video is returned as such, not raised.
         """
         index = key[1]
+        # Not numpy's global generator, which the releases draw from: forked workers all began with
+        # one state of it, and again in each epoch.
         rng = np.random.default_rng((self.seed, *key))
         try:
             clip, label, is_mirrored = self.maker.make(self.records[index], rng)
             teacher_clip = self._teacher_clip(index, is_mirrored)
+        # Raised in a worker, it would end the run for one broken file.
         except UnreadableVideoError as error:
             nothing = torch.empty(0)
             return Clips(nothing, nothing, nothing, nothing, nothing, {index: str(error)})
@@ -152,6 +155,8 @@ class TrainClips(Dataset[Clips]):
         views = self.teacher_views[index]
         if views.error:
             raise UnreadableVideoError(views.error)
+        # The first view is the centre crop. The student's clip may be of the mirrored class, so the
+        # teacher has to see the mirror image, too.
         clip = views.distinct[views.view_of[0]]
         return clip.flip(-1) if is_mirrored else clip
 
@@ -163,8 +168,10 @@ def collate_clips(samples: Sequence[Clips]) -> Clips:
     """
     errors = {index: text for sample in samples for index, text in sample.errors.items()}
     readable = [sample for sample in samples if not sample.errors]
+    # An empty batch still counts: the other processes wait for this one in DDP.
     if not readable:
         return samples[0]._replace(errors=errors)
+    # Frames are decoded as (H, W, 3): stacked so, the bytes are copied once and in their order.
     pixels = [s._replace(clips=s.clips.permute(0, 2, 3, 1), errors={}) for s in readable]
     batch = default_collate(pixels)  # clips (B, T, H, W, 3)
     return batch._replace(clips=batch.clips.permute(0, 1, 4, 2, 3), errors=errors)
@@ -223,15 +230,19 @@ class EpochSampler(Sampler[tuple[int, ...]]):
     @property
     def num_whole(self) -> int:
         """Number of clips of this process in a whole epoch."""
+        # No padding with videos that come twice: the rest waits for another shuffle.
         return self.num_videos // self.world_size * self.num_repeats
 
     def __len__(self) -> int:
         """Count the clips of this process that the epoch still has."""
+        # By the number of processes at the epoch's start: the rest that was left out then stays
+        # out.
         num_clips = self.num_videos // self.dealt_to * self.dealt_to * self.num_repeats
         return (num_clips - self.offset) // self.world_size
 
     def __iter__(self) -> Iterator[tuple[int, ...]]:
         """Yield the key of each clip of this process that the epoch still has."""
+        # Counted in clips that were trained on, not fetched: loaders run ahead of the training.
         rest = self._sequence()[self.offset :]
         return iter(rest[self.rank : len(self) * self.world_size : self.world_size])
 
@@ -244,16 +255,20 @@ class EpochSampler(Sampler[tuple[int, ...]]):
             for index in order[start : start + self.dealt_to]:
                 firsts.append((index, drawn[index]))
                 drawn[index] += self.num_repeats
+            # All first clips of a round, then all second ones: dealt in turns, each process has the
+            # clips of one video in a row.
             for repeat in range(self.num_repeats):
                 keys += [self._key(index, first + repeat) for index, first in firsts]
         return keys
 
     def _order(self) -> list[int]:
         """Return the videos of the epoch in the order of its shuffle, of seed and epoch alone."""
+        # As DistributedSampler seeds it: with SEED 0, the default, this is the release's shuffle.
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         if self.balance:
             return self.balance.order(generator)
         return torch.randperm(self.num_videos, generator=generator).tolist()
 
     def _key(self, index: int, repeat: int) -> tuple[int, ...]:
+        # The first clip draws the same with and without repeats.
         return (self.epoch, index, repeat) if repeat else (self.epoch, index)

@@ -43,6 +43,7 @@ def read_records(
             for training, more than TRAIN.MAX_BAD_SHARE allows; the others are met again there.
     """
     key = f"{split.upper()}_LIST"
+    # The releases test on their validation lists: the published figures are of those.
     path = cfg.DATA[key] or (cfg.DATA.VAL_LIST if split == "test" else "")
     if not path:
         raise ValueError(f"DATA.{key} is not set; it names the list file of the {split} videos")
@@ -55,15 +56,18 @@ def read_records(
         contradiction = contradicted_counts(records, partial(open_frames, cfg))
         if split != "train" and cfg.TEST.SKIPS_UNREADABLE:  # they are counted when read
             return contradiction, {}
+        # A training bears a few; a test without one of its videos has another accuracy.
         max_bad = cfg.TRAIN.MAX_BAD_SHARE * len(records) if split == "train" else 0
         return contradiction, _missing_counts(records, partial(open_frames, cfg), max_bad)
 
+    # One process asks for all: a shared disk is slow where each of them opens every file.
     contradiction, counts = once(ask_disk) if once else ask_disk()
     if contradiction:
         _log.warning("%s: %s", path, contradiction)
     if counts:
         records = [r._replace(num_frames=counts.get(r.line, r.num_frames)) for r in records]
     least = cfg.DATA.MIN_FRAMES
+    # 0 frames are not counted yet, and not too few. The TSM release drops videos below 3.
     long_enough = [record for record in records if not 0 < record.num_frames < least]
     if len(long_enough) < len(records):
         _log.warning(
@@ -104,6 +108,7 @@ def contradicted_counts(records: Sequence[VideoRecord], open_video: OpenVideo) -
     A count that is too low is a way to use the beginning of a video, and so it is no error.
     """
     counted = [record for record in records if record.num_frames]
+    # Spread over the list, which is often sorted by class.
     step = -(-len(counted) // NUM_COMPARED) or 1
 
     def compared(record: VideoRecord) -> int:
@@ -116,6 +121,7 @@ def contradicted_counts(records: Sequence[VideoRecord], open_video: OpenVideo) -
         found = list(zip(counted[::step], pool.map(compared, counted[::step]), strict=True))
     found = [(record, number) for record, number in found if number]
     wrong = [(record, number) for record, number in found if number != record.num_frames]
+    # A few may be cut on purpose; most of them are a list of something else.
     if 2 * len(wrong) <= len(found):
         return ""
     record, number = wrong[0]
@@ -153,6 +159,7 @@ def open_frames(cfg: CfgNode, record: VideoRecord) -> VideoReader:
 
 def read_frames(record: VideoRecord, indices: np.ndarray, open_video: OpenVideo) -> Tensor:
     """Decode frames of a video to uint8 (T, 3, H, W), channels last in memory."""
+    # Only the axes change places, not the bytes.
     return torch.from_numpy(open_video(record).read(indices)).permute(0, 3, 1, 2)
 
 
@@ -173,6 +180,7 @@ def pick_frames(
     Raises:
         UnreadableVideoError: The frames cannot be counted, or the clock cannot be read.
     """
+    # The list's number counts, even where the disk has more: it may mean the beginning alone.
     num_frames = record.num_frames or count_frames(record, open_video)
     named: dict[str, Any] = {} if rng is None else {"rng": rng}
     if isinstance(sample, TimedSample):
@@ -209,6 +217,7 @@ def _missing_counts(
     uncounted = [record for record in records if not record.num_frames]
     if not uncounted:
         return {}
+    # Threads, since the time goes into waiting for the disk.
     with ThreadPoolExecutor(COUNTING_THREADS) as pool:
         results = list(pool.map(counted, uncounted))
     faults = [fault for _, fault in results if fault]

@@ -33,10 +33,16 @@ def dense_clips(
     """
     bound = _num_starts(num_frames, clip_len, stride)
     if even_starts:
+        # What ten clips are mostly taken to be, but not what the paper's numbers are of.
         starts = np.linspace(0, bound - 1, num_clips).round().astype(np.int64)
     elif bound == 1:
+        # So it is for 16x32 on 300 frames: its ten clips are one, and its 30 views three crops of
+        # it.
         starts = np.zeros(num_clips, dtype=np.int64)
     else:
+        # 300 frames at 8x32 start at 0, 30 and then 45 eight times: the last clip has 8 of 10 votes
+        # in the published mean. `bound`, not `bound - 1`: one past the last full start, as
+        # released, so that with a stride of 1 the last frame wraps around.
         starts = np.array([min(int(k * num_frames / num_clips), bound) for k in range(num_clips)])
     return _clips_from(starts, num_frames, clip_len, stride)
 
@@ -57,6 +63,7 @@ def middle_dense_clips(num_frames: int, clip_len: int, stride: int, num_clips: i
         Indices, (num_clips, clip_len).
     """
     _check_not_empty(num_frames)
+    # Here a clip ends at its last frame; `_num_starts` wants the stride after it, too.
     spare = max(num_frames - 1 - (clip_len - 1) * stride, 0)
     if num_clips == 1:
         starts = np.array([spare // 2])
@@ -81,7 +88,9 @@ def random_dense_clip(
         Indices, (clip_len,).
     """
     bound = _num_starts(num_frames, clip_len, stride)
+    # The release takes one off an end that is left out anyway: its last full start never comes.
     end = bound if draws_last_start else bound - 1
+    # No draw where there is no choice: the next draw of the clip is then the release's, too.
     start = rng.integers(0, end) if bound > 1 else 0
     return _clips_from(np.array([start]), num_frames, clip_len, stride)[0]
 
@@ -106,6 +115,7 @@ def tsn_uniform(num_frames: int, num_segments: int, rng: Rng | None = None) -> n
     segments = np.arange(num_segments)
     if rng is None:
         return _centres(num_frames, num_segments)
+    # Whole frames, as released: up to T - 1 frames at the end of a video are never trained on.
     span = num_frames // num_segments
     if span:
         return segments * span + rng.integers(span, size=num_segments)
@@ -134,6 +144,8 @@ def tsn_uniform_clips(
     first = _centres(num_frames, num_segments)
     tick = num_frames / num_segments
     second = np.array([int(tick * i) for i in range(num_segments)])
+    # It opens file i for the 0-based frame i, where files count from 1; and its second pass
+    # computes other places, but opens the first pass's last frame.
     if as_released:
         first = first - 1
         second = np.full_like(first, first[-1])
@@ -161,7 +173,9 @@ def tsm_segments(num_frames: int, num_segments: int, rng: Rng, snippet_len: int 
     if span > 0:
         return np.arange(num_segments) * span + rng.integers(span, size=num_segments)
     if num_frames > num_segments and num_starts > 0:
+        # Reached with snippets of flow alone: of RGB, F > T leaves a span of at least one frame.
         return np.sort(rng.integers(num_starts, size=num_segments))
+    # The published models saw such videos as stills; frames in order would be another training.
     return np.zeros(num_segments, dtype=np.int64)
 
 
@@ -180,6 +194,7 @@ def tsm_centres(num_frames: int, num_segments: int, snippet_len: int = 1) -> np.
         Indices, (num_segments,).
     """
     _check_not_empty(num_frames)
+    # `<=` as released: with F = T all frames would fit, and yet it validates on the first.
     if num_frames <= num_segments + snippet_len - 1:
         return np.zeros(num_segments, dtype=np.int64)
     return _centres(num_frames - snippet_len + 1, num_segments)
@@ -203,6 +218,7 @@ def tsm_clips(
         Indices, (1 or 2, num_segments).
     """
     _check_not_empty(num_frames)
+    # Unlike validation, the release's test has no case for short videos: they repeat evenly.
     num_starts = max(num_frames - snippet_len + 1, 0)
     tick = num_starts / num_segments
     starts = np.array([int(tick * i) for i in range(num_segments)])
@@ -224,6 +240,7 @@ def tsm_dense_clip(
         Indices, (num_segments,).
     """
     bound = _num_starts(num_frames, clip_len=TSM_WINDOW, stride=1)
+    # Exclusive twice, as for `random_dense_clip`: 65 frames always start at 0.
     start = rng.integers(0, bound if draws_last_start else bound - 1) if bound > 1 else 0
     starts = np.array([start])
     return _clips_from(starts, num_frames, num_segments, TSM_WINDOW // num_segments)[0]
@@ -241,12 +258,14 @@ def tsm_dense_clips(num_frames: int, num_segments: int, num_clips: int = 10) -> 
         Indices, (num_clips, num_segments).
     """
     bound = _num_starts(num_frames, clip_len=TSM_WINDOW, stride=1)
+    # Cut down to whole frames, not rounded: the published 30 views rest on these ten starts.
     starts = np.linspace(0, bound - 1, num_clips, dtype=np.int64)
     return _clips_from(starts, num_frames, num_segments, TSM_WINDOW // num_segments)
 
 
 def _centres(num_frames: int, num_segments: int) -> np.ndarray:
     tick = num_frames / num_segments
+    # Python's floats in the release's order: another order could cut down to another frame.
     return np.array([int(tick / 2.0 + tick * i) for i in range(num_segments)])
 
 
@@ -258,6 +277,7 @@ def _num_starts(num_frames: int, clip_len: int, stride: int) -> int:
 
 def _clips_from(starts: np.ndarray, num_frames: int, clip_len: int, stride: int) -> np.ndarray:
     steps = np.arange(clip_len) * stride
+    # A short video begins again, as released. Holding its last frame would be another clip.
     return ((starts[:, None] + steps) % num_frames).astype(np.int64)  # (num_clips, clip_len)
 
 

@@ -77,7 +77,10 @@ class TestViews(Dataset[Views]):
         record = self.records[index]
         try:
             clips = pick_frames(record, self.sample, self.open_video)  # (num_clips, T)
+            # Ten dense clips of 300 frames at 8x32 are three different ones: each is made and
+            # forwarded once, and counts as often as the published protocol names it.
             distinct_clips, clip_of = np.unique(clips, axis=0, return_inverse=True)
+            # 24 of the 80 frames there; clips that overlap share them.
             used, place = np.unique(distinct_clips, return_inverse=True)
             frames = read_frames(record, used, self.open_video)
         except UnreadableVideoError as error:
@@ -85,14 +88,17 @@ class TestViews(Dataset[Views]):
         streams = [self._resized(frames, is_mirrored) for is_mirrored in self.mirrorings]
         height, width = streams[0].shape[-2:]
         boxes = self.crops.boxes(height, width, self.image_size, self.num_crops)
+        # In a square frame of the crop's size all crops are one. The centre stays first.
         distinct_boxes = list(dict.fromkeys(boxes))
         distinct = self._cut(streams, place.reshape(distinct_clips.shape), distinct_boxes)
         box_of = np.array([distinct_boxes.index(box) for box in boxes])
+        # Clips, then mirrorings, then crops: `Scores.averaged` takes the views apart by this order.
         grid = np.arange(len(distinct)).reshape(-1, len(streams), len(distinct_boxes))
         view_of = torch.from_numpy(grid[clip_of.ravel()][:, :, box_of].ravel())  # (V,)
         return Views(distinct, view_of, index, "")
 
     def _resized(self, frames: Tensor, is_mirrored: bool) -> Tensor:
+        # The order matters, since pixels and places are rounded: each protocol has its own.
         if is_mirrored and self.crops.mirrors_before_resize:
             frames = frames.flip(-1)
         if self.crops.resizes_floats:
