@@ -72,6 +72,8 @@ def build_checkpoint(
     Raises:
         FloatingPointError: A weight or a value of the optimizer or an average is not finite.
     """
+    # Looked at first: a file with a NaN would take the place of the last good one. The weights are
+    # the same in all processes: all stop here, and none waits in the collective below.
     not_finite = learner.not_finite()
     if not_finite:
         raise FloatingPointError(
@@ -79,22 +81,28 @@ def build_checkpoint(
             "last checkpoint stays as it is; a lower OPTIM.LR or OPTIM.CLIP_GRAD_NORM may help"
         )
     own = own or OwnState()
+    # All processes take part, though rank 0 alone gets a file to write.
     parts = gather_objects((_rng_state(world), own.meters, own.bad_videos), world)
     if parts is None:
         return None
     rng_states, meters, bad_videos = zip(*parts, strict=True)
     content = learner.state() | {
+        # The released code reads it as the epoch to begin with, which is one more than the last.
         "epoch": position.epoch,
         "position": position.as_dict(),
         "best_acc1": best,
         "val_top1s": dict(top1s or {}),
+        # For the form of the released file. Neither code needs it: the rate follows from the epoch.
         "scheduler": {"last_epoch": position.epoch, "base_lrs": [cfg.OPTIM.LR]},
         "rng": list(rng_states),
+        # By process, and not their sum: each adds up its own share of the epoch to the end.
         "meters": list(meters),
         "bad_videos": {place: why for part in bad_videos for place, why in part.items()},
+        # In the middle of an epoch a place in another list means nothing: that epoch begins anew.
         "training_list": {"sha256": training_list.sha256, "num_videos": training_list.num_videos},
         "processes": {"size": world.size, "clips_per_step": training_list.clips_per_step},
     }
+    # Tensors are renamed alone; our further entries are in the way of no reader.
     if cfg.TRAIN.CHECKPOINT_LAYOUT == "released":
         content = _as_released(content, learner)
     return content | build_description(cfg, training_list.class_names)
@@ -123,6 +131,7 @@ def build_average(
 def build_description(cfg: CfgNode, class_names: list[str]) -> dict[str, Any]:
     """Return what makes a checkpoint describe itself: config, class names and preprocessing."""
     return {
+        # As text: `weights_only` loads no classes of ours.
         "config": cfg.dump(),
         "class_names": class_names,
         "preprocessing": describe_preprocessing(cfg),
@@ -147,6 +156,7 @@ def _as_released(content: dict[str, Any], learner: Learner) -> dict[str, Any]:
     """Rename the tensors so that the released code reads the file; the rest stays beside them."""
     weights = _named_as_released(content["state_dict"])
     optimizer = content["optimizer"]
+    # torch numbers an optimizer's parameters by their order, which is the released network's here.
     groups = [group | {"params": list(range(len(weights)))} for group in optimizer["param_groups"]]
     states = momentum_to_released(optimizer["state"], learner.model)
     return content | {
@@ -156,10 +166,12 @@ def _as_released(content: dict[str, Any], learner: Learner) -> dict[str, Any]:
 
 
 def _named_as_released(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    # The release loads strictly into a model wrapped in DDP: without the prefix it refuses.
     return {f"module.{name}": value for name, value in to_released(state).items()}
 
 
 def _rng_state(world: World) -> dict[str, torch.Tensor]:
+    # numpy's is not needed: every draw of a clip comes from a generator of its own.
     states = {"cpu": torch.get_rng_state()}
     if world.device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(world.device)

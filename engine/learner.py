@@ -30,6 +30,7 @@ _BUFFERS_OPTION = (
 def build_learner(cfg: CfgNode, model: nn.Module, world: World) -> "Learner":
     """Build the learner of a config around a model on the process's device."""
     swa = cfg.TRAIN.SWA
+    # Of a cycle the last epoch alone enters the mean: there the rate is lowest.
     swa_epochs = range(swa.START_EPOCH, cfg.TRAIN.EPOCHS + 1, max(swa.CYCLE_EPOCHS, 1))
     return Learner(
         model,
@@ -62,6 +63,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     is_fused = True if next(model.parameters()).device.type == "cuda" else None
     if optim.NAME == "adamw":
         return torch.optim.AdamW(groups, optim.LR, betas=optim.BETAS, fused=is_fused)
+    # The decay is added to the gradient, as in every published recipe; AdamW's is not, so that
+    # OPTIM.WEIGHT_DECAY means something else to each of the two.
     return torch.optim.SGD(
         *(groups, optim.LR), momentum=optim.MOMENTUM, nesterov=optim.NESTEROV, fused=is_fused
     )
@@ -98,9 +101,12 @@ class Learner:
         self.max_grad_norm = max_grad_norm or float("inf")
         self.amp_dtype = amp_dtype(amp, world.device)
         self.autocast = partial(autocast, amp, world.device)
+        # fp16 alone needs it: bf16 has the range of float32.
         self.scaler = torch.amp.GradScaler(
             world.device.type, enabled=self.amp_dtype is torch.float16
         )
+        # Averages are copies of the plain model: DDP does not know them, and each is compiled for
+        # itself below.
         self.ema = MovingAverage(model, ema_decay) if ema_decay else None
         self.swa_epochs = swa_epochs
         self.averaged_epochs: list[int] = []
@@ -118,6 +124,7 @@ class Learner:
             self.parallel = DistributedDataParallel(
                 model,
                 device_ids=gpu,
+                # The gradients lie in what is sent, and not beside it: one copy of them less.
                 gradient_as_bucket_view=True,
                 **buffers,
             )
@@ -149,6 +156,7 @@ class Learner:
 
     def backward(self, loss: Tensor, share: float) -> None:
         """Add the gradient of a batch's mean loss, weighed by its share of the step."""
+        # Without fp16 `scale` returns the loss as it is.
         self.scaler.scale(loss * share).backward()
 
     def accumulate_nothing(self, shape: Sequence[int], is_last: bool) -> None:
@@ -167,13 +175,17 @@ class Learner:
         with self.accumulating(is_last):
             with self.autocast():
                 logits = self.logits(clips)
+            # DDP waits for the gradient of every parameter from every process, be it zero.
             self.backward(0 * logits.float().sum(), share=1.0)
         start_training(self.model)
 
     def step(self) -> Tensor:
         """Update the weights by the gradients added up; return their norm before the limit."""
+        # First, since the limit (1.0 in the recipes) is on true gradients; and on those of the
+        # whole step, as released, not of each batch.
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        # Leaves the step out where fp16 has overflowed; then the norm is not finite, either.
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.drop_gradients()
@@ -183,6 +195,7 @@ class Learner:
 
     def drop_gradients(self) -> None:
         """Forget the gradients added up since the last step."""
+        # None, not zero: decay and momentum must not move a parameter that took no part.
         self.optimizer.zero_grad(set_to_none=True)
 
     def not_finite(self) -> str:
@@ -221,6 +234,8 @@ class Learner:
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of every group, times its factor where it has one."""
         for group in self.optimizer.param_groups:
+            # So the TSM release has it: its head learns 5 times as fast at every rate of the
+            # schedule.
             group["lr"] = rate * group.get("lr_mult", 1)
 
     def state(self) -> dict[str, Any]:
@@ -254,18 +269,22 @@ class Learner:
                 f"the checkpoint holds {sorted(kept)} of another optimizer than OPTIM.NAME's, "
                 f"{type(self.optimizer).__name__}; go on with that, or start anew by --tune_from"
             )
+        # Of the config, as released: a rate or a decay that was changed takes effect in a resumed
+        # run.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": momentum, "param_groups": groups})
         self._lay_out_momentum()
         if content.get("scaler"):
             self.scaler.load_state_dict(content["scaler"])
         if self.ema:
+            # A run that switches EMA on begins its average with the weights that it has got.
             average = content.get("ema") or self.model.state_dict()
             self.ema.module.load_state_dict(average)
             self.ema.num_steps = content.get("ema_steps", 0)
         if self.swa and content.get("swa"):
             self.swa.module.load_state_dict(content["swa"])
             self.averaged_epochs = [*content["swa_epochs"]]
+            # The next weights are weighed by it, and it is not among those of the mean's module.
             self.swa.n_averaged.fill_(len(self.averaged_epochs))
 
 
@@ -284,6 +303,7 @@ def amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:
     if amp == "fp16" and device.type == "cpu":
         raise ValueError("TRAIN.AMP fp16 needs a GPU; on the CPU choose bf16 or none")
     if amp == "auto":
+        # bf16 needs no loss scale. Where a GPU only emulates it, it is slower than fp16.
         has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
         amp = "bf16" if has_bf16 else "fp16"
     return {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]

@@ -38,6 +38,8 @@ class Target:
         if self.mix is None:
             return loss
         other = self._cross_entropy(logits, self.mix.other_labels(self.labels))
+        # Two losses, which is the same as one against mixed one-hot labels: cross-entropy is linear
+        # in its target.
         return self.mix.share * loss + (1 - self.mix.share) * other
 
     def hits(self, logits: Tensor) -> Tensor:
@@ -47,10 +49,14 @@ class Target:
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         smoothing = self.label_smoothing
         if self.class_weights is None:
+            # torch spreads the smoothed share over all K classes, the true one included, as the
+            # release's own loss does: (1 - s) NLL + s mean(-log p). The 0.01 of its files smooths
+            # by 0.1.
             return F.cross_entropy(logits, labels, label_smoothing=smoothing)
         losses = F.cross_entropy(
             logits, labels, label_smoothing=smoothing, reduction="none"
         )  # (B,)
+        # The mean over B, not over the batch's weights: see `loss`.
         return (self.class_weights[labels] * losses).mean()
 
 
@@ -100,6 +106,7 @@ class TaughtTarget:
 
     def loss(self, logits: Tensor) -> Tensor:
         """Return the mean loss of logits (B, K), labels and teacher by their shares."""
+        # `answers` were softened by the same temperature: here it is the student's side alone.
         taught = kd_loss(logits, self.answers, self.temperature)
         return (1 - self.weight) * self.own.loss(logits) + self.weight * taught
 
@@ -123,6 +130,8 @@ class MutualTarget:
     def loss(self, logits: Tensor) -> Tensor:
         """Return the loss of the logits of both, (2, B, K), as PaddleVideo adds it up."""
         student, teacher = logits
+        # A sum: each model gets the gradient of its own loss as it would alone. A mean would halve
+        # it, and a learning rate would mean something else.
         own = self.own.loss(student) + self.own.loss(teacher)
         return own + self.weight * dml_loss(student, teacher)
 
@@ -174,6 +183,7 @@ class Objective:
         if self.is_multi_label:
             return MultiLabelTarget(labels, self.label_smoothing, mix)
         own = Target(labels, self.label_smoothing, mix, self.class_weights)
+        # The other model answers within the same forward pass, so there are no `answers`.
         if self.is_mutual:
             return MutualTarget(own, self.teacher_weight)
         if answers is not None:
@@ -202,6 +212,8 @@ def build_objective(cfg: CfgNode, class_weights: Tensor | None = None) -> Object
 def build_mixer(cfg: CfgNode) -> Mixer:
     """Build what mixes the training batches of a config."""
     aug = cfg.AUG
+    # The box `paddle` of CUTMIX_BOX cuts frames x rows and counts rows x columns, as PaddleVideo
+    # does: one frame of 8 then counts for 0.45 % and not for 12.5.
     return Mixer(
         aug.MIXUP_ALPHA, aug.CUTMIX_ALPHA, aug.MIX_PROB, aug.CUTMIX_SHARE, box=aug.CUTMIX_BOX
     )

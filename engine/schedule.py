@@ -21,6 +21,7 @@ def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
         return multistep(optim.LR, int(epoch), optim.MILESTONES, optim.GAMMA, at_once=is_tsm)
 
     def rate(epoch: float) -> float:
+        # PaddleVideo's: straight to where the schedule will be, which is below LR under a cosine.
         if optim.WARMUP_RULE == "line" and epoch < warmup_epochs:
             return warmup_line(epoch, warmup_epochs, start * optim.LR, warm(warmup_epochs))
         return warmup_factor(epoch, warmup_epochs, start) * warm(epoch)
@@ -35,6 +36,8 @@ def _build_averaging(cfg: CfgNode, rate: Callable[[float], float]) -> Callable[[
         return rate
 
     def rate_with_averaging(epoch: float) -> float:
+        # START_EPOCH counts from 1, `epoch` epochs done: the first weights in the mean are those
+        # with which this rate begins.
         since = epoch - swa.START_EPOCH
         if since < 0:
             return rate(epoch)

@@ -60,8 +60,11 @@ class Scores:
             num_crops: Number of first crops to use; 0 = all.
         """
         N, _, K = self.view_logits.shape
+        # The first clips and crops are views of their own protocol: crops have the centre first, so
+        # that one test gives the figures of 1x1, 1xC, Nx1 and NxC.
         views = self.view_logits.reshape(N, self.num_clips, -1, self.num_crops, K)
         views = views[:, : num_clips or None, :, : num_crops or None].reshape(N, -1, K)
+        # As the releases do. PySlowFast adds up probabilities, which can name another class.
         if average_logits:
             return views.mean(1, dtype=np.float32)
         probabilities = to_probabilities(torch.from_numpy(views), self.is_multi_label)
@@ -89,6 +92,7 @@ class Scores:
         return {
             "top1": top1,
             "top5": top5,
+            # A class without videos has no accuracy; as 0 it would pull the mean down.
             "mean_class_accuracy": float(np.nanmean(per_class)),
             "per_class_accuracy": _by_label(per_class),
         }
@@ -241,7 +245,9 @@ def collect_scores(
         ValueError: None is readable, or a process has another video at a place of the list.
         FloatingPointError: A logit is not finite.
     """
+    # Each process had every W-th video: what is compared with other tests goes by the list.
     results = sorted(results, key=lambda result: result[1])
+    # A proof, not a check of the user: a video that is scored twice moves the accuracy unseen.
     if [place for _, place, *_ in results] != list(range(len(videos))):
         raise RuntimeError(f"scored {len(results)} videos, the list has {len(videos)}")
     for path, place, *_ in results:
@@ -255,6 +261,7 @@ def collect_scores(
         shown = "\n  ".join(unreadable[:NUM_SHOWN])
         raise ValueError(f"none of {len(videos)} videos is readable\n  {shown}")
     kept = [(place, logits) for _, place, logits, _ in results if logits is not None]
+    # NaN ranks before every number: unnoticed, it would count as an answer like any other.
     broken = [videos[place] for place, logits in kept if not np.isfinite(logits).all()]
     if broken:
         raise FloatingPointError(

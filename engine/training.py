@@ -124,6 +124,7 @@ class Training:
         batches_per_epoch = sampler.num_whole // self.loader.batch_size
         sampler.set_epoch(start.epoch, start.offset, start.dealt_to)
         if epoch > start.epoch:
+            # len(loader) is still that of the broken epoch, which may have fewer batches left.
             later = (epoch - start.epoch - 1) * batches_per_epoch
             start = Position(epoch, 0, world.size, start.iterations + len(self.loader) + later)
             sampler.set_epoch(epoch)
@@ -151,6 +152,7 @@ def check_lists(cfg: CfgNode, lists: Mapping[str, Sequence[VideoRecord]], world:
         ValueError: Something differs or is missing, in every process; see `check_agreement` and
             `look_at_lists`.
     """
+    # Another order of lines on one host is no error anywhere else, and gives wrong figures.
     digests = {f"{split} list": list_digest(records) for split, records in lists.items()}
     check_agreement(world, {"config": cfg.dump(), **digests})
     is_test = "train" not in lists  # it keeps the scores of the others, and fails in the end
@@ -193,9 +195,12 @@ def set_up_training(
     groups = build_accumulation(cfg, len(loader), world.size)
     clips_per_step = world.size * cfg.TRAIN.CLIPS_PER_GPU * groups.size
     listed = TrainingList(list_digest(records), len(records), class_names, clips_per_step)
+    # Before anything is drawn, and on the CPU: the first weights are the same in all processes and
+    # on any device.
     torch.manual_seed(cfg.SEED)
     model = build_model(cfg)
     drops_head = cfg.TRAIN.TUNE_DROPS_HEAD
+    # A run that goes on has its weights already; the command may still name those it began with.
     tunes = args.tune_from and args.resume is None
     report = load_weights(model, args.tune_from, drops_head=drops_head) if tunes else None
     is_fresh = not args.tune_from and args.resume is None
@@ -210,8 +215,11 @@ def set_up_training(
     trained, teacher, taught = build_teacher(
         cfg, teacher_cfg, model, records, mirrored, prepare, world
     )
+    # What is frozen is frozen by now: frozen later, as in the release's PARTIAL_BN, it breaks DDP
+    # in the second step.
     learner = build_learner(cfg, placed(trained, cfg, world), world)
     torch.manual_seed(cfg.SEED + world.rank)  # dropout differs between processes
+    # After the seed: the random states of a checkpoint take the place of its draws.
     start = _find_start(cfg, args, checkpoints, learner, listed, groups.num_batches, world)
     barrier()  # all have read: the files may lie in the folder that is moved aside now
     log = _open_records(folder, checkpoints, args.resume, start, world)
@@ -227,6 +235,7 @@ def set_up_training(
         _log.warning("%s", remark)
     log_start(cfg, world, model, groups.size, len(records), len(val.records))
     names = [record.path for record in records]
+    # A smoke run reads few videos of the list: as many may be bad as in the whole of it.
     max_bad = cfg.TRAIN.MAX_BAD_SHARE * len(listed_records) / len(records)
     bad_videos = BadVideos(checkpoints.folder, names, max_bad, world)
     bad_videos.restore(start.bad_videos)
@@ -254,6 +263,7 @@ def set_up_training(
 def _check_kept_head(model: nn.Module, report: LoadReport, class_names: Sequence[str]) -> None:
     """Reject a head that was learned for other classes, or for these in another order."""
     assert isinstance(model, VideoModel)
+    # The shapes fit as long as the number of classes does: nothing else would notice.
     if any(name.startswith(f"{model.head_name}.") for name in report.loaded):
         way_out = "TRAIN.TUNE_DROPS_HEAD True starts without the file's head"
         check_same_names(class_names, report.class_names, report.source, way_out)
@@ -268,6 +278,8 @@ def _open_records(
 ) -> RunLog | NullRunLog:
     """Open the records, and take the folder's files for the run's own as far as it has come."""
     position = start.position
+    # A run that was broken off before its validation makes that anew: its old record would stand
+    # there twice.
     num_validated = position.epoch - start.awaits_validation
     part = RecordedPart(position.iterations, position.epoch, num_validated)
     log = open_runlog(folder, world.is_main, part if folder.holds(resumed) else None)
@@ -287,6 +299,7 @@ def _find_start(
 ) -> Start:
     """Take up the checkpoint that --resume names; without it begin at --start-epoch."""
     if args.resume is None:
+        # The schedule starts there, too; in the release --start-epoch alone does not move the rate.
         iterations = args.start_epoch * batches_per_epoch
         return Start(Position(args.start_epoch, 0, world.size, iterations))
     content = resume(learner, args.resume, world)
