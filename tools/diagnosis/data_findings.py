@@ -53,7 +53,7 @@ def check_lists(examination: Examination) -> Iterator[Finding]:
     if examination.lacks_toy:
         yield Finding(
             WARNING,
-            f"the toy data are not made yet: no {cfg.DATA.VAL_LIST}; lists and files were not seen",
+            f"the toy data are not made yet: no {cfg.DATA.VAL_LIST}; nothing could be examined",
             f"python -m datasets.toy {cfg.DATA.ROOT}; or let the run make them",
         )
         return
@@ -65,7 +65,7 @@ def check_lists(examination: Examination) -> Iterator[Finding]:
         key = f"DATA.{split.upper()}_LIST"
         path = cfg.DATA[f"{split.upper()}_LIST"]
         if not path and split == "test":
-            yield Finding(OK, "test: on the validation list")
+            yield Finding(OK, "test: uses the validation list")
             continue
         try:
             if not path:
@@ -84,7 +84,7 @@ def check_lists(examination: Examination) -> Iterator[Finding]:
 def check_classes(examination: Examination) -> Iterator[Finding]:
     """Yield whether every class has a name and videos, and how evenly."""
     if examination.lacks_toy:
-        yield Finding(OK, "not looked at")
+        yield Finding(OK, "not examined: the toy data are not made yet")
         return
     cfg = examination.cfg
     num_classes = cfg.MODEL.NUM_CLASSES
@@ -106,7 +106,7 @@ def check_files(examination: Examination) -> Iterator[Finding]:
     cfg = examination.cfg
     jobs = [job for split in examination.records for job in _jobs(examination, split)]
     if not jobs:
-        yield Finding(OK, "none to look at")
+        yield Finding(OK, "there are no files to open")
         return
     paths = (Path(job.root) / job.record.path for job in jobs if not is_pack_name(job.record.path))
     is_file = any(path.is_file() for path in paths)
@@ -227,7 +227,7 @@ def _duplicates(path: str, records: Sequence[VideoRecord]) -> Iterator[Finding]:
     if repeated:
         yield Finding(
             WARNING,
-            f"{path}: {len(repeated)} videos are there twice:\n  "
+            f"{path}: {len(repeated)} videos are listed twice:\n  "
             + "\n  ".join(_shortened(repeated)),
             "leave one line of each, unless they are to weigh more",
         )

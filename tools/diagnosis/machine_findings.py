@@ -52,7 +52,7 @@ def check_devices(examination: Examination) -> Iterator[Finding]:
         free = torch.cuda.mem_get_info(index)[0]
         level = OK if free > 0.5 * gpu.total_memory else WARNING
         text = f"GPU {index}: {gpu.name}, {_gb(gpu.total_memory)}, {_gb(free)} of it free"
-        yield Finding(level, text, "" if level is OK else "end what else runs on it: nvidia-smi")
+        yield Finding(level, text, "" if level is OK else "nvidia-smi lists the other programs")
     if not num_gpus:
         yield Finding(OK, f"no CUDA GPU: the run computes on the CPU, {cores} cores")
     elif num_processes > num_gpus:
@@ -73,7 +73,7 @@ def check_devices(examination: Examination) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             f"{num_processes} processes x {workers} DATA.WORKERS on {cores} CPU cores",
-            "DATA.WORKERS -1 shares them out; more take turns on the same cores",
+            "DATA.WORKERS -1 shares the cores out; more workers only take turns",
         )
 
 
@@ -87,7 +87,7 @@ def check_shared_memory(examination: Examination) -> Iterator[Finding]:
     num_batches = examination.num_processes * workers * (NUM_PREFETCHED + 1)
     needed = num_batches * cfg.TRAIN.CLIPS_PER_GPU * clip
     if not needed or not SHARED_MEMORY.is_dir():
-        yield Finding(OK, "not needed")
+        yield Finding(OK, "not needed: no loader process, or no shared memory on this system")
         return
     free = shutil.disk_usage(SHARED_MEMORY).free
     text = f"the loaders' batches take up to {_gb(needed)}, {SHARED_MEMORY} has {_gb(free)} free"

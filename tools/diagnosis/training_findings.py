@@ -54,7 +54,7 @@ def check_weights(examination: Examination) -> Iterator[Finding]:
         if remark:
             yield Finding(WARNING, remark, "DATA.PIXEL_MEAN and DATA.PIXEL_STD of the file")
     if cfg.DISTILL.LOSS == "dml" and (cfg.DISTILL.TEACHER or cfg.DISTILL.TEACHER_CFG):
-        yield Finding(OK, f"{RESUMES} was not tried: two models learn")
+        yield Finding(OK, f"{RESUMES} was not tried, since two models learn together")
         return
     try:
         content = resume(build_learner(cfg, build_model(cfg), CPU), path, CPU)
@@ -86,9 +86,10 @@ def check_teacher(examination: Examination) -> Iterator[Finding]:
         if teacher_cfg and distill.TEACHER:
             load_weights(build_model(teacher_cfg), distill.TEACHER, head_may_differ=False)
     except ValueError as error:
-        yield Finding(ERROR, str(error), "another DISTILL.TEACHER, or what the sentence names")
+        yield Finding(ERROR, str(error), "choose another DISTILL.TEACHER, or change what is named")
     else:
-        yield Finding(OK, "fits" if teacher_cfg else "none that runs")
+        text = "the teacher fits the student" if teacher_cfg else "no teacher model takes part"
+        yield Finding(OK, text)
 
 
 def check_batch(examination: Examination) -> Iterator[Finding]:
@@ -114,21 +115,23 @@ def check_batch(examination: Examination) -> Iterator[Finding]:
     if 0 < num_batches < groups.size:
         yield Finding(
             WARNING,
-            f"an epoch has {num_batches} batches, a step takes {groups.size}: one smaller step an "
-            "epoch is all",
+            f"an epoch has {counted(num_batches, 'batch', 'batches')}, a step takes {groups.size}: "
+            "each epoch makes one step of fewer batches",
             "TRAIN.ACCUMULATION or TRAIN.GLOBAL_BATCH lower",
         )
     elif num_batches:
         num_steps = sum(groups.steps_after(i) for i in range(num_batches))
-        yield Finding(OK, f"an epoch has {num_batches} batches in each process, steps: {num_steps}")
+        batches = counted(num_batches, "batch", "batches")
+        text = f"an epoch has {batches} in each process, which make {counted(num_steps, 'step')}"
+        yield Finding(OK, text)
     advice = rate_advice(cfg, batch)
     if advice:
         due = cfg.OPTIM.REFERENCE_LR * batch / cfg.OPTIM.REFERENCE_BATCH
         yield Finding(WARNING, advice, f"OPTIM.LR {due:.4g}")
     elif not (cfg.OPTIM.REFERENCE_BATCH and cfg.OPTIM.REFERENCE_LR):
-        yield Finding(OK, "the recipe names no OPTIM.REFERENCE_LR and REFERENCE_BATCH to go by")
+        yield Finding(OK, "no OPTIM.REFERENCE_LR and REFERENCE_BATCH to compare the rate with")
     else:
-        yield Finding(OK, "the learning rate goes with the batch, as in the recipe")
+        yield Finding(OK, "the learning rate is in proportion to the batch, as in the recipe")
 
 
 def check_disk(examination: Examination) -> Iterator[Finding]:

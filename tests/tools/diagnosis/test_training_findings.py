@@ -72,8 +72,8 @@ def test_checkpoint_that_does_not_fit_is_told(
 
 
 def test_teacher_is_tried(examine: Examine, only: Only, trained: Path) -> None:
-    only(check_teacher(examine()), "ok", "none")
-    only(check_teacher(examine("DISTILL.TEACHER", trained)), "ok", "fits")
+    only(check_teacher(examine()), "ok", "no teacher model")
+    only(check_teacher(examine("DISTILL.TEACHER", trained)), "ok", "the teacher fits")
     found = check_teacher(examine("DISTILL.TEACHER", trained, "MODEL.NUM_CLASSES", 4))
     assert "the teacher has 3" in only(found, "error").text
     found = check_teacher(examine("DISTILL.LOGITS", "/no/scores.npz"))
