@@ -31,8 +31,8 @@ def names_of(label: int | Sequence[float], names: Sequence[str]) -> str:
     """Return the name of a class, or of several those that are above 0, joined by commas.
 
     Args:
-        label: A class, or a number for each class.
-        names: By label.
+        label: Index of a class, or a number for each class.
+        names: Names of the classes by label.
     """
     if isinstance(label, int):
         return names[label]

@@ -68,7 +68,7 @@ def read_list(
         use_subset: True keeps every 10th record, the first included.
         disk: Files below the root. They decide what a line means that can be read in two ways:
             a name that ends in a number, or begins with ``#``.
-        takes_several: A video may have several labels, joined by commas.
+        takes_several: Whether a video may have several labels, joined by commas.
 
     Raises:
         ValueError: The file cannot be read, holds no video, or has malformed lines: the first ten

@@ -10,14 +10,14 @@ ChangeFrame = Callable[[np.ndarray, int], np.ndarray]  # of (H, W, 3), by its in
 
 
 class ChangedVideo:
-    """A reader of such a video.
+    """A reader of a video that is made of another one's frames.
 
     Args:
-        source: Whose frames it has.
+        source: Reader of the video whose frames it has.
         picked: Index in the source of each frame, (F,).
-        change: From a frame, uint8 (H, W, 3), and its index in the source to another one of this
-            size; None: frames stay as they are.
-        rate: Frames a second over those of the source.
+        change: Function from a frame, uint8 (H, W, 3), and its index in the source to another frame
+            of this size; None: frames stay as they are.
+        rate: Frames a second, as a factor of those of the source.
     """
 
     def __init__(

@@ -23,7 +23,8 @@ class Clips(NamedTuple):
 
     Attributes:
         clips: uint8 (T, 3, H, W), in a batch (B, T, 3, H, W).
-        labels: Class; (B,). Where a video may have several, multi-hot float32 (K,); (B, K).
+        labels: Class of the clip; in a batch (B,). Where a video may have several, multi-hot
+            float32 (K,); in a batch (B, K).
         indices: Place of the video in the list of records; in a batch (B,).
         are_mirrored: Whether the clip shows the video's mirror image, bool; in a batch (B,).
         teacher_clips: The view of a teacher that has its own, uint8 (T', 3, H', W'), mirrored as
@@ -74,6 +75,8 @@ class ClipMaker:
         indices = pick_frames(record, self.sample, self.open_video, rng)
         frames = read_frames(record, indices, self.open_video)
         mirrored = self._mirrored(record.classes)
+        # A class that must not be mirrored draws the mirror all the same: the draws that follow do
+        # not depend on the class.
         clip, is_mirrored = self.transform.augment(frames, rng, may_mirror=bool(mirrored))
         classes = mirrored if is_mirrored and mirrored else record.classes
         return clip, classes if record.labels else classes[0], is_mirrored
@@ -96,7 +99,7 @@ class TrainClips(Dataset[Clips]):
         seed: Seed of the run.
         teacher_views: Views of the same records for a teacher that has its own: it sees the first
             one of each. None: the teacher sees the clips, or there is none.
-        num_classes: K, where a video may have several classes; else it is not needed.
+        num_classes: Number of classes, K, where a video may have several; else it is not needed.
     """
 
     def __init__(

@@ -97,9 +97,9 @@ def split_line(line: str, disk: Disk | None = None, takes_several: bool = False)
     """Split a stripped line with a label from the right, as the disk says where there are two ways.
 
     Args:
-        line: Of a list.
-        disk: What decides.
-        takes_several: The label may be several, as ``3,7``.
+        line: Stripped line of a list.
+        disk: Files below the root, which decide where there are two ways.
+        takes_several: Whether the label may be several, as ``3,7``.
 
     Raises:
         ValueError: It has fewer than two fields, or several labels without `takes_several`; or the

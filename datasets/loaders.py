@@ -122,7 +122,7 @@ def build_view_loader(
         split: ``val`` or ``test``.
         rank: Rank of this process.
         world_size: Number of processes.
-        open_video: From a record to a reader, in place of that of the config.
+        open_video: Function from a record to a reader, in place of that of the config.
     """
     dataset = build_test_views(cfg, records, split, open_video or partial(open_frames, cfg))
     workers = num_workers(cfg.DATA.WORKERS)
@@ -153,11 +153,12 @@ def build_test_views(
     """Build the views of a split, ``val`` or ``test``, of videos that a function opens.
 
     Args:
-        cfg: The config.
-        records: The videos.
+        cfg: Config of the run.
+        records: Videos to make views of.
         split: ``val`` or ``test``.
-        open_video: From a record to a reader.
-        sample: From the number of frames to indices, (num_clips, T), in place of the split's.
+        open_video: Function from a record to a reader.
+        sample: Function from the number of frames to indices, (num_clips, T), in place of the
+            split's.
     """
     return TestViews(
         records,

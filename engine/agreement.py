@@ -24,7 +24,8 @@ def check_agreement(world: World, items: Mapping[str, str]) -> None:
         items: Texts to compare, digests for instance, by what they stand for; the code is added.
 
     Raises:
-        ValueError: In every process, if one differs from process 0: says in what, and on which.
+        ValueError: A process differs from process 0; raised in every process, it says in what, and
+            on which.
     """
     if world.size == 1:
         return

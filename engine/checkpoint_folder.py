@@ -35,7 +35,7 @@ class BestRecord:
         validated_on: Digest of the validation's list; see `datasets.annotations.list_digest`.
         top1s: Top-1 of each validation, percent, by number of epochs; those of files that were
             written before it was kept are missing.
-        metric: The figure that chooses: ``top1``, or ``map`` where a video may have several
+        metric: Figure that chooses the best: ``top1``, or ``map`` where a video may have several
             classes.
     """
 
@@ -64,7 +64,7 @@ class CheckpointFolder:
         keep_every: Number of epochs from one checkpoint that is kept for good to the next; 0: none
             is.
         is_async: Whether they are written beside the training, from a copy in memory.
-        metric: See `BestRecord`.
+        metric: Figure that chooses the best; see `BestRecord`.
     """
 
     def __init__(

@@ -66,9 +66,10 @@ class MultiLabelTarget:
 
     Attributes:
         labels: Multi-hot, (B, K), float32, on the device.
-        label_smoothing: See `ops.losses.multi_label_loss`.
-        mix: How the clips were mixed; None: not at all. A mixed clip has the classes of both, by
-            their shares; the loss is linear in them, so it is also that of the two targets.
+        label_smoothing: Share by which the labels are smoothed; see `ops.losses.multi_label_loss`.
+        mix: Pairs and shares of the mixed clips; None: they are not mixed. A mixed clip has the
+            classes of both, by their shares; the loss is linear in them, so it is also that of the
+            two targets.
     """
 
     labels: Tensor
@@ -150,7 +151,7 @@ class Objective:
         temperature: Temperature that a teacher's answers are softened with.
         class_weights: Weight of the labels' loss of a clip by its class, (K,), on the device; what
             a teacher or the other model says counts alike. None: all count alike.
-        is_multi_label: A clip may have several classes; then there are neither weights nor
+        is_multi_label: Whether a clip may have several classes; then there are neither weights nor
             teachers.
     """
 
@@ -176,12 +177,13 @@ class Objective:
         """Return the target of a batch.
 
         Args:
-            labels: Of the clips, (B,), or multi-hot (B, K).
+            labels: Classes of the clips, (B,), or multi-hot (B, K).
             mix: Mixing of the clips, as `Mixer.draw` returned it.
             answers: Softened probabilities of a teacher, (B, K); None: there is none.
         """
         if self.is_multi_label:
             return MultiLabelTarget(labels, self.label_smoothing, mix)
+        # Class weights reach the labels' term alone: a teacher's answer is not of one class.
         own = Target(labels, self.label_smoothing, mix, self.class_weights)
         # The other model answers within the same forward pass, so there are no `answers`.
         if self.is_mutual:
@@ -225,4 +227,5 @@ def _hits(logits: Tensor, labels: Tensor, mix: Mix | None) -> Tensor:
     if mix is None:
         return hits
     other = topk_hits(logits, mix.other_labels(labels))
+    # So the top-1 that a mixed training shows is lower than that of an unmixed one.
     return mix.share * hits + (1 - mix.share) * other

@@ -130,9 +130,9 @@ class RunLog:
         """Show clips, (B, T, 3, H, W) in 0..255, each below the name of its class or classes.
 
         Args:
-            clips: What is shown.
-            labels: A class each, or what is 1 for each of its classes.
-            names: Of the classes.
+            clips: Clips to show.
+            labels: Class of each, or what is 1 for each of its classes.
+            names: Names of the classes.
         """
         named = [names_of(label, names) for label in labels]
         self._board.clips(clips.round().astype(np.uint8), named)

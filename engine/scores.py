@@ -87,6 +87,7 @@ class Scores:
                 "top1": float(100 * topk_hits(scores, labels, ks=(1,)) / len(labels)),
                 "per_class_ap": _by_label(per_class),
             }
+        # Hits over videos, divided once: a mean of batches would weigh the last one too much.
         top1, top5 = (100 * topk_hits(scores, labels) / len(labels)).tolist()
         per_class = class_accuracy(self.confusion(mean_scores))
         return {
@@ -234,7 +235,7 @@ def collect_scores(
         results: For each video its path, its place in the list, and its views' logits (V, K) or
             None and the reason why it is unreadable.
         videos: Paths of the videos as in the list.
-        labels: Of the videos, (N,) or multi-hot (N, K).
+        labels: Class of each video, (N,), or multi-hot (N, K).
         num_clips: Number of clips in time of each video.
         num_crops: Number of crops of each clip.
 

@@ -99,11 +99,11 @@ def score_damaged(
     """Test a model on the videos as they are, and under each damage.
 
     Args:
-        loaded: The model with its experiment.
-        world: Where this process stands.
-        kinds: Of `DAMAGES`.
-        severities: 1 to 5.
-        seed: Of what is drawn.
+        loaded: Loaded model with its experiment.
+        world: Rank and device of this process, and the number of processes.
+        kinds: Kinds of damage, of `DAMAGES`.
+        severities: Severities, 1 to 5.
+        seed: Seed of what is drawn.
 
     Returns:
         On rank 0 a row for each: kind ("" for none), severity, level, the figures of the test in

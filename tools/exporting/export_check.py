@@ -52,7 +52,8 @@ class RealClips:
 
     Attributes:
         samples: Clips, uint8 (N, T, 3, H, W), or (N, V, T, 3, H, W).
-        labels: (N,); none for videos that were named by hand, or may have several classes.
+        labels: Class of each, (N,); none for videos that were named by hand, or may have several
+            classes.
         name: Name of where they are from.
     """
 

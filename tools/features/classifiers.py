@@ -16,8 +16,8 @@ class LabelledFeatures:
     """The features of some videos.
 
     Attributes:
-        values: (N, C), float32.
-        labels: (N,).
+        values: Features, (N, C), float32.
+        labels: Class of each video, (N,).
     """
 
     values: Tensor
@@ -30,9 +30,9 @@ def fit_head(features: LabelledFeatures, num_classes: int, strength: float) -> n
     Features are standardised for it, which is folded into the head afterwards.
 
     Args:
-        features: Of the training videos.
-        num_classes: K.
-        strength: Half of it times the squared weights, of standardised features, is added.
+        features: Features of the training videos.
+        num_classes: Number of classes, K.
+        strength: Factor of half the squared weights, of standardised features, in the loss.
     """
     values = features.values.double()  # in float32 the search ends too soon
     mean, std = values.mean(0), values.std(0, correction=0).clamp(min=1e-6)
@@ -70,8 +70,8 @@ def count_neighbour_hits(train: LabelledFeatures, val: LabelledFeatures, k: int)
     Near is what has a large cosine s; a vote weighs exp(s / 0.07) (arXiv:1805.01978, section 3.4).
 
     Args:
-        train: Of the videos that vote.
-        val: Of those that are asked about.
+        train: Features of the videos that vote.
+        val: Features of the videos that are classified.
         k: Number of votes, at most that of the training videos.
     """
     known, asked = (F.normalize(features.values, dim=1) for features in (train, val))

@@ -41,11 +41,12 @@ class StreamedClip(NamedTuple):
     """A clip in time of a video; one that is alike in several places comes once.
 
     Attributes:
-        views: Its crops and mirror images; or the video's place, and why it cannot be read on.
-        rows: Its places among the clips of the video.
+        views: Crops and mirror images of the clip; or the video's place, and why it cannot be read
+            on.
+        rows: Places of the clip among the clips of the video.
         num_rows: Number of clips of the video.
-        indices: Its frames in the video, (T,).
-        seconds: When they are shown, since the first frame, (T,).
+        indices: Indices of its frames in the video, (T,).
+        seconds: Times at which they are shown, since the first frame, (T,).
     """
 
     views: Views
@@ -62,10 +63,10 @@ class ClipStream(IterableDataset[StreamedClip]):
     that are not complete.
 
     Args:
-        cfg: The experiment; TEST has the clips, crops and mirror images.
-        records: Videos.
-        places: Of the videos that are read, among the records.
-        windows: Take windows, each with the first clip of the test; None: the clips of the test.
+        cfg: Config of the experiment; TEST has the clips, crops and mirror images.
+        records: Records of the videos.
+        places: Places, among the records, of the videos that are read.
+        windows: Windows to take, each with the first clip of the test; None: the clips of the test.
     """
 
     def __init__(

@@ -25,9 +25,9 @@ def extract(
     """Yield the features of each video of a stream as soon as it is through.
 
     Args:
-        extractor: On the device of the run.
-        stream: Of this process's videos.
-        run: The test that the clips are of.
+        extractor: Feature extractor on the device of the run.
+        stream: Stream of this process's videos.
+        run: Test that the clips are of.
 
     Yields:
         The place of a video among the records, its features, or None and why it is unreadable.

@@ -29,10 +29,10 @@ class FeatureFiles:
     A video has its features when its file is there: no file is ever there by halves.
 
     Args:
-        folder: Of all of them.
-        form: ``npz``: the arrays of a video in one file; ``npy``: its clip vectors alone, ``(N,
-            C)``; ``safetensors``: all arrays of all videos in one file, as ``NAME/clips`` and so
-            on, which `finish` makes of one ``.npz`` for each.
+        folder: Folder of all the files.
+        form: Format. ``npz``: the arrays of a video in one file; ``npy``: its clip vectors alone,
+            ``(N, C)``; ``safetensors``: all arrays of all videos in one file, as ``NAME/clips`` and
+            so on, which `finish` makes of one ``.npz`` for each.
     """
 
     def __init__(self, folder: Path, form: str) -> None:
@@ -93,7 +93,7 @@ class FeatureFiles:
         """Put the parts of an archive together; nothing to do for other formats.
 
         Args:
-            names: Of all videos that have features.
+            names: Names of all videos that have features.
             metadata: Texts for its header.
 
         Raises:

@@ -20,9 +20,9 @@ class FeatureSet:
     """The features of the readable videos in a folder.
 
     Attributes:
-        features: Of each video the mean over its clips, and its label.
-        paths: Of the videos.
-        manifest: What the features are.
+        features: Mean over the clips of each video, and its label.
+        paths: Paths of the videos.
+        manifest: Description of the features.
     """
 
     features: LabelledFeatures
@@ -75,7 +75,7 @@ def check_together(train: FeatureSet, val: FeatureSet) -> None:
     """Make sure that two sets are of one model; say which videos are in both.
 
     Raises:
-        ValueError: They are made otherwise; says how.
+        ValueError: They were made differently; the text says how.
     """
     faults = differences(train.manifest, val.manifest)
     if faults:

@@ -24,12 +24,12 @@ class DescribedVideo:
     """A video in a folder of features.
 
     Attributes:
-        name: By which its features are found.
-        path: Of the video; a relative one starts from the manifest's data_root.
-        label: -1 where it is not known.
-        file: Of its features, relative to the folder.
+        name: Name that its features are found by.
+        path: Path of the video; a relative one starts from the manifest's data_root.
+        label: Class of the video; -1 where it is not known.
+        file: Path of its features, relative to the folder.
         labels: All labels of a video that has several; label is the first of them.
-        error: Why it has none; empty where it has, or is still to be read.
+        error: Reason why it has none; empty where it has, or is still to be read.
     """
 
     name: str
@@ -65,7 +65,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write it.
+    """Write the manifest of a folder.
 
     Raises:
         UnwritableError: It cannot be written.

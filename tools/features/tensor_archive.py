@@ -31,7 +31,7 @@ class TensorArchive:
     """The arrays in a file.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Attributes:
         forms: Type and shape of each by its name.
@@ -83,9 +83,9 @@ def write_archive(
     """Write arrays, which are asked for one by one; the file is there whole or not at all.
 
     Args:
-        path: The file.
+        path: Path of the file.
         forms: Type and shape of each by its name.
-        read: From a name to the array.
+        read: Function from a name to the array.
         metadata: Texts for the header.
 
     Raises:

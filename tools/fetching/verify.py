@@ -18,8 +18,8 @@ def verify(entry: PublishedWeights, path: Path) -> None:
         path: Path of the file.
 
     Raises:
-        ValueError: A web page, another hash, another kind of file, or tensors that the recipe's
-            model does not have; says which.
+        ValueError: It is a web page, or the hash, the kind of file, or a tensor is not that of the
+            recipe's model; the text says which.
     """
     from engine.provenance import file_sha256  # here: torch takes seconds, --list needs none
 

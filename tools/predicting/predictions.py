@@ -17,10 +17,10 @@ class Predictions:
     """Shows what is found, and keeps it for machines.
 
     Args:
-        classifier: Of the results.
-        videos: All of them.
-        topk: Classes to name; None: five, or those at the threshold.
-        file: A JSON line for each video; None for none.
+        classifier: Classifier that gives the results.
+        videos: All videos.
+        topk: Number of classes to name; None: five, or those at the threshold.
+        file: File that gets a JSON line for each video; None for none.
         threshold: Least score of a class that is named; None: there is none.
     """
 

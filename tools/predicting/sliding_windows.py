@@ -16,9 +16,9 @@ class WindowReader:
     """A part of a video whose frames are at hand, as a reader of a video of its own.
 
     Args:
-        pictures: uint8 (H, W, 3) by number of the frame in the whole video.
+        pictures: Pictures, uint8 (H, W, 3), by number of the frame in the whole video.
         first: Number of the part's first frame.
-        num_frames: Frames in it.
+        num_frames: Number of frames in it.
         fps: Frames a second.
     """
 
@@ -45,9 +45,9 @@ def place_windows(
     A video that is shorter than a window is one window.
 
     Args:
-        cfg: The experiment at the rate of the video, see `at_rate`.
-        num_frames: Of the video.
-        window: Seconds; None for the span of a clip.
+        cfg: Config of the experiment at the rate of the video, see `at_rate`.
+        num_frames: Number of frames of the video.
+        window: Length of a window, seconds; None for the span of a clip.
         hop: Seconds from one window to the next; None for half a window.
 
     Raises:
@@ -97,9 +97,9 @@ def numbered_frames(
     """Yield frames of a whole video in order.
 
     Args:
-        reader: Of a file or of a folder of frames.
+        reader: Reader of a file or of a folder of frames.
         wanted: Numbers of the frames to yield; None for all.
-        times: Filled with the time of every frame, in seconds since the first.
+        times: List that is filled with the time of every frame, in seconds since the first.
 
     Raises:
         UnreadableVideoError: A frame cannot be read; those before have been yielded.
@@ -132,8 +132,8 @@ def clips_in_passing(
     """Yield each clip as soon as its last frame has come; keep only frames that are still to come.
 
     Args:
-        frames: Of a video in order, all that the clips have among them.
-        clips: Numbers of their frames, (N, T).
+        frames: Frames of a video in order, all that the clips have among them.
+        clips: Numbers of the frames of each clip, (N, T).
 
     Yields:
         The place of a clip, and pictures, its own among them.

@@ -50,7 +50,7 @@ def table(
     Args:
         headings: Texts of the columns' headings.
         rows: Cells.
-        is_sortable: Its headings are buttons that sort it, and a long one scrolls.
+        is_sortable: Whether its headings are buttons that sort it; then a long one scrolls.
     """
     named_columns = (
         f'<th scope="col"><button type="button">{text(heading)}</button></th>'

@@ -28,12 +28,12 @@ class FedClip:
     """A clip as the model gets it.
 
     Attributes:
-        frames: Its pixels, normalisation undone, uint8 (T, S, S, 3); none where the video is
-            unreadable.
-        video: Path in the list.
-        label: Its class or classes, in words.
-        what: How it was made, in words; of an unreadable video the reason.
-        indices: Of the frames in the video, (T,).
+        frames: Pixels of the clip, normalisation undone, uint8 (T, S, S, 3); none where the video
+            is unreadable.
+        video: Path of the video in the list.
+        label: Class or classes of the clip, in words.
+        what: Text that says how it was made; of an unreadable video the reason.
+        indices: Indices of its frames in the video, (T,).
     """
 
     frames: np.ndarray
@@ -54,11 +54,11 @@ def training_clips(
     """Yield the first clips of an epoch, as a run of one process would be fed them.
 
     Args:
-        cfg: The experiment.
-        records: The training videos.
-        names: Of the classes.
-        epoch: 0-based.
-        number: How many.
+        cfg: Config of the experiment.
+        records: Records of the training videos.
+        names: Names of the classes.
+        epoch: Number of the epoch, 0-based.
+        number: Number of clips.
 
     Raises:
         ValueError: There are fewer videos than a batch takes.
@@ -98,11 +98,11 @@ def views_of_test(
     """Yield every distinct view of videos that are spread evenly over a list.
 
     Args:
-        cfg: The experiment.
-        records: Of the list.
-        names: Of the classes.
+        cfg: Config of the experiment.
+        records: Records of the list.
+        names: Names of the classes.
         split: ``val`` or ``test``.
-        number: How many videos.
+        number: Number of videos.
     """
     places = np.linspace(0, len(records) - 1, min(number, len(records))).round().astype(int)
     chosen = [records[place] for place in places]

@@ -39,10 +39,10 @@ def write_sheet(path: Path, clips: Sequence[FedClip], title: str, facts: Sequenc
     """Write clips into a file, as its suffix says.
 
     Args:
-        path: Of one of `SUFFIXES`.
-        clips: What is shown, in order.
-        title: Of all.
-        facts: What is the same for all of them, a line each.
+        path: Path of the file, with one of `SUFFIXES`.
+        clips: Clips to show, in order.
+        title: Title of the sheet.
+        facts: Lines on what is the same for all clips.
 
     Raises:
         UnwritableError: The file cannot be written.

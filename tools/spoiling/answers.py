@@ -43,9 +43,9 @@ def figures_beside(
     """Return the figures of a test and same_answer, in percent; and the answers by video.
 
     Args:
-        scores: Of the videos.
-        average_logits: Average logits over the views; False: probabilities.
-        true_answers: To the videos as they are; None: these are they.
+        scores: Scores of the videos.
+        average_logits: Whether logits are averaged over the views; False: probabilities.
+        true_answers: Answers to the videos as they are; None: the scores are of these.
     """
     averaged = scores.averaged(average_logits)
     answers = dict(zip(scores.videos.tolist(), averaged.argmax(-1).tolist(), strict=True))

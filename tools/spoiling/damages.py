@@ -28,12 +28,12 @@ class Damage:
     """A kind of damage.
 
     Attributes:
-        levels: What its severities 1 to 5 are.
-        meaning: What the levels measure, with a place for them.
-        of_frame: From a frame, uint8 (H, W, 3), the level and a generator to a frame.
-        of_time: From the number of frames, the level and a generator to the indices of the frames
-            that are left, (F,).
-        rate: From the level to frames a second over those of the video.
+        levels: Levels that its severities 1 to 5 stand for.
+        meaning: Text on what the levels measure, with a place for them.
+        of_frame: Function from a frame, uint8 (H, W, 3), the level and a generator to a frame.
+        of_time: Function from the number of frames, the level and a generator to the indices of the
+            frames that are left, (F,).
+        rate: Function from the level to frames a second, as a factor of those of the video.
     """
 
     levels: tuple[float, ...]
@@ -118,11 +118,11 @@ class DamagedVideos:
     A severity draws what the others draw, so that it differs from them in its level alone.
 
     Args:
-        cfg: The experiment.
-        lengths: Frames of each video by its line in the list, as far as the list says.
-        kind: Of `DAMAGES`.
-        severity: 1 to 5.
-        seed: Of the draws.
+        cfg: Config of the experiment.
+        lengths: Number of frames of each video by its line in the list, as far as the list says.
+        kind: Kind of damage, one of `DAMAGES`.
+        severity: Severity, 1 to 5.
+        seed: Seed of the draws.
     """
 
     def __init__(

@@ -21,10 +21,10 @@ def plot_severities(
     matplotlib must be there.
 
     Args:
-        groups: By title the kinds of damage, by name top-1 at each severity, percent.
-        severities: Ascending.
+        groups: Kinds of damage by title, and by name the top-1 at each severity, percent.
+        severities: Severities, ascending.
         clean: Top-1 without damage, percent.
-        title: Above all.
+        title: Title above the plot.
     """
     figure = new_figure(*SIZE)
     figure.suptitle(title, fontsize=10, parse_math=False)
