@@ -1,4 +1,4 @@
-"""What a config does otherwise than the one in a checkpoint."""
+"""How a config differs from the one in a checkpoint."""
 
 from typing import Any
 

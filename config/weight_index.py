@@ -75,7 +75,7 @@ def read_index(path: Path = INDEX) -> dict[str, PublishedWeights]:
 
 
 def fetch_hint(path: str | Path) -> str:
-    """Say how a file of weights that is not there can be had; "" if it is there, or unknown."""
+    """Say how to get a file of weights that is not there; "" if it is there, or unknown."""
     path = Path(path)
     if path.exists():
         return ""

@@ -125,6 +125,8 @@ class TrainClips(Dataset[Clips]):
 
         An unreadable video is returned as such, not raised.
         """
+        # The key is what the draws come from: neither worker nor process number is in it, so that
+        # both may change in the middle of a run.
         index = key[1]
         # Not numpy's global generator, which the releases draw from: forked workers all began with
         # one state of it, and again in each epoch.
@@ -268,6 +270,7 @@ class EpochSampler(Sampler[tuple[int, ...]]):
         """Return the videos of the epoch in the order of its shuffle, of seed and epoch alone."""
         # As DistributedSampler seeds it: with SEED 0, the default, this is the release's shuffle.
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        # Drawn from the same generator: seed and epoch decide here, too.
         if self.balance:
             return self.balance.order(generator)
         return torch.randperm(self.num_videos, generator=generator).tolist()

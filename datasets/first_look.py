@@ -52,7 +52,7 @@ def look_at_lists(
 def look_at_videos(
     cfg: CfgNode, split: str, records: Sequence[VideoRecord], bears_bad: bool = False
 ) -> None:
-    """See that the videos of a list exist, all or a sample, and that a few of them can be read.
+    """Check that the videos of a list exist, all or a sample, and that a few of them can be read.
 
     Args:
         cfg: Config of the run.
@@ -61,9 +61,9 @@ def look_at_videos(
         bears_bad: Whether bad videos are only told; see `look_at_lists`.
 
     Raises:
-        ValueError: None exists, or the list counts more frames in all than there are; or so many
-            are missing or unreadable as the split does not bear: of a training list more than
-            TRAIN.MAX_BAD_SHARE, of the others any, unless TEST.SKIPS_UNREADABLE.
+        ValueError: None exists, or the list counts more frames in all than there are; or more
+            are missing or unreadable than the split allows: TRAIN.MAX_BAD_SHARE of a training
+            list, and none of another one, unless TEST.SKIPS_UNREADABLE.
     """
     root = Path(cfg.DATA.ROOT)
     looked_at = records if len(records) <= NUM_WHOLE else _spread(records, NUM_SPREAD)

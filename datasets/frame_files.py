@@ -79,7 +79,7 @@ def open_frame_files(path: Path) -> Iterator[FrameFiles]:
 
 
 def may_hold_frames(path: Path) -> bool:
-    """Tell whether a zip archive holds numbered images, or cannot be read, which reading tells."""
+    """Tell whether a zip archive holds numbered images; True, too, for one that cannot be read."""
     try:
         with open_frame_files(path) as files:
             return any(map(numbered_image, files.names()))

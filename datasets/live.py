@@ -144,7 +144,7 @@ def camera_frames(index: int, pace: Pace) -> Iterator[LiveFrame]:
 
 
 class Newest:
-    """What a source yields, without what came while the taker was busy, except the newest.
+    """The newest frame of a source each time; those that came while the taker was busy are lost.
 
     A thread reads the source; so a slow model lags a camera by one frame at most, and not by ever
     more of them.

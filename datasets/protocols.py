@@ -27,7 +27,7 @@ LAST_START = "DATA.DRAWS_LAST_START"
 
 @dataclass(frozen=True)
 class Sampling:
-    """What a choice of DATA.SAMPLING takes of a video; each function has the config.
+    """The samplings that a choice of DATA.SAMPLING stands for; each function takes the config.
 
     Attributes:
         train: Function from the config to that from (number of frames, rng=generator) to a training
@@ -124,7 +124,7 @@ def _pick(function: Sample, **keys: str) -> BuildSample:
 
 
 def _in_window(function: Sample, **keys: str) -> BuildSample:
-    """Do so for one of PaddleVideo's, which picks from its decoder's window or the whole video."""
+    """Do so for a function of PaddleVideo's, which picks from a window or from the whole video."""
     build = _pick(function, num_segments=T, **keys)
 
     def build_windowed(cfg: CfgNode) -> Sample:
@@ -167,7 +167,7 @@ def _validation_window(num_frames: int, num_segments: int, seed: int) -> np.ndar
 
 
 def _laps(function: Sample, **keys: str) -> BuildSample:
-    """Do so for one of TokShift's second version, which goes by the ticks of each file."""
+    """Do so for a function of TokShift's second version, which goes by the ticks of each file."""
     build = _pick(function, clip_len=T, stride="DATA.FRAME_STRIDE", **keys)
     clock = Clock(fps=0.0)  # it has no use for the rate
     return lambda cfg: TimedSample(partial(_by_ticks, pick=build(cfg)), clock, needs_rate=False)

@@ -119,6 +119,7 @@ def contradicted_counts(records: Sequence[VideoRecord], open_video: OpenVideo) -
 
     with ThreadPoolExecutor(COUNTING_THREADS) as pool:
         found = list(zip(counted[::step], pool.map(compared, counted[::step]), strict=True))
+    # 0 is an unreadable video, which says nothing of the list's numbers.
     found = [(record, number) for record, number in found if number]
     wrong = [(record, number) for record, number in found if number != record.num_frames]
     # A few may be cut on purpose; most of them are a list of something else.
@@ -184,6 +185,7 @@ def pick_frames(
     num_frames = record.num_frames or count_frames(record, open_video)
     named: dict[str, Any] = {} if rng is None else {"rng": rng}
     if isinstance(sample, TimedSample):
+        # Windows in seconds, or by ticks of the clock, depend on the file; others need no look.
         named["clock"] = sample.clock_of(open_video(record))
     return sample(num_frames, **named)
 
@@ -228,4 +230,5 @@ def _missing_counts(
             f"{len(faults)} of {len(records)} videos are unreadable:\n  {shown}"
             + (more if len(faults) > NUM_FAULTS_SHOWN else "")
         )
+    # By line, not by path: a list may name a video twice.
     return {record.line: number for record, (number, _) in zip(uncounted, results, strict=True)}

@@ -29,7 +29,7 @@ def num_workers(asked: int, num_processes: int | None = None) -> int:
 
 
 def start_worker(worker: int) -> None:
-    """Prepare a worker process: one thread to compute in, and deaf to what the run is told.
+    """Prepare a worker process: it computes in one thread and ignores the signals of the run.
 
     A terminal and a scheduler send their signals to every process of a job. The run then writes its
     checkpoint, and needs its workers until it has.
@@ -46,7 +46,7 @@ def start_worker(worker: int) -> None:
 
 
 def _obey_parent() -> None:
-    """End this process when the one that it works for sends SIGTERM, and nobody else."""
+    """End this process on a SIGTERM from its parent, and from nobody else."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)

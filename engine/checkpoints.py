@@ -16,7 +16,7 @@ from models.weights.released_tokshift import momentum_to_released, to_released
 
 @dataclass(frozen=True)
 class TrainingList:
-    """What a run trains on, as far as a run that goes on is compared with it.
+    """The training list of a run, as far as a resumed run is compared with it.
 
     Attributes:
         sha256: Digest of the list; see `datasets.annotations.list_digest`.
@@ -33,7 +33,7 @@ class TrainingList:
 
 @dataclass(frozen=True)
 class OwnState:
-    """What a process alone has in the middle of an epoch.
+    """State that each process has of its own in the middle of an epoch.
 
     Attributes:
         meters: Sums that `Progress.state` gives; empty between two epochs.
@@ -123,6 +123,7 @@ def build_average(
     state = average.state_dict()
     if cfg.TRAIN.CHECKPOINT_LAYOUT == "released":
         state = _named_as_released(state)
+    # No optimizer: a mean of weights is no place that a training could go on from.
     content = {"state_dict": state, "num_averaged": num_averaged, "val_top1": top1}
     content["epoch"] = cfg.TRAIN.EPOCHS  # it is made when they are done
     return content | build_description(cfg, class_names)

@@ -16,7 +16,7 @@ _OF_START = ("config", "_hparams_")  # each start says it anew
 
 @dataclass(frozen=True)
 class RecordedPart:
-    """How far a run is that goes on, in the counts of its records.
+    """How far a run that goes on has come, in the counts of its records.
 
     Attributes:
         iterations: Number of batches of each process since the run began.
@@ -80,7 +80,7 @@ def cut_records(folder: Path, part: RecordedPart) -> None:
 
 
 def _mended(line: bytes) -> bytes:
-    """End a line, for the last one as a killed run left it."""
+    """Return a line with its end, which a killed run may have left out."""
     return line if line.endswith(b"\n") else line + b"\n"
 
 

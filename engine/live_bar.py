@@ -107,7 +107,7 @@ class LiveBar:
             self._say(self._line())
 
     def aside(self) -> AbstractContextManager[object]:
-        """Have the bar off the terminal while something else is written there."""
+        """Take the bar off the terminal while something else is written there."""
         return _Bar.external_write_mode()
 
     def close(self) -> None:

@@ -85,7 +85,7 @@ def open_store(address: Address, rank: int, size: int, minutes: float) -> dist.S
 
 
 def _join_store(address: Address, size: int) -> dist.Store | None:
-    """Return the store at an address where somebody listens; None if it is none."""
+    """Return the store at an address where somebody listens; None if what listens is no store."""
     joined: list[dist.Store] = []
 
     def join() -> None:

@@ -1,4 +1,4 @@
-"""What a run that goes on does otherwise than the run that wrote its checkpoint."""
+"""What a run that goes on does differently from the run that wrote its checkpoint."""
 
 from collections.abc import Mapping
 from functools import reduce

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def held_folder(path: Path, world: World) -> Iterator["RunFolder"]:
-    """Have rank 0 hold the run folder meanwhile; all processes call this together.
+    """Have rank 0 hold the run folder within the block; all processes call this together.
 
     Raises:
         ValueError: See `RunFolder.claim`.
@@ -78,7 +78,7 @@ class RunFolder:
             )
 
     def release(self) -> None:
-        """Let others write there; a folder that was made for nothing goes again."""
+        """Let others write there; a folder that was made and stayed empty is removed."""
         self._lock.release()
         with suppress(OSError):  # it holds the run
             for made in self._made:

@@ -207,7 +207,7 @@ class NullRunLog:
 
 
 class _ConsoleFile(logging.FileHandler):
-    """A file of log lines; where it cannot be written, the run hears of it, and it is no more."""
+    """A file of log lines; if it cannot be written, it is given up and the run gets the error."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
         error = sys.exc_info()[1]

@@ -111,6 +111,8 @@ class Scores:
 
     def loss(self, label_smoothing: float) -> float:
         """Return the mean loss over single views, as the release reports it in validation."""
+        # Smoothed, and over views rather than their mean: only so it compares with the release's
+        # log.
         logits = torch.from_numpy(self.view_logits).flatten(0, 1)  # (N*V, K)
         labels = torch.from_numpy(self.labels).repeat_interleave(self.view_logits.shape[1], dim=0)
         if self.is_multi_label:
@@ -165,6 +167,7 @@ def class_figures(figures: Mapping[str, Any]) -> tuple[str, dict[str, float | No
 
 def shown_tops(num_classes: int) -> tuple[str, ...]:
     """Return which of top1 and top5 are shown: of few classes top-5 says nothing."""
+    # With five classes or fewer every label is among the first five.
     return ("top1",) if num_classes <= TRIVIAL_TOP5 else ("top1", "top5")
 
 
@@ -216,8 +219,10 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
     if any(count.dtype.kind != "i" or count.shape for count in counts):
         raise ValueError("num_clips and num_crops are no integers")
     num_clips, num_crops = (int(count) for count in counts)
+    # Not V == clips x crops: there may be mirror images between them.
     if min(num_clips, num_crops) < 1 or V % (num_clips * num_crops):
         raise ValueError(f"{V} views are not those of {num_clips} clips x {num_crops} crops")
+    # A file of one's own never does, see `collect_scores`: this one comes from elsewhere.
     if not np.isfinite(logits).all():
         raise ValueError("it holds logits that are not finite (nan or inf)")
 
@@ -257,6 +262,8 @@ def collect_scores(
                 f"video {place + 1} of the list is {videos[place]!r} on rank 0 and {path!r} on the "
                 "process that scored it: every host needs the same list"
             )
+    # Told, not replaced by another video: whether the figures of the others count, the caller
+    # decides by TEST.SKIPS_UNREADABLE.
     unreadable = [error for *_, error in results if error]
     if len(unreadable) == len(videos):
         shown = "\n  ".join(unreadable[:NUM_SHOWN])

@@ -26,7 +26,7 @@ def log_start(
     num_train: int,
     num_val: int,
 ) -> None:
-    """Keep the config; say what runs, on what, and whether the rate goes with the batch.
+    """Keep the config; say what runs, on what, and whether the rate fits the batch.
 
     Args:
         cfg: Config of the run.

@@ -114,13 +114,15 @@ class Training:
     pace: Pace = field(default_factory=Pace)
 
     def part(self, epoch: int, world: World) -> EpochPart:
-        """Return the batches of an epoch that are to be trained on, and have the loader give them.
+        """Return the batches of an epoch that are to be trained on, and set the loader to them.
 
         All of them, except in the epoch that was broken off.
         """
         sampler, start = self.loader.sampler, self.start.position
         assert isinstance(sampler, EpochSampler)
         assert self.loader.batch_size
+        # Of a whole epoch, whatever is left of this one: the schedule's unit must not change on the
+        # way.
         batches_per_epoch = sampler.num_whole // self.loader.batch_size
         sampler.set_epoch(start.epoch, start.offset, start.dealt_to)
         if epoch > start.epoch:
@@ -134,6 +136,7 @@ class Training:
 
 def open_videos(cfg: CfgNode, split: str, world: World) -> Videos:
     """Read the list of a split, ``val`` or ``test``, and build the loader of its views."""
+    # Rank 0 alone looks at the disk, and tells the others what it found.
     whole = read_records(cfg, split, partial(decided_by_main, world=world))
     records = part_to_use(whole, cfg, split, world)
     loader = build_view_loader(cfg, records, split, world.rank, world.size)
@@ -141,7 +144,7 @@ def open_videos(cfg: CfgNode, split: str, world: World) -> Videos:
 
 
 def check_lists(cfg: CfgNode, lists: Mapping[str, Sequence[VideoRecord]], world: World) -> None:
-    """See that all processes have the same config and lists, and that the videos are there.
+    """Check that all processes have the same config and lists, and that the videos exist.
 
     Args:
         cfg: Config of the run.
@@ -193,6 +196,7 @@ def set_up_training(
     mirrored = loader.dataset.maker.mirrored_labels  # type: ignore[attr-defined]
     emphasis = build_emphasis(cfg, records, mirrored, world.device)
     groups = build_accumulation(cfg, len(loader), world.size)
+    # Kept in checkpoints: a run that goes on with other processes says if its batch has changed.
     clips_per_step = world.size * cfg.TRAIN.CLIPS_PER_GPU * groups.size
     listed = TrainingList(list_digest(records), len(records), class_names, clips_per_step)
     # Before anything is drawn, and on the CPU: the first weights are the same in all processes and
@@ -225,6 +229,7 @@ def set_up_training(
     log = _open_records(folder, checkpoints, args.resume, start, world)
     run = Run(cfg, world, log)
     described = describe_run(cfg, lists, world)
+    # Each start, also one that goes on: figures of one run may come from two revisions.
     log.line("start", resumed=args.resume, **emphasis.as_dict(), **described)
     log.config(cfg)
     for text in filter(None, (report, taught, *emphasis.lines(class_names))):
@@ -322,6 +327,7 @@ def _find_start(
 
 def _check_has_more(cfg: CfgNode, path: str, start: Start, checkpoints: CheckpointFolder) -> None:
     """Raise ``ValueError`` where a run that goes on has nothing left to train."""
+    # An error and not a silent test: the command asked for training.
     has_ended = Patience(cfg.TRAIN.PATIENCE, start.top1s).why_end()
     if start.position.epoch < cfg.TRAIN.EPOCHS and not has_ended:
         return

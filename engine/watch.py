@@ -34,7 +34,7 @@ _COLLECTIVE = re.compile(r"gloo|nccl|Connection (closed|reset)|Broken pipe|Socke
 
 @dataclass(frozen=True)
 class Loss:
-    """What has become of a peer.
+    """A peer that was lost, and how.
 
     Attributes:
         peer: Peer that was lost.

@@ -44,7 +44,7 @@ def check_python(examination: Examination) -> Iterator[Finding]:
 
 
 def check_devices(examination: Examination) -> Iterator[Finding]:
-    """Yield what there is to compute on, and whether the processes and the precision go with it."""
+    """Yield the devices of this machine, and whether the processes and the precision fit them."""
     cfg, num_processes = examination.cfg, examination.num_processes
     num_gpus, cores = torch.cuda.device_count(), num_cores()
     for index in range(num_gpus):

@@ -71,7 +71,7 @@ def check_weights(examination: Examination) -> Iterator[Finding]:
 
 
 def check_teacher(examination: Examination) -> Iterator[Finding]:
-    """Yield whether what teaches is there and goes with the student."""
+    """Yield whether the teacher is there and fits the student."""
     cfg = examination.cfg
     distill = cfg.DISTILL
     if distill.LOGITS and not Path(distill.LOGITS).is_file():
@@ -93,7 +93,7 @@ def check_teacher(examination: Examination) -> Iterator[Finding]:
 
 
 def check_batch(examination: Examination) -> Iterator[Finding]:
-    """Yield the effective batch, and whether it can be made and goes with the learning rate."""
+    """Yield the effective batch, and whether it can be made and fits the learning rate."""
     cfg, num_processes = examination.cfg, examination.num_processes
     num_batches, clips = examination.num_batches, cfg.TRAIN.CLIPS_PER_GPU
     if "train" in examination.records and not num_batches:

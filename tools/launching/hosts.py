@@ -231,7 +231,7 @@ class Follower:
 
 
 def is_final(status: int) -> bool:
-    """Return whether a process that ended so would only do it again: told to, or told wrongly."""
+    """Return whether another start is of no use: the process was told to end, or told wrongly."""
     return status == _USAGE or status >= _STOPPED
 
 
