@@ -69,7 +69,7 @@ def find_series(names: Iterable[str], example: str) -> FrameSeries:
         example: A name of one series, which is preferred to all others.
 
     Raises:
-        ValueError: There is none like the example, but images of several other names; or its
+        ValueError: No name is like the example, and images have several other names; or the
             frames are spread over two kinds of files.
     """
     series: dict[tuple[str, str], list[str]] = {}

@@ -143,7 +143,7 @@ def as_integer(text: str, what: str) -> int:
     """Return the number of a field.
 
     Raises:
-        ValueError: It is none, or has more digits than any count or label.
+        ValueError: It is no integer, or has more digits than any count or label.
     """
     if not INTEGER.fullmatch(text):
         raise ValueError(f"{what} {shown(text)} is not an integer")

@@ -179,7 +179,7 @@ class CheckpointFolder:
         """Return the best checkpoint's file.
 
         Raises:
-            ValueError: There is none.
+            ValueError: There is no such checkpoint.
         """
         found = self._found_best()
         if not found:
@@ -198,7 +198,7 @@ class CheckpointFolder:
         """Return the checkpoint written last, of either layout; it may be damaged.
 
         Raises:
-            ValueError: There is none.
+            ValueError: There is no such checkpoint.
         """
         found = self.candidates()
         if not found:
@@ -212,7 +212,7 @@ class CheckpointFolder:
         """Return the newest checkpoint that can be read; each damaged one is named.
 
         Raises:
-            ValueError: There is none, or none of them can be read.
+            ValueError: There is no checkpoint, or none of them can be read.
         """
         self.newest()
         for path in self.candidates():

@@ -65,7 +65,7 @@ def choose_checkpoint(args: argparse.Namespace, cfg: CfgNode, world: World) -> s
     A smoke run goes on from nothing, though it may test what is named.
 
     Raises:
-        ValueError: There is none, or none of them can be read; or a smoke run is to go on.
+        ValueError: There is no checkpoint, or none can be read; or a smoke run is to go on.
     """
     if cfg.TRAIN.MAX_ITERATIONS and not args.evaluate:
         if args.resume not in (None, "auto"):

@@ -120,7 +120,7 @@ def check_is_whole(num_decoded: int, stream: Any) -> None:
 
     Raises:
         EndsEarlyError: They are clearly too few.
-        ValueError: There is none.
+        ValueError: There is no frame.
     """
     if num_decoded == 0:
         raise ValueError("no frame could be decoded")
@@ -217,7 +217,7 @@ def _moving_stream(container: Any, path: str | Path) -> Any:
     """Return the video stream that FFmpeg calls best, of those that are no cover of a sound file.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is no such stream.
     """
     streams = container.streams.video
     moving = [stream for stream in streams if not _is_cover(stream, path)]
