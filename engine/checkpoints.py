@@ -117,7 +117,7 @@ def build_average(
         cfg: Config of the run.
         average: A model whose weights are the average.
         num_averaged: Number of epochs whose weights entered it.
-        top1: Its validation top-1, percent.
+        top1: Validation top-1 of the average, percent.
         class_names: Names of the classes by label.
     """
     state = average.state_dict()

@@ -16,7 +16,7 @@ def compile_blocks(model: nn.Module) -> None:
     as a whole.
 
     Args:
-        model: Its blocks are what its outermost ``nn.ModuleList`` hold.
+        model: Model whose blocks are what its outermost ``nn.ModuleList`` hold.
     """
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
     torch._dynamo.config.optimize_ddp = False  # it would cut blocks at the ends of DDP's buckets

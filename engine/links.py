@@ -26,7 +26,7 @@ class Peer:
     """A process of the group.
 
     Attributes:
-        rank: Its number.
+        rank: Rank of the process.
         host: Name of its host.
     """
 

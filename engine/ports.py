@@ -19,7 +19,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     Args:
         host: Address of this host; empty for all of them.
-        port: Its number; 0 for a free one.
+        port: Number of the port; 0 for a free one.
 
     Raises:
         ValueError: Another program has the port, or this user may not open it.

@@ -15,7 +15,7 @@ class ProcessName(NamedTuple):
         host: Name of the host, in letters that a file name may hold. A container may share it with
             others, so the name space of its process ids stands behind it.
         pid: Process id there.
-        start: Its start in the kernel's clock ticks since boot; 0 where the kernel does not tell.
+        start: Start in the kernel's clock ticks since boot; 0 where the kernel does not tell.
     """
 
     host: str

@@ -31,7 +31,7 @@ class RandomChanges:
     Args:
         first: Transform that crops and mirrors.
         num_ops: Number of RandAugment's operations on each clip; 0 for none.
-        magnitude: Their strength, 0 to 30.
+        magnitude: Strength of these operations, 0 to 30.
         erasing_prob: Share of the clips that lose a box of 2 to 33 % of the frame.
         fill: Colour of the box and of what an operation moves in, in units of 0..1.
     """
