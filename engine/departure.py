@@ -18,6 +18,7 @@ from typing import NoReturn
 
 _FLUSH_SECONDS = 10.0
 
+_log = logging.getLogger(__name__)
 _is_leaving = threading.Lock()
 
 
@@ -67,4 +68,12 @@ def _flush(tidy: Iterable[Callable[[], None]]) -> None:
         steps.callback(atexit._run_exitfuncs)
         steps.callback(logging.shutdown)
         for finish in reversed(list(tidy)):
-            steps.callback(finish)
+            steps.callback(_finish, finish)
+
+
+def _finish(finish: Callable[[], None]) -> None:
+    """Finish what is being written; what the disk does not take is told in a line."""
+    try:
+        finish()
+    except OSError as error:
+        _log.error("error: %s", error)

@@ -59,7 +59,9 @@ def test_process_leaves_with_its_status_and_what_it_has_written(
     assert time.monotonic() - begin < 20
     if kind == "hang":
         return  # what hangs costs what comes after it, but not the end
-    assert (tmp_path / "log").read_text() == "logged\n"
+    told = "error: the disk is full\n" if kind == "fail" else ""
+    assert (tmp_path / "log").read_text() == f"logged\n{told}"
+    assert "Traceback" not in done.stderr
     is_tidied = kind in ("plain", "loader")
     assert done.stdout == f"printed {'tidied ' if is_tidied else ''}registered\n"
 
