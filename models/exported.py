@@ -47,7 +47,7 @@ class ExportMetadata:
         torch_version: Version of torch that exported the file.
         opset: Opset of an ONNX file; 0 in a ``.pt2``.
         quantization: ``none`` or ``int8``.
-        activation: What makes probabilities of logits: ``softmax``, or ``sigmoid`` where a video
+        activation: Function from logits to probabilities: ``softmax``, or ``sigmoid`` where a video
             may have several classes.
     """
 

@@ -36,8 +36,8 @@ def vit_layer(model: VisionTransformer, clips: Tensor, layer: int) -> Tensor:
     Where only the mean of the patches is classified, it is that instead. No norm has been applied.
 
     Args:
-        model: In evaluation mode.
-        clips: (B, T, 3, H, W), normalised.
+        model: Model in evaluation mode.
+        clips: Normalised clips, (B, T, 3, H, W).
         layer: Number of the block, from 1.
     """
     x = model.embed(clips)

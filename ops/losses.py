@@ -15,9 +15,9 @@ def multi_label_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0
     """Return the binary cross-entropy of each class's sigmoid, its mean over clips and classes.
 
     Args:
-        logits: (B, K).
+        logits: Logits, (B, K).
         targets: Shares of the classes, 0 to 1, (B, K).
-        label_smoothing: s; a target y becomes (1 - s) y + s / K.
+        label_smoothing: Share s of the smoothing; a target y becomes (1 - s) y + s / K.
     """
     smoothed = (1 - label_smoothing) * targets + label_smoothing / targets.shape[-1]
     return F.binary_cross_entropy_with_logits(_at_least_float32(logits), smoothed)

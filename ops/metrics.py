@@ -75,7 +75,7 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Videos of equal scores count together, so that their order does not matter.
 
     Args:
-        scores: (N, K).
+        scores: Scores, (N, K).
         labels: Multi-hot, (N, K).
     """
     found = np.full(scores.shape[1], np.nan)

@@ -32,7 +32,7 @@ def clip_grad_cam(model: ResNetTSM, clips: Tensor, labels: Tensor, stage: str = 
 
     Args:
         model: Model in evaluation mode, or else batch norm's statistics would change.
-        clips: (B, T, 3, H, W), normalised.
+        clips: Normalised clips, (B, T, 3, H, W).
         labels: The class of each clip, (B,).
         stage: Stage whose output is looked at.
 

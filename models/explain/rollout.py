@@ -60,7 +60,7 @@ class Start(NamedTuple):
     """What is classified, in shares of the last layer's tokens.
 
     Attributes:
-        row: (B, T, N); the sum of a clip's is 1.
+        row: Shares of the tokens, (B, T, N); those of a clip add up to 1.
         num_prefix: Tokens of a frame that are no patches.
     """
 

@@ -49,7 +49,7 @@ def tsm_maps(model: ResNetTSM, clips: Tensor, labels: Tensor, stage: str) -> See
 
     Args:
         model: Model in evaluation mode.
-        clips: (B, T, 3, H, W), normalised.
+        clips: Normalised clips, (B, T, 3, H, W).
         labels: The class of each clip, (B,), whose evidence is shown.
         stage: One of the entry's stages, whose output is looked at; "" where it has none.
     """

@@ -22,8 +22,8 @@ def resize_pos_embed(
     """Resize the position embedding of a square grid.
 
     Args:
-        pos_embed: (1, 1 + side * side, C), class token first.
-        num_tokens: Tokens wanted, class token included.
+        pos_embed: Position embedding, (1, 1 + side * side, C), class token first.
+        num_tokens: Number of tokens wanted, class token included.
         mode: ``bilinear``: as released, ``zoom`` of order 1: the corners are aligned, as half-pixel
             centres cost PaddleVideo's port 3 points; ``half_pixel``: bilinear with those, as
             TokShift's second version; ``bicubic``: as timm, open_clip and DINOv2 with registers:
@@ -66,7 +66,7 @@ def resize_time_embed(time_embed: Tensor, num_frames: int, mode: str = "nearest"
     """Resize a time embedding for another number of frames.
 
     Args:
-        time_embed: (1, old, C).
+        time_embed: Time embedding, (1, old, C).
         num_frames: Frames wanted.
         mode: ``nearest``: frame t takes the embedding ``floor(t * old / num_frames)``, as
             PaddleVideo and the official TimeSformer do; ``linear``: in between, the first and the
