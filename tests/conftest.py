@@ -54,6 +54,16 @@ class LegacyRng:
         return self.state.beta(*args)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def trainings_without_pictures(request: pytest.FixtureRequest) -> Generator[None, None, None]:
+    """Hundreds of trainings in this process would each draw for half a second what no test reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.name.startswith("test_main"):
+            for module in ("curves", "confusion"):
+                patch.setattr(f"engine.{module}.can_draw", lambda: False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def legacy_rng() -> type[LegacyRng]:
     return LegacyRng

@@ -41,7 +41,7 @@ def test_every_figure_of_a_validation_is_a_curve_of_the_accuracy() -> None:
     (panel,) = panels_of([val, {"kind": "swa", "epoch": 1, "top1": 1.0}])
     assert [(curve.name, curve.values) for curve in panel.curves] == [
         ("validation mean class accuracy", [3.0]),
-        ("validation map", [2.0]),
+        ("validation mAP", [2.0]),
         ("averaged weights top-1", [1.0]),
     ]
 
