@@ -56,7 +56,7 @@ class LegacyRng:
 
 @pytest.fixture(autouse=True, scope="module")
 def trainings_without_pictures(request: pytest.FixtureRequest) -> Generator[None, None, None]:
-    """Hundreds of trainings in this process would each draw for half a second what no test reads."""
+    """Hundreds of trainings here would each draw for half a second what no test reads."""
     with pytest.MonkeyPatch.context() as patch:
         if request.path.name.startswith("test_main"):
             for module in ("curves", "confusion"):
