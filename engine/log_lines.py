@@ -51,9 +51,11 @@ def epochs_at(lines: Sequence[dict[str, Any]]) -> list[float | None]:
 
 
 def number_in(line: dict[str, Any], name: str) -> float | None:
-    """Return a number of a line; None where it has none of that name."""
+    """Return a number of a line; None where it has none of that name, or one that is not finite."""
     value = line.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _entry(line: bytes) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from engine.log_lines import epochs_at, read_log
+from engine.log_lines import epochs_at, number_in, read_log
 
 
 def train(epoch: int, iteration: int, **values: object) -> dict:
@@ -28,3 +28,8 @@ def test_first_logs_count_their_epochs_from_0() -> None:
     assert epochs_at([*lines, train(1, 4), train(3, 2)])[2:] == [2.0, 2.5]  # went on from 1
     assert epochs_at([train(0, 4), train(0, 8), {"kind": "val", "epoch": 0}]) == [0.5, 1.0, 1.0]
     assert epochs_at([train(2, 2), train(3, 4)]) == [1.5, 3.0]  # of a run that went on elsewhere
+
+
+def test_numbers_that_are_not_finite_are_none() -> None:
+    line = {"kind": "train", "loss": float("nan"), "top1": float("inf"), "lr": 0.1}
+    assert [number_in(line, name) for name in ("loss", "top1", "lr")] == [None, None, 0.1]

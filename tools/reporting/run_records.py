@@ -1,6 +1,7 @@
 """What a run has left of itself: figures, configs, log, scores and confusion."""
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,27 @@ import numpy as np
 from config.json_files import read_json
 from config.loading import KEYS
 from config.text_files import read_text
-from config.values import decoded
+from config.values import decoded, shown
 from config.yaml_tree import parse_yaml
+from engine.log_lines import FILE as LOG
 from engine.log_lines import read_log
 from engine.mean_scores import MeanScores
 
 RESULTS, SCORES, CONFUSION = "results.json", "scores.npz", "confusion.csv"
 CONFIGS = {"training": "config.yml", "test": "test_config.yml"}
 _SAME_TOP1 = 1e-3  # percent
+# What results.json and the start of a training hold that is no plain value.
+_FORMS = {
+    "run": dict,
+    "lists": dict,
+    "packages": dict,
+    "per_class_accuracy": dict,
+    "per_class_ap": dict,
+    "hosts": list,
+    "remarks": list,
+    "unreadable": list,
+    "videos_per_class": list,
+}
 
 
 @dataclass(frozen=True)
@@ -83,13 +97,14 @@ class RunRecords:
         if not path.is_file():
             return None
         text = read_text(path, CONFUSION, of_any_encoding=True)
-        heading, *rows = csv.reader(text.splitlines())
         try:
+            # not splitlines: a name may hold a line separator that is no end of a row
+            heading, *rows = csv.reader(io.StringIO(text, newline=""))
             matrix = np.array([[int(cell) for cell in row[1:]] for row in rows])
             names = heading[1:]
             if matrix.shape != (len(names), len(names)):
                 raise ValueError(f"{matrix.shape} cells, {len(names)} names")
-        except ValueError as error:
+        except (ValueError, csv.Error) as error:
             raise ValueError(f"{path} is no table of a confusion: {error}") from error
         return names, matrix
 
@@ -134,6 +149,8 @@ def open_records(name: str) -> RunRecords:
         {kind: read_config(folder / file) for kind, file in CONFIGS.items()},
         scores if scores.is_file() else None,
     )
+    _check_forms(records.results, str(results))
+    _check_forms(records.start(), str(folder / LOG))
     if not records.results and not records.lines and not records.scores:
         raise ValueError(f"{name!r} is no run folder: it has no {RESULTS}, {SCORES} or log.jsonl")
     return records
@@ -150,6 +167,29 @@ def read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return dict(_leaves(parse_yaml(read_text(path, "the config"), str(path))))
+
+
+def _check_forms(entry: Mapping[str, Any], source: str) -> None:
+    """Raise ValueError for an entry that a run of ours cannot have written."""
+    for name, value in entry.items():
+        form = _FORMS.get(name)
+        if form and not isinstance(value, form):
+            wanted = "an object" if form is dict else "a list"
+            raise ValueError(
+                f"{source}: {name} is {shown(value)}, not {wanted}; it is of no run of this "
+                "project: move it away"
+            )
+        if name == "lists":
+            _check_lists(value, source)
+        elif name == "run":
+            _check_forms(value, source)
+
+
+def _check_lists(lists: Mapping[str, Any], source: str) -> None:
+    for split, listed in lists.items():
+        if not isinstance(listed, dict):
+            raise ValueError(f"{source}: lists: {split} is {shown(listed)}, not an object")
+        _check_forms({"videos_per_class": listed.get("videos_per_class", [])}, source)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

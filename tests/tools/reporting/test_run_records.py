@@ -80,3 +80,31 @@ def test_names_are_those_of_the_table_and_else_numbers(make_run: MakeRun) -> Non
     (folder / "confusion.csv").write_text("x,a,b\na,1\n")
     with pytest.raises(ValueError, match=r"confusion.csv is no table of a confusion"):
         run.confusion()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("run", []), ("run", {"lists": {"val": 1}}), ("per_class_accuracy", 3), ("unreadable", True)],
+)
+def test_results_of_another_program_are_told(make_run: MakeRun, key: str, value: object) -> None:
+    folder = make_run("a")
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps(results | {key: value}))
+    with pytest.raises(ValueError, match=r"results\.json: .*, not (an object|a list)"):
+        open_records(str(folder))
+
+
+@pytest.mark.parametrize("text", ["", "true,a\na,x\n", "x" * 200_000])
+def test_damaged_confusion_is_told_with_its_name(make_run: MakeRun, text: str) -> None:
+    folder = make_run("a")
+    (folder / "confusion.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"confusion\.csv is no table of a confusion"):
+        open_records(str(folder)).confusion()
+
+
+def test_class_name_with_a_line_separator_is_one_cell(make_run: MakeRun) -> None:
+    folder = make_run("a")
+    (folder / "confusion.csv").write_text("true,a\u2028b,c\na\u2028b,1,0\nc,0,1\n")
+    table = open_records(str(folder)).confusion()
+    assert table is not None
+    assert table[0] == ["a\u2028b", "c"]
