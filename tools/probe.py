@@ -31,6 +31,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from config.multi_label_checks import check_one_class
 from config.option_numbers import whole_number
+from config.values import counted
 from datasets.annotations import read_class_names
 from datasets.loaders import build_view_loader, read_records
 from datasets.view_chunks import classify_views, views_per_forward
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     set_up_console(is_main=True)
     with user_errors_shown(is_common_shown=True):
-        check_places({"--output": args.output, "--json": args.json}, [args.cfg, args.checkpoint])
+        check_places({"--output": args.output, "--json": args.json}, _files(args))
         if args.checkpoint:
             rows, source = probe_checkpoint(args)
         else:
@@ -163,12 +164,13 @@ def probe(
     if most > num_train:
         raise ValueError(f"--neighbours {most}: there are {num_train} training videos")
     _log.info(
-        "%d training and %d validation videos, %d channels, %d classes",
-        *(num_train, num_val, train.values.shape[1], num_classes),
+        "%d training and %d validation videos, %d channels, %s",
+        *(num_train, num_val, train.values.shape[1], counted(num_classes, "class", "classes")),
     )
     unseen = len({*val.labels.tolist()} - {*train.labels.tolist()})
     if unseen:
-        _log.warning("%d classes of the validation have no training video", unseen)
+        classes = counted(unseen, "class", "classes")
+        _log.warning("of the validation, %s without a training video", classes)
     rows, heads = [], []
     for strength in args.l2:
         heads.append(fit_head(train, num_classes, strength))
@@ -234,6 +236,12 @@ def _check_ways(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         parser.error("--cfg, --layer, --output and KEY VALUE go with --checkpoint")
     if args.output and args.layer != HEAD:
         parser.error(f"--output is for --layer {HEAD}: that is what a checkpoint's head sees")
+
+
+def _files(args: argparse.Namespace) -> list[str | Path | None]:
+    """Return the files that are read, none of which may be written over."""
+    folders = [folder for folder in (args.train, args.val) if folder is not None]
+    return [args.cfg, args.checkpoint, *(file for one in folders for file in one.rglob("*"))]
 
 
 def _row(what: Row, hits: int, total: int) -> Row:

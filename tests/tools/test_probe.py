@@ -124,6 +124,8 @@ def test_faults_are_told_in_a_line(
     assert "--output is for --layer head" in fault(*own, "x", "--layer", "1", "--output", "p.pth")
     text = fault(*both, features["val"], "--neighbours", "13")
     assert "--neighbours 13: there are 12 training videos" in text
+    read = features["train"] / "manifest.json"
+    assert "is what is read" in fault(*both, features["val"], "--json", read)
     other = ["--checkpoint", features["checkpoint"], "--input", experiment.folder / "val.txt"]
     extract([str(w) for w in (*other, "--layer", "1", "--views", "1x1", "--output", tmp_path)])
     assert "--train and --val differ: layer head, not 1" in fault(*both, tmp_path)

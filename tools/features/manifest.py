@@ -11,6 +11,8 @@ from yacs.config import CfgNode
 from config.changes import changed_answers
 from config.json_files import parse_json, read_json
 from config.text_files import read_text
+from config.values import shown
+from config.yaml_tree import parse_yaml
 from engine.whole_file import whole_file
 
 FILE_NAME = "manifest.json"
@@ -49,7 +51,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return what the features in a folder are.
 
     Raises:
-        ValueError: The folder holds none.
+        ValueError: The folder holds none, or its manifest is damaged.
     """
     if not is_described(folder):
         raise ValueError(
@@ -61,6 +63,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     ]
     if lacking:
         raise ValueError(f"the manifest {str(folder / FILE_NAME)!r} has no {lacking[0]!r}")
+    for key, form in ((MAKES, dict), ("config", str), ("format", str), ("data_root", str)):
+        if not isinstance(manifest[key], form):
+            raise ValueError(
+                f"the manifest {str(folder / FILE_NAME)!r} has {key} {shown(manifest[key])}; "
+                "extract the features again, into another folder"
+            )
+    parse_yaml(manifest["config"], f"the config in {str(folder / FILE_NAME)!r}")
     return manifest
 
 
@@ -87,6 +96,10 @@ def read_videos(folder: Path) -> dict[str, DescribedVideo]:
     for number, line in enumerate(read_text(path, "the videos").splitlines(), start=1):
         try:
             video = DescribedVideo(**parse_json(line, f"line {number}"))
+            if not isinstance(video.label, int):
+                raise TypeError(f"the label {shown(video.label)} is not an integer")
+            if not all(isinstance(text, str) for text in (video.name, video.path, video.file)):
+                raise TypeError("name, path and file are texts")
         except (TypeError, ValueError) as error:
             raise ValueError(f"{str(path)!r}, line {number}: {error}") from error
         videos[video.name] = video
