@@ -54,9 +54,15 @@ def _find_base(name: Any, child: Path, source: str) -> Path:
     if not isinstance(name, str) or not name or "\0" in name:
         raise ValueError(f"{source}: {BASE_KEY}={shown(name)}; it names one yml file")
     name = expanded(name, f"{source}: {BASE_KEY}", is_strict=True)
-    for place in (child.parent / name, CONFIG_FOLDER / name):
+    for place in (child.parent / name, _from_here(CONFIG_FOLDER / name)):
         if place.is_file():
             return place
     raise ValueError(
         f"{source}: {BASE_KEY}={shown(name)} is neither in {child.parent} nor in {CONFIG_FOLDER}"
     )
+
+
+def _from_here(path: Path) -> Path:
+    """Return a path as it is typed in the current folder: --print-config shows it on each line."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -22,7 +22,8 @@ from config.weight_index import fetch_hint
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     """Read the command line: the release's flags, a few of ours, then keys with their values."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    # train.sh has the launcher read the same words first: usage must not name the launcher
+    parser = argparse.ArgumentParser(prog="main_ddp_shift.py", description=__doc__)
     add = parser.add_argument
     add("--cfg", "--cfg_file", help="yml file of the experiment, ours or a released flat one")
     add("--tune_from", metavar="FILE", help="start a new run from these weights; or timm:NAME")

@@ -120,6 +120,13 @@ def test_evaluate_without_a_checkpoint_is_an_error(capsys: pytest.CaptureFixture
     assert "--evaluate tests the checkpoint that --resume names" in text
 
 
+def test_usage_under_a_launcher_names_the_main_script(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["tools/launching/torchrun.py"])
+    assert "torchrun" not in error_of(capsys, [])
+
+
 def test_tune_from_with_resume_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     for resume in (["--resume"], ["--resume", "last.pth"]):
         text = error_of(capsys, [*CFG, "--tune_from", "ViT.npz", *resume])

@@ -59,6 +59,16 @@ def test_odd_texts_come_back(value: str) -> None:
     assert (value, value) == (again.DATA.NAME, again.DATA.CLASS_NAMES)
 
 
+def test_base_is_named_as_a_user_would_type_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(CONFIG.parent)
+    mine = "config/k400/k400_vit_8x32_224.yml"
+    found = sources_in(printed(capsys, "--cfg", mine))
+    base = "config/k400/k400_tokshift_div4_8x32_base_224.yml"
+    assert found["  REFERENCE_LR"] == f"{base} (_BASE_ of {mine})"
+
+
 def test_each_value_names_the_file_or_the_flag_that_set_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
