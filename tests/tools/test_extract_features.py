@@ -144,7 +144,7 @@ def test_another_model_or_layer_has_no_place_in_the_folder(
     cases = (
         (checkpoint, ["--layer", "1"], "layer head, not 1"),
         (other, [], "checkpoint "),
-        (checkpoint, ["--hop", "1"], "clips {'number': 1, 'even_starts': False}, not {'window"),
+        (checkpoint, ["--hop", "1"], "clips (number 1, even_starts False), not (window"),
         (checkpoint, ["--format", "npy"], "format npz, not npy"),
         (checkpoint, ["DATA.TEST_SHORT_SIDE", "20"], "DATA.TEST_SHORT_SIDE 16, not 20"),
         (checkpoint, ["--layer", "3"], "has head, 1 to 2"),

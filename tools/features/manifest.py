@@ -122,7 +122,17 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]
     if not _are_equal(pairs.pop(SHA256)):
         pairs["checkpoint"] = _with_digest(theirs), _with_digest(ours)
     pairs |= changed_answers(theirs["config"], CfgNode.load_cfg(ours["config"]))
-    return [f"{key} {old}, not {new}" for key, (old, new) in pairs.items() if old != new]
+    return [
+        f"{key} {_in_words(old)}, not {_in_words(new)}"
+        for key, (old, new) in pairs.items()
+        if old != new
+    ]
+
+
+def _in_words(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return str(value)
+    return f"({', '.join(f'{key} {part}' for key, part in value.items())})"
 
 
 def _are_equal(pair: tuple[Any, Any]) -> bool:
