@@ -146,8 +146,9 @@ def report_counts(args: argparse.Namespace, num_videos: int, num_classes: int) -
     official = OFFICIAL_COUNTS.get((args.format, args.number, args.subset))
     official_classes = OFFICIAL_CLASSES.get(args.format)
     if official is None:
+        has_parts = any(name == args.format for name, *_ in OFFICIAL_COUNTS)
         verdict = "no official count to compare with" + (
-            "" if args.subset else "; --subset names the part"
+            "; --subset names the part" if has_parts and not args.subset else ""
         )
     else:
         verdict = f"official {official}, " + ("equal" if num_videos == official else "DIFFERENT")

@@ -89,7 +89,7 @@ def test_table_fits_a_screen_and_the_json_holds_the_rows(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--weights", "1"], "--weights has 1 numbers, there are 2 files"),
+        (["--weights", "1"], "--weights takes a number for each of the 2 files; it has 1"),
         (["--weights", "1", "-1"], "--weights 1 -1; they must be"),
         (["--weights", "0", "0"], "--weights 0 0; they must be"),
         (["--weights", "inf", "1"], "--weights inf 1; they must be"),

@@ -74,7 +74,9 @@ def figures_of(mean: MeanScores) -> dict[str, Any]:
 
 def _shares(weights: Sequence[float], num_models: int) -> list[float]:
     if len(weights) != num_models:
-        raise ValueError(f"--weights has {len(weights)} numbers, there are {num_models} files")
+        raise ValueError(
+            f"--weights takes a number for each of the {num_models} files; it has {len(weights)}"
+        )
     if min(weights) < 0 or not 0 < sum(weights) < float("inf"):
         raise ValueError(
             f"--weights {' '.join(f'{weight:g}' for weight in weights)}; they must be finite, at "
