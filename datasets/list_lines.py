@@ -17,6 +17,7 @@ INTEGER = re.compile(r"[+-]?[0-9]+")  # digits of other scripts belong to the pa
 LABELS = re.compile(r"[+-]?[0-9]+(,[+-]?[0-9]+)*")  # of a video that may have several
 MAX_DIGITS = 18
 QUOTES = ("'", '"')
+_SPACED_LABELS = re.compile(r"\s[0-9]+\s+[0-9]+(\s*,\s*[0-9]+)+$")  # behind a count
 
 
 class Fields(NamedTuple):
@@ -182,6 +183,8 @@ def _comma_fault(line: str, takes_several: bool = False) -> str:
         return f"several labels, {last}, which DATA.MULTI_LABEL True takes" + (
             f"; or, of a count and a label, write {shown(mended)}" if is_count else ""
         )
+    if _SPACED_LABELS.search(line):
+        return "several labels are joined by commas alone, `3,7`, which DATA.MULTI_LABEL True takes"
     return f"fields are separated by spaces, not by commas: write {shown(mended)}"
 
 

@@ -156,6 +156,11 @@ def _fetch(entry: PublishedWeights, place: Path, mirror: str) -> None:
     with errors_told(place):
         place.parent.mkdir(parents=True, exist_ok=True)
     part = Part(place, address)
+    with part.held():
+        _fetch_part(entry, place, part)
+
+
+def _fetch_part(entry: PublishedWeights, place: Path, part: Part) -> None:
     try:
         path = download(part)
     except ValueError as error:
@@ -170,7 +175,8 @@ def _fetch(entry: PublishedWeights, place: Path, mirror: str) -> None:
         refused = place.with_name(f"{place.name}.refused")
         with errors_told(refused):
             path.replace(refused)
-        raise ValueError(f"{address} gave something else: {error}; kept as {refused}") from error
+        text = f"{part.address} gave something else: {error}; kept as {refused}"
+        raise ValueError(text) from error
     with errors_told(place):
         path.replace(place)
         sync_folder(place.parent)

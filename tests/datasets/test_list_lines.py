@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from datasets.annotations import read_list
-from datasets.list_lines import Disk, is_comment, written_path
+from datasets.list_lines import Disk, is_comment, split_line, written_path
 from datasets.readers import FrameFolder
 
 ODD_WORDS = [
@@ -143,3 +143,9 @@ def test_file_that_is_no_list_is_called_what_it_is(
     (tmp_path / "l.txt").write_bytes(content)
     with pytest.raises(ValueError, match=rf"cannot read the list file .*: it is {kind}"):
         read_list(tmp_path / "l.txt", 3)
+
+
+@pytest.mark.parametrize("line", ["a 5 1, 2", "a 5 1 , 2", "b c 300 3, 7, 11"])
+def test_labels_with_spaces_between_them_are_not_told_to_be_a_count(line: str) -> None:
+    with pytest.raises(ValueError, match=r"joined by commas alone, `3,7`, which DATA.MULTI_LABEL"):
+        split_line(line)

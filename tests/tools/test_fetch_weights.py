@@ -399,3 +399,13 @@ def test_missing_weights_are_told_with_the_command_that_gets_them(tmp_path: Path
         load_weights(model, missing)
     missing.write_bytes(b"")
     assert fetch_hint(missing) == fetch_hint(tmp_path / "mine.pth") == ""
+
+
+def test_two_that_fetch_one_file_do_not_mix_their_bytes(tmp_path: Path) -> None:
+    part, other = (download.Part(tmp_path / "a.npz", "http://host/a.npz") for _ in range(2))
+    text = "another process is fetching it"
+    with part.held(), pytest.raises(ValueError, match=text), other.held():
+        pass
+    with other.held():
+        pass
+    assert [*tmp_path.iterdir()] == []

@@ -6,6 +6,8 @@ import logging
 import re
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -15,6 +17,11 @@ from urllib.request import Request, urlopen
 from engine.live_bar import LiveBar
 from engine.whole_file import errors_told, sync_file, whole_file
 from tools.fetching.web_page import page_of
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 SECONDS = 30.0  # of silence after which a connection counts as broken
 PAUSES = (1.0, 3.0, 10.0)  # before each further try; one that brings something begins them anew
@@ -51,6 +58,27 @@ class Part:
                 self.total, self.validator = int(said["total"]), str(said["validator"])
         except (OSError, ValueError, KeyError, TypeError):  # there is none, or none of ours
             self.total = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the part for this process within a ``with``: two would mix their bytes in it.
+
+        Raises:
+            ValueError: Another process holds it.
+        """
+        path = self.path.with_name(f"{self.path.name}.lock")
+        with errors_told(path):
+            handle = path.open("a")
+        with handle:
+            try:
+                if fcntl is not None:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{self.path}: another process is fetching it; wait") from None
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
 
     @property
     def size(self) -> int:
