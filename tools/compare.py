@@ -10,7 +10,6 @@ that both have are compared.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +18,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from config.console import show_every_name
+from engine.whole_file import UnwritableError
 from tools.reporting.comparison import Comparison, compare_scores
 from tools.reporting.record_differences import Difference, record_differences
 from tools.reporting.run_records import RunRecords, open_records
+from tools.writing.json_report import write_json
 from tools.writing.places import check_places
 
 _MOST_CLASSES = 20
@@ -44,14 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         differences = record_differences(runs)
         _print_differences(differences)
         found = compare_scores(first, second, only_common=args.common)
-    except ValueError as error:
+        sys.stdout.write(f"\n{_in_words(found)}")
+        if args.json:
+            content = {"differences": [vars(one) for one in differences], **found.as_dict()}
+            write_json(args.json, content)
+    except (ValueError, UnwritableError) as error:
         sys.stdout.flush()
         sys.stderr.write(f"error: {error}\n")
         return 1
-    sys.stdout.write(f"\n{_in_words(found)}")
-    if args.json:
-        content = {"differences": [vars(one) for one in differences], **found.as_dict()}
-        args.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

@@ -9,7 +9,6 @@ takes three times a clip's forward pass.
 """
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from config.option_numbers import whole_number
 from engine.run_log import set_up_console
 from engine.user_errors import user_errors_shown
 from tools.benchmarking.operations import count_operations, count_views, takes_rgb
+from tools.writing.json_report import write_json
 from tools.writing.places import check_places
 
 FRAMES = 300  # ten seconds at 30 a second, as most videos of Kinetics have
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows.append(row)
             sys.stdout.write(f"{as_line(row)}\n")
         if args.json:
-            args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+            write_json(args.json, rows)
     return 0
 
 

@@ -23,7 +23,6 @@ TRAIN.GLOBAL_BATCH, TRAIN.AMP and MODEL.CHECKPOINTS_BLOCKS follow as KEY VALUE.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +38,7 @@ from tools.benchmarking.planning import GB, Cluster
 from tools.benchmarking.recipe_plan import DataSet, Host, RecipePlan, Speed, assumed_speed
 from tools.benchmarking.result_lines import read_speed
 from tools.flops import FRAMES, SIZE, width_by_height
+from tools.writing.json_report import write_json
 from tools.writing.places import check_places
 
 _COUNT = whole_number(least=1, most=10**12)
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, text in plan.lines():
             sys.stdout.write(f"{name + ':':12} {text}\n")
         if args.json:
-            args.json.write_text(json.dumps(plan.numbers(), indent=1) + "\n", encoding="utf-8")
+            write_json(args.json, plan.numbers())
     return 0
 
 

@@ -15,7 +15,6 @@ the 95 % interval of Wilson.
 """
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -56,6 +55,7 @@ from tools.features.classifiers import (
 )
 from tools.features.feature_set import check_together, read_feature_set
 from tools.features.manifest import MAKES
+from tools.writing.json_report import write_json
 from tools.writing.places import check_places
 
 _log = logging.getLogger("probe")
@@ -76,8 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             rows, source = probe_folders(args)
         if args.json:
-            text = json.dumps({**source, "rows": rows}, indent=2)
-            args.json.write_text(f"{text}\n", encoding="utf-8")
+            write_json(args.json, {**source, "rows": rows})
 
 
 def probe_folders(args: argparse.Namespace) -> tuple[list[Row], Row]:

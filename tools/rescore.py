@@ -12,7 +12,6 @@ logits, or their probabilities, as the TSM release does with --softmax. The inte
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,9 @@ sys.path.insert(0, str(REPOSITORY))
 from config.console import show_every_name
 from engine.mean_scores import MeanScores
 from engine.scores import Scores, table_head, table_row
+from engine.whole_file import UnwritableError
 from tools.rescoring.ensembles import WAYS, ensemble_rows, figures_of
+from tools.writing.json_report import write_json
 from tools.writing.places import check_places
 
 _RELIABILITY = "  95 % of top1  calibration"
@@ -37,19 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_places({"--json": args.json}, args.scores)
         rows = _rows(args)
-    except ValueError as error:
+        _show(rows)
+        if args.json:
+            write_json(args.json, rows)
+    except (ValueError, UnwritableError) as error:
+        sys.stdout.flush()
         sys.stderr.write(f"error: {error}\n")
         return 1
-    names = [name for name in ("model", "views", "models", "averaged") if name in rows[0]]
-    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
-    labels = "  ".join(f"{name:<{width}}" for name, width in widths.items())
-    is_told = "top1_interval" in rows[0]
-    sys.stdout.write(f"{labels}{table_head(rows[0])}{_RELIABILITY if is_told else ''}\n")
-    for row in rows:
-        labels = "  ".join(f"{row[name]:<{width}}" for name, width in widths.items())
-        sys.stdout.write(f"{labels}{table_row(row)}{_reliability(row) if is_told else ''}\n")
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
@@ -64,6 +59,17 @@ def rescore(scores: Scores) -> list[dict[str, Any]]:
             mean = MeanScores(scores.videos, scores.labels, averaged, are_logits)
             rows.append({"views": f"{clips}x{crops}", "averaged": kind, **figures_of(mean)})
     return rows
+
+
+def _show(rows: Sequence[Mapping[str, Any]]) -> None:
+    names = [name for name in ("model", "views", "models", "averaged") if name in rows[0]]
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
+    labels = "  ".join(f"{name:<{width}}" for name, width in widths.items())
+    is_told = "top1_interval" in rows[0]
+    sys.stdout.write(f"{labels}{table_head(rows[0])}{_RELIABILITY if is_told else ''}\n")
+    for row in rows:
+        labels = "  ".join(f"{row[name]:<{width}}" for name, width in widths.items())
+        sys.stdout.write(f"{labels}{table_row(row)}{_reliability(row) if is_told else ''}\n")
 
 
 def _reliability(row: Mapping[str, Any]) -> str:

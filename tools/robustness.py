@@ -11,7 +11,6 @@ the videos.
 """
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -44,6 +43,7 @@ from tools.predicting.view_option import num_views, view_keys
 from tools.spoiling.answers import figures_beside, score_readable
 from tools.spoiling.damages import DAMAGES, DamagedVideos
 from tools.spoiling.severity_plot import plot_severities
+from tools.writing.json_report import write_json
 from tools.writing.places import check_places
 
 _log = logging.getLogger("robustness")
@@ -85,8 +85,7 @@ def run(world: World, args: argparse.Namespace) -> None:
     sys.stdout.write("\n".join(table(rows, args.kinds, protocol)) + "\n")
     if args.json:
         report = {"checkpoint": args.checkpoint, "protocol": protocol, "seed": args.seed}
-        with whole_file(args.json) as file:
-            file.write((json.dumps({**report, "rows": rows}, indent=2) + "\n").encode())
+        write_json(args.json, {**report, "rows": rows})
     if args.plot and can_draw():
         picture = draw(rows, args.kinds, f"{args.checkpoint}: {protocol}")
         with whole_file(args.plot) as file:

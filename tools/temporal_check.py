@@ -7,7 +7,6 @@ be left out. The frames are decoded once, whatever the number of orders.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,6 +30,7 @@ from engine.training import open_videos
 from engine.user_errors import user_errors_shown
 from models import LoadedModel, load_model
 from tools.spoiling.answers import figures_beside, score_readable
+from tools.writing.json_report import write_json
 from tools.writing.places import check_places
 
 MEANING = (
@@ -77,11 +77,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_places({"--json": args.json}, [args.checkpoint, args.cfg])
         loaded = load_model(args.checkpoint, args.cfg, args.overrides)
         rows = check_order(loaded, args.seed)
-    protocol = describe_protocol(loaded.cfg)
-    show(rows, protocol)
-    if args.json:
-        report = {"checkpoint": args.checkpoint, "protocol": protocol, "rows": rows}
-        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        protocol = describe_protocol(loaded.cfg)
+        show(rows, protocol)
+        if args.json:
+            report = {"checkpoint": args.checkpoint, "protocol": protocol, "rows": rows}
+            write_json(args.json, report)
 
 
 def check_order(loaded: LoadedModel, seed: int = 0) -> list[dict[str, Any]]:
