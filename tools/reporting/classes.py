@@ -1,7 +1,5 @@
 """What became of each class: the table of classes, and which is taken for which."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +10,13 @@ from PIL import Image
 from engine.confusion import MOST_COUNTED
 from engine.mean_scores import MeanScores
 from ops.metrics import class_accuracy, confusion_matrix
-from tools.reporting.markup import Cell, named, number, table, text
+from tools.reporting.markup import Cell, data_uri, named, number, table, text
 from tools.reporting.run_records import RunRecords
 
 MOST_CONFUSED = 25  # pairs of classes below the picture of many
 _BLUE = (0, 114, 178)  # seen on white and on black
-_NO_ACCURACY = "per_class_accuracy"  # which the confusion tells, too
+_PREFIX = "per_class_"  # of what results.json has by class
+_ACCURACY = f"{_PREFIX}accuracy"  # which the confusion tells, too
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,8 @@ def classes_of(run: RunRecords, mean: MeanScores | None) -> Classes | None:
     Raises:
         ValueError: confusion.csv is damaged.
     """
-    others = {
-        name: values
-        for name, values in run.results.items()
-        if name.startswith("per_class_") and name != _NO_ACCURACY and isinstance(values, dict)
-    }
+    others = _figures_of_classes(run.results)
+    others.pop(_ACCURACY, None)
     if mean is not None:
         K = mean.values.shape[1]
         matrix = confusion_matrix(mean.values.argmax(-1), mean.labels, K)
@@ -73,7 +69,7 @@ def class_table(runs: Sequence[str], classes: Sequence[Classes]) -> str:
     headings += [f"top-1 {run}".strip() for run in runs]
     headings += ["difference"] * (len(runs) == 2)
     others = [(own, name) for own in classes for name in own.others] if not several else []
-    headings += [name.removeprefix("per_class_").replace("_", " ") for _, name in others]
+    headings += [_heading(name) for _, name in others]
     headings += ["taken most often for", "times"] * (not several)
     rows = []
     for label, name in enumerate(first.names):
@@ -85,8 +81,7 @@ def class_table(runs: Sequence[str], classes: Sequence[Classes]) -> str:
         ]
         row += [number(top, digits=1) for top in tops]
         if len(runs) == 2:
-            both = tops[0] is not None and tops[1] is not None
-            row.append(number(tops[1] - tops[0] if both else None, digits=1))  # type: ignore[operator]
+            row.append(number(_gain(*tops), digits=1))
         row += [number(_known(own.others[kind].get(name)), digits=1) for own, kind in others]
         if not several:
             row += _worst(first, label)
@@ -99,15 +94,11 @@ def told_table(results: Mapping[str, Any]) -> str:
 
     It is all that there is of videos of several classes.
     """
-    told = {
-        name: values
-        for name, values in results.items()
-        if name.startswith("per_class_") and isinstance(values, dict)
-    }
+    told = _figures_of_classes(results)
     names = dict.fromkeys(name for values in told.values() for name in values)
     if not names:
         return ""
-    headings = [kind.removeprefix("per_class_").replace("_", " ") for kind in told]
+    headings = [*map(_heading, told)]
     rows = [
         [named(name), number(place, digits=0)]
         + [number(_known(values.get(name)), digits=1) for values in told.values()]
@@ -137,17 +128,17 @@ def confusion_picture(classes: Classes) -> str:
     )
 
 
-def data_uri(image: Image.Image, kind: str, **options: Any) -> str:
-    """Return an image as an address that holds it.
+def _figures_of_classes(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return what results.json has by class, by its name there."""
+    return {
+        name: values
+        for name, values in results.items()
+        if name.startswith(_PREFIX) and isinstance(values, dict)
+    }
 
-    Args:
-        image: Image to hold.
-        kind: Format, ``PNG`` or ``JPEG``.
-        options: Options of Pillow's writer.
-    """
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+def _heading(name: str) -> str:
+    return name.removeprefix(_PREFIX).replace("_", " ")
 
 
 def _pixels(shares: np.ndarray) -> str:
@@ -181,6 +172,10 @@ def _worst(classes: Classes, label: int) -> list[Cell]:
     if not wrong.any():
         return [named(""), number(None)]
     return [named(classes.names[wrong.argmax()]), number(int(wrong.max()), digits=0)]
+
+
+def _gain(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else second - first
 
 
 def _known(value: Any) -> float | None:

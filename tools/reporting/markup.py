@@ -1,8 +1,13 @@
-"""Texts and tables as HTML: whatever a name holds, it is shown and never read as markup."""
+"""Texts, tables and pictures as HTML; whatever a name holds is shown, never read as markup."""
 
+import base64
 import html
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), 11, 12, *range(14, 32), 127)}
 
@@ -38,6 +43,19 @@ def number(value: float | None, digits: int = 2, suffix: str = "") -> Cell:
 def named(value: object) -> Cell:
     """Return the cell of a text."""
     return Cell(text(value))
+
+
+def data_uri(image: Image.Image, kind: str, **options: Any) -> str:
+    """Return an image as an address that holds it.
+
+    Args:
+        image: Image to hold.
+        kind: Format, ``PNG`` or ``JPEG``.
+        options: Options of Pillow's writer.
+    """
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def table(

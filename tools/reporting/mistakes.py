@@ -12,8 +12,7 @@ from datasets.annotations import VideoRecord
 from datasets.decode.pyav_frames import MissingDecoderError, UnreadableVideoError
 from datasets.loaders import open_frames
 from engine.mean_scores import MeanScores
-from tools.reporting.classes import data_uri
-from tools.reporting.markup import text
+from tools.reporting.markup import data_uri, text
 from tools.reporting.run_records import CONFIGS, RunRecords
 
 MOST = 100  # mistakes of a run: a page holds their pictures
@@ -103,9 +102,7 @@ def _strip(cfg: CfgNode, mistake: Mistake) -> tuple[str, str]:
         reader = open_frames(cfg, VideoRecord(mistake.video, 0, 0, 0))
         places = np.linspace(0, max(len(reader) - 1, 0), _NUM_FRAMES).round().astype(int)
         frames = [_small(frame) for frame in reader.read(places)]
-    except MissingDecoderError as error:
-        return "", str(error)
-    except UnreadableVideoError as error:
+    except (MissingDecoderError, UnreadableVideoError) as error:
         return "", str(error)
     width, height = frames[0].size
     strip = Image.new("RGB", (len(frames) * width, height))

@@ -1,8 +1,5 @@
 """Clips as a sheet, a PNG or a page of HTML that needs nothing but itself."""
 
-import base64
-import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
@@ -13,6 +10,7 @@ from PIL import Image
 from engine.fonts import drawable
 from engine.whole_file import whole_file
 from tools.looking.pictures import enlarge_frames, named_strip, with_caption
+from tools.reporting.markup import data_uri, text
 from tools.showing.fed_clips import FedClip
 
 SUFFIXES = (".html", ".png")
@@ -51,7 +49,7 @@ def write_sheet(path: Path, clips: Sequence[FedClip], title: str, facts: Sequenc
         if path.suffix.lower() == ".png":
             _picture(clips, [title, *facts]).save(file, "PNG")
         else:
-            file.write(_page(clips, title, facts).encode(errors="backslashreplace"))
+            file.write(_page(clips, title, facts).encode())
 
 
 def _strip(clip: FedClip, caption: Sequence[str] = ()) -> Image.Image:
@@ -84,39 +82,33 @@ def _text(lines: Sequence[str], width: int) -> Image.Image:
 
 
 def _page(clips: Sequence[FedClip], title: str, facts: Sequence[str]) -> str:
-    head = "".join(f"<p><small>{html.escape(fact)}</small></p>\n" for fact in facts)
+    head = "".join(f"<p><small>{text(fact)}</small></p>\n" for fact in facts)
     figures = "".join(map(_figure, clips))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title>
+<title>{text(title)}</title>
 <style>{_STYLE}</style>
 </head>
 <body>
-<h1>{html.escape(title)}</h1>
+<h1>{text(title)}</h1>
 {head}{figures}</body>
 </html>
 """
 
 
 def _figure(clip: FedClip) -> str:
-    text = (
-        f"<b>{html.escape(clip.label)}</b> {html.escape(clip.video)}<br>"
-        f"<small>{html.escape(clip.what)}</small>"
-    )
+    caption = f"<b>{text(clip.label)}</b> {text(clip.video)}<br><small>{text(clip.what)}</small>"
     if not clip.is_readable:
-        return f'<figure class="bad"><figcaption>{text}</figcaption></figure>\n'
-    source, name = _source(clip), html.escape(f"{clip.label}: {clip.video}", quote=True)
+        return f'<figure class="bad"><figcaption>{caption}</figcaption></figure>\n'
+    source, name = _source(clip), text(f"{clip.label}: {clip.video}")
     image = f'<div class="strip"><img alt="{name}" src="{source}"></div>'
-    return f"<figure><figcaption>{text}</figcaption>{image}</figure>\n"
+    return f"<figure><figcaption>{caption}</figcaption>{image}</figure>\n"
 
 
 def _source(clip: FedClip) -> str:
     """Return the strip of a clip as a data URL."""
     kind = "PNG" if clip.frames.shape[1] <= _MOST_EXACT else "JPEG"
-    content = io.BytesIO()
-    _strip(clip).save(content, kind, quality=92, subsampling=0)
-    data = base64.b64encode(content.getvalue()).decode()
-    return f"data:image/{kind.lower()};base64,{data}"
+    return data_uri(_strip(clip), kind, quality=92, subsampling=0)
