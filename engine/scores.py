@@ -165,6 +165,12 @@ def class_figures(figures: Mapping[str, Any]) -> tuple[str, dict[str, float | No
     return name, figures[name]
 
 
+def without_classes(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of `Scores` that are of all classes together."""
+    name, _ = class_figures(figures)
+    return {key: value for key, value in figures.items() if key != name}
+
+
 def shown_tops(num_classes: int) -> tuple[str, ...]:
     """Return which of top1 and top5 are shown: of few classes top-5 says nothing."""
     # With five classes or fewer every label is among the first five.

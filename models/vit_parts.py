@@ -6,9 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ACTIVATIONS = ("gelu", "quick_gelu", "swiglu")
 POSITIONS = ("all", "patches", "rotary")
-POOLS = ("token", "mean", "both")
 LAYER_SCALE_INIT = 1e-5  # as DINOv2 and timm's DeiT-3 begin
 REGISTER_STD = 1e-6  # drawn: registers that begin alike get equal gradients and stay alike
 HAS_BF16_PRODUCTS = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

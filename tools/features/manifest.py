@@ -119,7 +119,8 @@ def write_videos(folder: Path, videos: Sequence[DescribedVideo]) -> None:
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     """Say what the features of two manifests differ in, a clause each; paths do not count."""
     pairs = {key: (theirs[MAKES].get(key), value) for key, value in ours[MAKES].items()}
-    if not _are_equal(pairs.pop(SHA256)):
+    their_digest, our_digest = pairs.pop(SHA256)
+    if their_digest != our_digest:
         pairs["checkpoint"] = _with_digest(theirs), _with_digest(ours)
     pairs |= changed_answers(theirs["config"], CfgNode.load_cfg(ours["config"]))
     return [
@@ -133,10 +134,6 @@ def _in_words(value: Any) -> str:
     if not isinstance(value, Mapping):
         return str(value)
     return f"({', '.join(f'{key} {part}' for key, part in value.items())})"
-
-
-def _are_equal(pair: tuple[Any, Any]) -> bool:
-    return pair[0] == pair[1]
 
 
 def _with_digest(manifest: Mapping[str, Any]) -> str:

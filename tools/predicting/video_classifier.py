@@ -27,8 +27,6 @@ from ops.metrics import to_probabilities, top_predictions
 from ops.pixels import normalize, to_levels
 from tools.predicting.view_option import num_views, view_keys
 
-HOLD_NO_NAMES = (".npz", ".pdparams", ".safetensors")
-
 Result = tuple[int, np.ndarray | None, str]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from engine.mean_scores import MeanScores, shared_videos
-from engine.scores import Scores, class_figures
+from engine.scores import Scores, without_classes
 
 # How views and models are averaged: before the softmax, or after it.
 LOGITS, SOFTMAX = "logits", "softmax"
@@ -67,9 +67,7 @@ def averaged_models(
 def figures_of(mean: MeanScores) -> dict[str, Any]:
     """Return accuracies and reliability of averaged scores, percent."""
     one_view = Scores(mean.videos, mean.labels, mean.values[:, None], num_clips=1, num_crops=1)
-    figures = one_view.figures(mean.values)
-    del figures[class_figures(figures)[0]]
-    return figures | mean.reliability()
+    return without_classes(one_view.figures(mean.values)) | mean.reliability()
 
 
 def _shares(weights: Sequence[float], num_models: int) -> list[float]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from engine.run import Run
-from engine.scores import Scores, class_figures
+from engine.scores import Scores, without_classes
 from engine.training import Videos
 from main_ddp_shift import evaluate
 
@@ -52,6 +52,5 @@ def figures_beside(
     true_answers = answers if true_answers is None else true_answers
     both = answers.keys() & true_answers.keys()
     num_same = sum(answers[video] == true_answers[video] for video in both)
-    figures = scores.figures(averaged)
-    del figures[class_figures(figures)[0]]
+    figures = without_classes(scores.figures(averaged))
     return {**figures, "same_answer": 100 * num_same / max(len(both), 1)}, answers
