@@ -50,7 +50,7 @@ def test_recipe_holds_what_differs_from_its_base(name: str) -> None:
     if len(files) == 1:
         return
     base, own = (file.source.partition(" (")[0] for file in files[-2:])
-    assert Path(base).parent == Path(own).parent
+    assert Path(base).resolve().parent == Path(own).resolve().parent
     (cfg, sources), inherited = load_with_sources(own), load_cfg(base)
     kept = [key for key, source in sources.items() if source == own]
     if "MODEL.BACKBONE" in kept:  # then nothing of MODEL.VIT is inherited

@@ -3,13 +3,14 @@
 import http.client
 import json
 import logging
+import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -70,11 +71,10 @@ class Part:
         with errors_told(path):
             handle = path.open("a")
         with handle:
-            try:
-                if fcntl is not None:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"{self.path}: another process is fetching it; wait") from None
+            with errors_told(path):
+                is_ours = _takes_lock(handle, path)
+            if not is_ours:
+                raise ValueError(f"{self.path}: another process is fetching it; wait")
             try:
                 yield
             finally:
@@ -111,6 +111,16 @@ class Part:
             sync_file(file.fileno())
         self._notes.unlink(missing_ok=True)
         return self.path
+
+
+def _takes_lock(handle: IO[str], path: Path) -> bool:
+    """Lock an open file; False where another process has it, or has just removed it."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def download(part: Part) -> Path:
