@@ -1,6 +1,7 @@
 """Fixtures that several test folders share."""
 
 import json
+import logging
 import os
 import re
 import socket
@@ -52,6 +53,16 @@ class LegacyRng:
 
     def beta(self, *args: Any) -> Any:
         return self.state.beta(*args)
+
+
+@pytest.fixture(autouse=True)
+def log_of_its_own() -> Generator[None, None, None]:
+    """Put the root logger back: a tool's handler would write to the closed console of its test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(autouse=True, scope="module")
